@@ -1,0 +1,89 @@
+//! OAuth 2.0 errors and small rules that need no state (RFC 6749, RFC 7009; contract rest-3x.md 1).
+
+use std::borrow::Cow;
+
+/// The value of `error` in an OAuth error reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OAuthErrorCode {
+    /// Malformed request.
+    InvalidRequest,
+    /// Client authentication failed.
+    InvalidClient,
+    /// The grant (password, refresh token, code) does not hold.
+    InvalidGrant,
+    /// The client may not use this grant.
+    UnauthorizedClient,
+    /// The server does not know the grant.
+    UnsupportedGrantType,
+    /// A scope is unknown, malformed or too wide.
+    InvalidScope,
+    /// Refused by policy.
+    AccessDenied,
+    /// Our fault.
+    ServerError,
+    /// The database did not answer in time.
+    TemporarilyUnavailable,
+}
+
+impl OAuthErrorCode {
+    /// The word on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::InvalidRequest => "invalid_request",
+            Self::InvalidClient => "invalid_client",
+            Self::InvalidGrant => "invalid_grant",
+            Self::UnauthorizedClient => "unauthorized_client",
+            Self::UnsupportedGrantType => "unsupported_grant_type",
+            Self::InvalidScope => "invalid_scope",
+            Self::AccessDenied => "access_denied",
+            Self::ServerError => "server_error",
+            Self::TemporarilyUnavailable => "temporarily_unavailable",
+        }
+    }
+}
+
+/// An OAuth error as the client sees it. The operator's text goes to the log, not here.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}: {description}", code.as_str())]
+pub struct OAuthError {
+    /// Value of `error`.
+    pub code: OAuthErrorCode,
+    /// Value of `error_description`, in the contract's words.
+    pub description: Cow<'static, str>,
+}
+
+impl OAuthError {
+    /// An error with its text.
+    pub fn new(code: OAuthErrorCode, description: impl Into<Cow<'static, str>>) -> Self {
+        Self { code, description: description.into() }
+    }
+}
+
+/// The two kinds of access token an application can ask for (`token_type_extension`; rest-3x.md 1.6.2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TokenType {
+    /// Opaque: a UUID, handed out again while it lives.
+    #[default]
+    Opaque,
+    /// A signed JWT, new for every request.
+    Jwt,
+}
+
+impl TokenType {
+    /// From the stored or sent word. Unknown words are refused, absence is opaque.
+    pub fn from_word(word: &str) -> Option<Self> {
+        match word {
+            "" | "Default" | "DEFAULT" | "OAUTH" => Some(Self::Opaque),
+            "JWT" => Some(Self::Jwt),
+            _ => None,
+        }
+    }
+
+    /// The word in IDN_OIDC_PROPERTY.tokenType and in events.
+    pub fn as_word(self) -> &'static str {
+        match self {
+            Self::Opaque => "Default",
+            Self::Jwt => "JWT",
+        }
+    }
+}

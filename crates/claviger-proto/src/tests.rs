@@ -1,0 +1,187 @@
+//! Table tests of the small types. Vectors are those of contract database.md 3.2.
+
+use crate::entropy::{Entropy, key_text, uuid};
+use crate::follow::{Cursor, EventsRequest, GAP_PATIENCE_MS, GAPS_MAX};
+use crate::form::{Form, FormError};
+use crate::hash::TokenHash;
+use crate::ids::EventId;
+use crate::jose::{JoseError, Jwk, JwkSet, SigningKey, VerifyingKeys, generate_rsa_2048};
+use crate::permission::Permissions;
+use crate::scope::{ScopeError, Scopes};
+use crate::secret::Secret;
+use crate::time::Timestamp;
+use crate::user::Username;
+use std::cell::Cell;
+use std::sync::Mutex;
+
+struct Counting(Mutex<Cell<u8>>);
+
+impl Entropy for Counting {
+    fn fill(&self, buffer: &mut [u8]) {
+        let state = self.0.lock().expect("no test panics while holding it");
+        for byte in buffer {
+            state.set(state.get().wrapping_mul(5).wrapping_add(3));
+            *byte = state.get();
+        }
+    }
+}
+
+fn rng() -> Counting {
+    Counting(Mutex::new(Cell::new(7)))
+}
+
+#[test]
+fn scope_hash_follows_the_vectors() {
+    let check = |scopes: &str, hash: &str| assert_eq!(Scopes::parse(scopes).unwrap().column_hash(), hash, "{scopes:?}");
+    check("default", "c21f969b5f03d33d43e04f8f136e7682");
+    check("default am_application_scope", "15703966c63ae7da301cd656ef647fa6");
+    check("am_application_scope  default default", "15703966c63ae7da301cd656ef647fa6");
+    check("", "d41d8cd98f00b204e9800998ecf8427e");
+}
+
+#[test]
+fn scopes_outside_the_grammar_are_refused() {
+    assert_eq!(Scopes::parse("a\"b"), Err(ScopeError::Character));
+    assert_eq!(Scopes::parse("a\\b"), Err(ScopeError::Character));
+    assert_eq!(Scopes::parse("caf\u{e9}"), Err(ScopeError::Character));
+    assert_eq!(Scopes::parse(&"x".repeat(61)), Err(ScopeError::TooLong));
+    assert!(Scopes::parse(&"x".repeat(60)).is_ok());
+    let many: Vec<String> = (0..101).map(|n| n.to_string()).collect();
+    assert_eq!(Scopes::parse(&many.join(" ")), Err(ScopeError::TooMany));
+}
+
+#[test]
+fn token_hash_column_follows_the_vector() {
+    let column = r#"{"hash":"cc9f33cb7596e6e31c1e4298bbd142afcac9029be7b0a33fb7e6ec30af6cfc04","algorithm":"SHA-256"}"#;
+    let hash = TokenHash::of("3a1b2c3d-0000-4000-8000-1234567890ab");
+    assert_eq!(hash.to_column(), column);
+    assert_eq!(TokenHash::from_column(column), Some(hash));
+    assert_eq!(TokenHash::from_column("cc9f"), None);
+    let json = serde_json::to_string(&hash).unwrap();
+    assert_eq!(serde_json::from_str::<TokenHash>(&json).unwrap(), hash);
+}
+
+#[test]
+fn forms_refuse_what_could_be_read_in_two_ways() {
+    let form = Form::parse(b"grant_type=password&scope=a%20b+c&empty=").unwrap();
+    assert_eq!(form.get("grant_type"), Some("password"));
+    assert_eq!(form.get("scope"), Some("a b c"));
+    assert_eq!(form.get("empty"), None);
+    let refused = |body: &[u8], error: FormError| assert_eq!(Form::parse(body).unwrap_err(), error);
+    refused(b"a=1&a=1", FormError::Repeated);
+    refused(b"a=1&%61=2", FormError::Repeated);
+    refused(b"a=%zz", FormError::Malformed);
+    refused(b"a=%", FormError::Malformed);
+    refused(b"a=%+1", FormError::Malformed);
+    refused(b"a=%ff", FormError::Malformed);
+    refused(b"a=%00", FormError::Malformed);
+    let many: String = (0..70).map(|n| format!("p{n}=1&")).collect();
+    refused(many.as_bytes(), FormError::TooMany);
+}
+
+#[test]
+fn user_names_split_at_the_last_at_sign() {
+    let check = |text: &str, domain: &str, name: &str, tenant: &str, short: &str| {
+        let user = Username::parse(text).unwrap();
+        assert_eq!((user.domain.as_str(), user.name.as_str(), user.tenant.as_str()), (domain, name, tenant));
+        assert_eq!(user.to_string(), short);
+    };
+    check("admin", "PRIMARY", "admin", "carbon.super", "admin");
+    check("admin@carbon.super", "PRIMARY", "admin", "carbon.super", "admin");
+    check("ann@ACME.com", "PRIMARY", "ann", "acme.com", "ann@acme.com");
+    check("ann@mail.org@acme.com", "PRIMARY", "ann@mail.org", "acme.com", "ann@mail.org@acme.com");
+    check("corp/ann", "CORP", "ann", "carbon.super", "CORP/ann");
+    for bad in ["", "@acme.com", "corp/", "/ann", "a\nb", " ann", "ann@"] {
+        assert!(Username::parse(bad).is_err(), "{bad:?}");
+    }
+}
+
+#[test]
+fn permissions_ask_the_deepest_statement_of_each_role() {
+    let row = |role: &str, path: &str, allowed| (role.to_owned(), path.to_owned(), allowed);
+    let may = |rows: Vec<(String, String, bool)>, path: &str| Permissions::new(rows).may(path);
+    assert!(may(vec![row("admin", "/permission", true)], "/permission/admin/manage/identity"));
+    assert!(!may(vec![row("admin", "/permission/admin", true)], "/permission/administrator"));
+    assert!(!may(vec![row("a", "/permission", true), row("a", "/permission/admin", false)], "/permission/admin/login"));
+    assert!(!may(vec![row("a", "/permission", true), row("a", "/permission", false)], "/permission/admin"));
+    assert!(may(vec![row("a", "/permission", false), row("b", "/permission/admin", true)], "/Permission/Admin/login"));
+    assert!(!may(vec![], "/permission"));
+}
+
+#[test]
+fn a_follower_asks_for_what_is_missing() {
+    let at = Timestamp::from_secs;
+    let mut cursor = Cursor::new(EventId(10));
+    assert_eq!(cursor.observe(EventId(11), at(0)), Ok(true));
+    assert_eq!(cursor.observe(EventId(14), at(1)), Ok(true));
+    let request = EventsRequest { after: EventId(14), gaps: vec![EventId(12), EventId(13)] };
+    assert_eq!(cursor.request(), request);
+    assert_eq!(cursor.low_watermark(), EventId(11));
+    assert_eq!(cursor.observe(EventId(13), at(2)), Ok(true), "a late commit is news");
+    assert_eq!(cursor.observe(EventId(13), at(2)), Ok(false), "twice is not");
+    assert_eq!(cursor.observe(EventId(5), at(2)), Ok(false));
+    cursor.expire(at(1).plus_millis(GAP_PATIENCE_MS - 1));
+    assert_eq!(cursor.low_watermark(), EventId(11));
+    cursor.expire(at(1).plus_millis(GAP_PATIENCE_MS));
+    assert_eq!(cursor.low_watermark(), EventId(14));
+    assert!(cursor.observe(EventId(16 + i64::try_from(GAPS_MAX).unwrap()), at(3)).is_err());
+}
+
+#[test]
+fn random_texts_have_their_shape() {
+    let id = uuid(&rng());
+    assert_eq!(id.len(), 36);
+    assert_eq!(&id[14..15], "4");
+    assert!(matches!(&id[19..20], "8" | "9" | "a" | "b"));
+    let key = key_text(&rng(), 28);
+    assert!(key.len() == 28 && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_'), "{key}");
+}
+
+#[test]
+fn secrets_do_not_show() {
+    let secret = Secret::new("hunter2");
+    assert_eq!(format!("{secret:?}"), "Secret(..)");
+    assert!(secret.is_equal("hunter2") && !secret.is_equal("hunter3") && !secret.is_equal("hunter"));
+}
+
+#[test]
+fn a_signed_token_verifies_and_no_altered_one_does() {
+    let key = SigningKey::new(&generate_rsa_2048().unwrap(), b"certificate").unwrap();
+    let keys = VerifyingKeys::new(&JwkSet { keys: vec![key.public_jwk()] });
+    let token = key.sign(r#"{"sub":"admin@carbon.super"}"#);
+    assert_eq!(keys.verify(&token).unwrap()["sub"], "admin@carbon.super");
+    for index in (0..token.len()).step_by(3) {
+        let mut altered = token.clone().into_bytes();
+        altered[index] = if altered[index] == b'A' { b'B' } else { b'A' };
+        assert!(keys.verify(&String::from_utf8(altered).unwrap()).is_err(), "byte {index}");
+    }
+    let with_header = |header: &str| {
+        let rest = token.split_once('.').unwrap().1;
+        format!("{}.{rest}", crate::encode::base64url(header.as_bytes()))
+    };
+    let kid = &key.kid;
+    assert_eq!(keys.verify(&with_header(&format!(r#"{{"alg":"none","kid":"{kid}"}}"#))), Err(JoseError::Header));
+    assert_eq!(keys.verify(&with_header(&format!(r#"{{"alg":"HS256","kid":"{kid}"}}"#))), Err(JoseError::Header));
+    assert_eq!(keys.verify(&with_header(r#"{"alg":"RS256","kid":"../../etc"}"#)), Err(JoseError::UnknownKey));
+    assert_eq!(keys.verify(&with_header(r#"{"alg":"RS256"}"#)), Err(JoseError::UnknownKey));
+    let crit = format!(r#"{{"alg":"RS256","kid":"{kid}","crit":["b64"],"b64":false}}"#);
+    assert_eq!(keys.verify(&with_header(&crit)), Err(JoseError::Header));
+    assert_eq!(keys.verify("a.b"), Err(JoseError::Malformed));
+    assert_eq!(keys.verify(&format!("{token}.x")), Err(JoseError::Malformed));
+}
+
+#[test]
+fn keys_of_other_kinds_are_left_out() {
+    let key = SigningKey::new(&generate_rsa_2048().unwrap(), b"certificate").unwrap();
+    let token = key.sign("{}");
+    let with = |change: fn(&mut Jwk)| {
+        let mut jwk = key.public_jwk();
+        change(&mut jwk);
+        VerifyingKeys::new(&JwkSet { keys: vec![jwk] }).verify(&token)
+    };
+    assert!(with(|_| ()).is_ok());
+    assert_eq!(with(|jwk| jwk.key_use = Some("enc".into())), Err(JoseError::UnknownKey));
+    assert_eq!(with(|jwk| jwk.alg = Some("HS256".into())), Err(JoseError::UnknownKey));
+    assert_eq!(with(|jwk| jwk.kty = "oct".into()), Err(JoseError::UnknownKey));
+    assert_eq!(with(|jwk| jwk.n = "AAAA".into()), Err(JoseError::UnknownKey));
+}
