@@ -33,10 +33,9 @@ fn has_deep_key(line: &str) -> bool {
             (None, b'#') => return false,
             (None, b'"' | b'\'') => quote = Some(byte),
             (Some(open), byte) if open == byte => quote = None,
-            (Some(_), _) => {}
             (None, b'.') => dots += 1,
             (None, b'=' | b',' | b'{' | b'[') => dots = 0,
-            (None, _) => {}
+            (Some(_) | None, _) => {}
         }
         if dots > KEY_DOTS_MAX {
             return true;
