@@ -9,6 +9,7 @@ pub mod clients;
 pub mod db;
 pub mod error;
 pub mod events;
+pub mod location;
 pub mod revocations;
 pub mod schema;
 pub mod scopes;
