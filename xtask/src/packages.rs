@@ -34,6 +34,10 @@ pub(crate) const TESTS: &[Need] = &[
     need("wrk", "wrk"),
 ];
 
+/// Needed by benchmarks only.
+pub(crate) const BENCHMARKS: &[Need] =
+    &[need("python3", "python3"), need("taskset", "util-linux"), need("mariadb-slap", "mariadb-client")];
+
 /// Needed besides by the client suites of `tests/clients`.
 pub(crate) const CLIENTS: &[Need] = &[need("node", "nodejs"), need("npm", "npm"), need("python3", "python3")];
 
@@ -41,7 +45,7 @@ pub(crate) const CLIENTS: &[Need] = &[need("node", "nodejs"), need("npm", "npm")
 pub(crate) fn ensure(needs: &[Need], may_install: bool) -> Result<()> {
     let mut packages = missing(needs, is_present);
     // `python3 -m venv` is a package of its own on Debian, and so is pip; either serves the client suites.
-    if needs.iter().any(|need| need.program == "python3") && !has_python_packaging() {
+    if needs.iter().any(|need| need.program == "npm") && !has_python_packaging() {
         packages.push("python3-venv");
     }
     if packages.is_empty() {

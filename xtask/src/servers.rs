@@ -20,7 +20,7 @@ use std::{
 
 /// A port found free may be taken by another program before the server binds it; then another one is tried.
 const START_ATTEMPTS: usize = 5;
-const START_LIMIT: Duration = Duration::from_secs(60);
+const START_LIMIT: Duration = Duration::from_mins(1);
 /// Free space from which a memory file system is used. A container's default of 64 MiB is too small for two servers.
 const MEMORY_FREE_KIB_MIN: u64 = 1024 * 1024;
 /// A socket's path may have 107 bytes; this leaves room for the directories and names of the servers.
@@ -39,6 +39,8 @@ pub(crate) struct Running {
     /// How a client reaches its database `claviger_test`, as a user who may do everything.
     pub(crate) url: String,
     pub(crate) port: u16,
+    /// The password of its user `claviger`.
+    pub(crate) password: String,
 }
 
 impl Running {
@@ -149,7 +151,8 @@ fn start_one(guard: &mut Guard, directory: &Path, kind: &database::Kind, is_dura
     if let Some(account) = &account {
         chown(&home, Some(account.uid), Some(account.gid)).with_context(|| format!("chown {}", home.display()))?;
     }
-    let mut settings = Settings { home, account, port: 0, password: random_hex(12)?, is_durable };
+    let password = if kind.has_password { random_hex(12)? } else { "claviger".to_owned() };
+    let mut settings = Settings { home, account, port: 0, password, is_durable };
     let log_file = directory.join(format!("{}.log", kind.name));
     (kind.prepare)(&settings).context("cannot make its data directory")?;
     for _ in 0..START_ATTEMPTS {
@@ -166,7 +169,14 @@ fn start_one(guard: &mut Guard, directory: &Path, kind: &database::Kind, is_dura
         })
         .with_context(|| tail(&log_file))?;
         match answer {
-            Ok(()) => return Ok(Running { child, url: (kind.url)(&settings), port: settings.port }),
+            Ok(()) => {
+                return Ok(Running {
+                    child,
+                    url: (kind.url)(&settings),
+                    port: settings.port,
+                    password: settings.password,
+                });
+            }
             Err(status) if !is_port_taken(&log_file) => bail!("ended with {status} at start\n{}", tail(&log_file)),
             Err(_) => {}
         }
