@@ -1,1 +1,3 @@
-//! placeholder
+//! The program's features, each in a folder of its own.
+
+pub mod portal;
