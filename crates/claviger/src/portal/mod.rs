@@ -7,6 +7,8 @@
 
 pub mod api_object;
 pub mod api_rules;
+pub mod artifact;
+pub mod artifact_map;
 pub mod body;
 pub mod context;
 pub mod error;
