@@ -13,6 +13,7 @@ pub mod hash;
 pub mod ids;
 pub mod jose;
 pub mod oauth;
+pub mod password;
 pub mod permission;
 pub mod scope;
 pub mod secret;

@@ -185,3 +185,17 @@ fn keys_of_other_kinds_are_left_out() {
     assert_eq!(with(|jwk| jwk.kty = "oct".into()), Err(JoseError::UnknownKey));
     assert_eq!(with(|jwk| jwk.n = "AAAA".into()), Err(JoseError::UnknownKey));
 }
+
+#[test]
+fn passwords_follow_the_vectors() {
+    let check = |digest: &str, salt: &str, password: &str| {
+        let stored = crate::password::StoredPassword { digest: digest.into(), salt: salt.into() };
+        stored.is_match(&Secret::new(password))
+    };
+    assert!(check("4MnJjCYpevdkIed46uWi+mk+ZvFjMASJPmrZIWynBuM=", "AAECAwQFBgcICQoLDA0ODw==", "admin"));
+    assert!(check("jGl25bVBBBW96Qi9Te4V37Fnqchz/Eu4qB9vKrRIqRg=", "", "admin"));
+    assert!(!check("jGl25bVBBBW96Qi9Te4V37Fnqchz/Eu4qB9vKrRIqRg=", "", "admin2"));
+    let fresh = crate::password::StoredPassword::new(&Secret::new("s3cret"), &rng());
+    assert!(fresh.is_match(&Secret::new("s3cret")) && !fresh.is_match(&Secret::new("S3cret")));
+    assert!(fresh.salt.len() == 24 && fresh.salt.ends_with("=="));
+}

@@ -1,1 +1,38 @@
-//! placeholder
+//! The only SQL of Claviger: the WSO2 tables (contract database.md) and our own `CLV_*` tables, on SQLite, MariaDB/MySQL
+//! and PostgreSQL from one text with named exceptions.
+//!
+//! Owns: connections, transactions and their retries ([`db`]), the SQLite writer that groups commits ([`writer`]), the
+//! schema ([`schema`]), and one file per table family. A change and its event are one transaction ([`events`]).
+//! Leaves to the program: every decision. A function here reads or writes rows and knows no HTTP.
+
+pub mod clients;
+pub mod db;
+pub mod error;
+pub mod events;
+pub mod revocations;
+pub mod schema;
+pub mod scopes;
+pub mod seed;
+pub mod sql;
+pub mod tenants;
+pub mod tokens;
+pub mod users;
+mod writer;
+
+/// Every statement of the crate with its name, for the test that prepares each one on each engine.
+pub fn statements() -> impl Iterator<Item = (&'static str, &'static sql::Sql)> {
+    [
+        clients::STATEMENTS,
+        events::STATEMENTS,
+        revocations::STATEMENTS,
+        schema::STATEMENTS,
+        scopes::STATEMENTS,
+        seed::STATEMENTS,
+        tenants::STATEMENTS,
+        tokens::STATEMENTS,
+        users::STATEMENTS,
+    ]
+    .into_iter()
+    .flatten()
+    .map(|(name, sql)| (*name, *sql))
+}

@@ -1,0 +1,315 @@
+//! OAuth clients: IDN_OAUTH_CONSUMER_APPS with its service provider (SP_APP, SP_INBOUND_AUTH) and IDN_OIDC_PROPERTY rows
+//! (contract database.md 2.1-2.3). The rows of one registration are written in the contract's order.
+
+use crate::db::{Conn, Row};
+use crate::error::StoreError;
+use crate::sql::queries;
+use crate::users;
+use claviger_proto::ids::{ConsumerKey, ConsumerKeyId, TenantId};
+use claviger_proto::oauth::TokenType;
+use claviger_proto::secret::Secret;
+
+queries! {
+    FIND_BY_KEY = "SELECT ID, CONSUMER_KEY, CONSUMER_SECRET, USERNAME, USER_DOMAIN, TENANT_ID, APP_NAME, CALLBACK_URL, GRANT_TYPES, \
+                   PKCE_MANDATORY, PKCE_SUPPORT_PLAIN, APP_STATE, USER_ACCESS_TOKEN_EXPIRE_TIME, APP_ACCESS_TOKEN_EXPIRE_TIME, \
+                   REFRESH_TOKEN_EXPIRE_TIME, ID_TOKEN_EXPIRE_TIME FROM IDN_OAUTH_CONSUMER_APPS \
+                   WHERE CONSUMER_KEY = ? AND OAUTH_VERSION = 'OAuth-2.0'";
+    LIST_PROPERTIES = "SELECT PROPERTY_KEY, PROPERTY_VALUE FROM IDN_OIDC_PROPERTY WHERE CONSUMER_KEY = ? AND TENANT_ID = ?";
+    INSERT_CLIENT = "INSERT INTO IDN_OAUTH_CONSUMER_APPS (CONSUMER_KEY, CONSUMER_SECRET, USERNAME, TENANT_ID, USER_DOMAIN, APP_NAME, \
+                     OAUTH_VERSION, CALLBACK_URL, GRANT_TYPES, PKCE_MANDATORY, PKCE_SUPPORT_PLAIN, APP_STATE, \
+                     USER_ACCESS_TOKEN_EXPIRE_TIME, APP_ACCESS_TOKEN_EXPIRE_TIME, REFRESH_TOKEN_EXPIRE_TIME, ID_TOKEN_EXPIRE_TIME) \
+                     VALUES (?, ?, ?, ?, ?, ?, 'OAuth-2.0', ?, ?, ?, ?, 'ACTIVE', ?, ?, ?, ?)",
+        Postgres = "INSERT INTO IDN_OAUTH_CONSUMER_APPS (CONSUMER_KEY, CONSUMER_SECRET, USERNAME, TENANT_ID, USER_DOMAIN, APP_NAME, \
+                     OAUTH_VERSION, CALLBACK_URL, GRANT_TYPES, PKCE_MANDATORY, PKCE_SUPPORT_PLAIN, APP_STATE, \
+                     USER_ACCESS_TOKEN_EXPIRE_TIME, APP_ACCESS_TOKEN_EXPIRE_TIME, REFRESH_TOKEN_EXPIRE_TIME, ID_TOKEN_EXPIRE_TIME) \
+                     VALUES (?, ?, ?, ?, ?, ?, 'OAuth-2.0', ?, ?, ?, ?, 'ACTIVE', ?, ?, ?, ?) RETURNING ID";
+    UPDATE_CLIENT = "UPDATE IDN_OAUTH_CONSUMER_APPS SET APP_NAME = ?, CALLBACK_URL = ?, GRANT_TYPES = ?, PKCE_MANDATORY = ?, \
+                     PKCE_SUPPORT_PLAIN = ?, USER_ACCESS_TOKEN_EXPIRE_TIME = ?, APP_ACCESS_TOKEN_EXPIRE_TIME = ?, \
+                     REFRESH_TOKEN_EXPIRE_TIME = ?, ID_TOKEN_EXPIRE_TIME = ? WHERE ID = ?";
+    UPDATE_SECRET = "UPDATE IDN_OAUTH_CONSUMER_APPS SET CONSUMER_SECRET = ?, APP_STATE = 'ACTIVE' WHERE ID = ?";
+    DELETE_CLIENT = "DELETE FROM IDN_OAUTH_CONSUMER_APPS WHERE ID = ?";
+    DELETE_PROPERTIES = "DELETE FROM IDN_OIDC_PROPERTY WHERE CONSUMER_KEY = ? AND TENANT_ID = ? AND PROPERTY_KEY = ?";
+    INSERT_PROPERTY = "INSERT INTO IDN_OIDC_PROPERTY (TENANT_ID, CONSUMER_KEY, PROPERTY_KEY, PROPERTY_VALUE) VALUES (?, ?, ?, ?)";
+    INSERT_PROVIDER = "INSERT INTO SP_APP (TENANT_ID, APP_NAME, USER_STORE, USERNAME, DESCRIPTION, AUTH_TYPE, IS_USE_TENANT_DOMAIN_SUBJECT, \
+                       IS_USE_USER_DOMAIN_SUBJECT, ENABLE_AUTHORIZATION, IS_SAAS_APP, UUID) VALUES (?, ?, ?, ?, ?, 'default', '0', '0', '0', ?, ?)",
+        Postgres = "INSERT INTO SP_APP (TENANT_ID, APP_NAME, USER_STORE, USERNAME, DESCRIPTION, AUTH_TYPE, IS_USE_TENANT_DOMAIN_SUBJECT, \
+                       IS_USE_USER_DOMAIN_SUBJECT, ENABLE_AUTHORIZATION, IS_SAAS_APP, UUID) VALUES (?, ?, ?, ?, ?, 'default', '0', '0', '0', ?, ?) \
+                       RETURNING ID";
+    FIND_PROVIDER = "SELECT A.ID, A.APP_NAME, A.IS_SAAS_APP FROM SP_INBOUND_AUTH I JOIN SP_APP A ON A.ID = I.APP_ID \
+                     WHERE I.INBOUND_AUTH_KEY = ? AND I.INBOUND_AUTH_TYPE = 'oauth2' AND I.TENANT_ID = ?";
+    FIND_PROVIDER_BY_NAME = "SELECT A.ID, A.APP_NAME, I.INBOUND_AUTH_KEY FROM SP_APP A \
+                             LEFT JOIN SP_INBOUND_AUTH I ON I.APP_ID = A.ID AND I.INBOUND_AUTH_TYPE = 'oauth2' \
+                             WHERE A.APP_NAME = ? AND A.TENANT_ID = ?";
+    RENAME_PROVIDER = "UPDATE SP_APP SET APP_NAME = ? WHERE ID = ?";
+    DELETE_PROVIDER = "DELETE FROM SP_APP WHERE ID = ?";
+    INSERT_INBOUND = "INSERT INTO SP_INBOUND_AUTH (TENANT_ID, INBOUND_AUTH_KEY, INBOUND_AUTH_TYPE, INBOUND_CONFIG_TYPE, APP_ID) \
+                      VALUES (?, ?, 'oauth2', 'standardAPP', ?)";
+}
+
+const TOKEN_TYPE: &str = "tokenType";
+const BYPASS: &str = "bypassClientCredentials";
+const RENEW_REFRESH: &str = "renewRefreshToken";
+
+/// An OAuth client as the token endpoint needs it.
+#[derive(Clone, Debug)]
+pub struct Client {
+    /// IDN_OAUTH_CONSUMER_APPS.ID.
+    pub id: ConsumerKeyId,
+    /// Client id.
+    pub key: ConsumerKey,
+    /// Client secret.
+    pub secret: Secret,
+    /// Owner, without domain and tenant.
+    pub owner: String,
+    /// Owner's user-store domain.
+    pub owner_domain: String,
+    /// The application's tenant.
+    pub tenant: TenantId,
+    /// What registration set.
+    pub settings: ClientSettings,
+    /// `ACTIVE`; anything else blocks the client.
+    pub is_active: bool,
+}
+
+/// What a registration sets and an update changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientSettings {
+    /// Name of the OAuth application and of the service provider.
+    pub name: String,
+    /// One URL, `regexp=(..)` for several, or empty.
+    pub callback: String,
+    /// Allowed grants.
+    pub grants: Vec<String>,
+    /// Opaque or JWT.
+    pub token_type: TokenType,
+    /// PKCE is required.
+    pub is_pkce_mandatory: bool,
+    /// `plain` is allowed.
+    pub may_pkce_be_plain: bool,
+    /// A public client: no secret needed.
+    pub is_public: bool,
+    /// The application's own choice on refresh rotation; `None`: the server's.
+    pub is_refresh_renewed: Option<bool>,
+    /// Lifetimes.
+    pub lifetimes: Lifetimes,
+}
+
+/// Lifetimes in seconds; 0 means "use the server-wide setting" (database.md 2.2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lifetimes {
+    /// Tokens for end users.
+    pub user_s: i64,
+    /// Tokens for the application itself.
+    pub application_s: i64,
+    /// Refresh tokens.
+    pub refresh_s: i64,
+    /// ID tokens.
+    pub id_s: i64,
+}
+
+/// A client to insert.
+#[derive(Clone, Debug)]
+pub struct NewClient {
+    /// Client id.
+    pub key: ConsumerKey,
+    /// Client secret.
+    pub secret: Secret,
+    /// Owner without domain and tenant.
+    pub owner: String,
+    /// Owner's user-store domain.
+    pub owner_domain: String,
+    /// Tenant.
+    pub tenant: TenantId,
+    /// The rest.
+    pub settings: ClientSettings,
+    /// Users of other tenants may use it.
+    pub is_saas: bool,
+    /// SP_APP.UUID.
+    pub provider_uuid: String,
+}
+
+/// A client by its exact id.
+pub async fn find(conn: &mut Conn, key: &ConsumerKey) -> Result<Option<Client>, StoreError> {
+    let rows = conn.rows(&FIND_BY_KEY, &[key.into()]).await?;
+    let mut found = None;
+    for row in &rows {
+        if row.text(1)? == key.0 {
+            found = Some(decode(row)?);
+        }
+    }
+    let Some(mut client) = found else { return Ok(None) };
+    for row in conn.rows(&LIST_PROPERTIES, &[key.into(), client.tenant.into()]).await? {
+        let value = row.opt_text(1)?.unwrap_or_default();
+        match row.text(0)?.as_str() {
+            TOKEN_TYPE => client.settings.token_type = TokenType::from_word(&value).unwrap_or_default(),
+            BYPASS => client.settings.is_public = value == "true",
+            RENEW_REFRESH => client.settings.is_refresh_renewed = value.parse().ok(),
+            _ => {}
+        }
+    }
+    Ok(Some(client))
+}
+
+fn decode(row: &Row) -> Result<Client, StoreError> {
+    let flag = |column| Ok::<_, StoreError>(row.opt_text(column)?.is_some_and(|flag| flag != "0"));
+    Ok(Client {
+        id: ConsumerKeyId(row.int(0)?),
+        key: ConsumerKey(row.text(1)?),
+        secret: Secret::new(row.opt_text(2)?.unwrap_or_default()),
+        owner: row.opt_text(3)?.unwrap_or_default(),
+        owner_domain: row.opt_text(4)?.filter(|domain| !domain.is_empty()).unwrap_or_else(|| "PRIMARY".to_owned()),
+        tenant: TenantId(row.int(5)?),
+        settings: ClientSettings {
+            name: row.opt_text(6)?.unwrap_or_default(),
+            callback: row.opt_text(7)?.unwrap_or_default(),
+            grants: row.opt_text(8)?.unwrap_or_default().split_whitespace().map(str::to_owned).collect(),
+            token_type: TokenType::Opaque,
+            is_pkce_mandatory: flag(9)?,
+            may_pkce_be_plain: flag(10)?,
+            is_public: false,
+            is_refresh_renewed: None,
+            lifetimes: Lifetimes {
+                user_s: row.opt_int(12)?.unwrap_or(0),
+                application_s: row.opt_int(13)?.unwrap_or(0),
+                refresh_s: row.opt_int(14)?.unwrap_or(0),
+                id_s: row.opt_int(15)?.unwrap_or(0),
+            },
+        },
+        is_active: row.opt_text(11)?.as_deref() == Some("ACTIVE"),
+    })
+}
+
+/// Client id of the service provider with exactly this name; `Some(None)` when the name is taken by one without a client.
+pub async fn find_key_by_name(
+    conn: &mut Conn,
+    tenant: TenantId,
+    name: &str,
+) -> Result<Option<Option<ConsumerKey>>, StoreError> {
+    let row = conn.row(&FIND_PROVIDER_BY_NAME, &[name.into(), tenant.into()]).await?;
+    row.map(|row| Ok(row.opt_text(2)?.map(ConsumerKey))).transpose()
+}
+
+/// Inserts a client with its service provider and the owner's `Application/<name>` role. A taken name or id is
+/// [`StoreError::Conflict`].
+pub async fn insert(conn: &mut Conn, client: &NewClient) -> Result<ConsumerKeyId, StoreError> {
+    let settings = &client.settings;
+    check_widths(settings)?;
+    let description = format!("Service Provider for application {}", settings.name);
+    let args = [
+        client.tenant.into(),
+        (&settings.name).into(),
+        (&client.owner_domain).into(),
+        (&client.owner).into(),
+        (&description).into(),
+        char_flag(client.is_saas).into(),
+        (&client.provider_uuid).into(),
+    ];
+    let provider = conn.insert(&INSERT_PROVIDER, &args).await?;
+    let grants = settings.grants.join(" ");
+    let lifetimes = settings.lifetimes;
+    let args = [
+        (&client.key).into(),
+        client.secret.expose().into(),
+        (&client.owner).into(),
+        client.tenant.into(),
+        (&client.owner_domain).into(),
+        (&settings.name).into(),
+        (&settings.callback).into(),
+        (&grants).into(),
+        char_flag(settings.is_pkce_mandatory).into(),
+        char_flag(settings.may_pkce_be_plain).into(),
+        lifetimes.user_s.into(),
+        lifetimes.application_s.into(),
+        lifetimes.refresh_s.into(),
+        lifetimes.id_s.into(),
+    ];
+    let id = conn.insert(&INSERT_CLIENT, &args).await?;
+    write_properties(conn, client.tenant, &client.key, settings).await?;
+    conn.execute(&INSERT_INBOUND, &[client.tenant.into(), (&client.key).into(), provider.into()]).await?;
+    let role = format!("Application/{}", settings.name);
+    users::add_hybrid_role(conn, client.tenant, &client.owner, &role).await?;
+    Ok(ConsumerKeyId(id))
+}
+
+/// Changes what registration set. A new name renames the service provider too.
+pub async fn update(conn: &mut Conn, client: &Client, settings: &ClientSettings) -> Result<(), StoreError> {
+    check_widths(settings)?;
+    let grants = settings.grants.join(" ");
+    let lifetimes = settings.lifetimes;
+    let args = [
+        (&settings.name).into(),
+        (&settings.callback).into(),
+        (&grants).into(),
+        char_flag(settings.is_pkce_mandatory).into(),
+        char_flag(settings.may_pkce_be_plain).into(),
+        lifetimes.user_s.into(),
+        lifetimes.application_s.into(),
+        lifetimes.refresh_s.into(),
+        lifetimes.id_s.into(),
+        client.id.into(),
+    ];
+    conn.execute(&UPDATE_CLIENT, &args).await?;
+    if settings.name != client.settings.name
+        && let Some(provider) = find_provider(conn, client).await?
+    {
+        conn.execute(&RENAME_PROVIDER, &[(&settings.name).into(), provider.into()]).await?;
+    }
+    write_properties(conn, client.tenant, &client.key, settings).await
+}
+
+/// Stores a new secret and makes the client active. Its tokens are the caller's to revoke.
+pub async fn update_secret(conn: &mut Conn, client: &Client, secret: &Secret) -> Result<(), StoreError> {
+    conn.execute(&UPDATE_SECRET, &[secret.expose().into(), client.id.into()]).await?;
+    Ok(())
+}
+
+/// Deletes a client, its service provider and, by cascade, its tokens. Emitting their revocation is the caller's duty.
+pub async fn delete(conn: &mut Conn, client: &Client) -> Result<(), StoreError> {
+    if let Some(provider) = find_provider(conn, client).await? {
+        conn.execute(&DELETE_PROVIDER, &[provider.into()]).await?;
+    }
+    users::delete_hybrid_role(conn, client.tenant, &format!("Application/{}", client.settings.name)).await?;
+    conn.execute(&DELETE_CLIENT, &[client.id.into()]).await?;
+    Ok(())
+}
+
+async fn find_provider(conn: &mut Conn, client: &Client) -> Result<Option<i64>, StoreError> {
+    let row = conn.row(&FIND_PROVIDER, &[(&client.key).into(), client.tenant.into()]).await?;
+    row.map(|row| row.int(0)).transpose()
+}
+
+async fn write_properties(
+    conn: &mut Conn,
+    tenant: TenantId,
+    key: &ConsumerKey,
+    settings: &ClientSettings,
+) -> Result<(), StoreError> {
+    let renew = settings.is_refresh_renewed.map(|is_renewed| is_renewed.to_string());
+    let properties = [
+        (TOKEN_TYPE, Some(settings.token_type.as_word())),
+        (BYPASS, Some(if settings.is_public { "true" } else { "false" })),
+        (RENEW_REFRESH, renew.as_deref()),
+    ];
+    for (name, value) in properties {
+        conn.execute(&DELETE_PROPERTIES, &[key.into(), tenant.into(), name.into()]).await?;
+        conn.execute(&INSERT_PROPERTY, &[tenant.into(), key.into(), name.into(), value.into()]).await?;
+    }
+    Ok(())
+}
+
+/// SQLite checks no widths and MySQL may truncate: check before writing (database.md 1.6).
+fn check_widths(settings: &ClientSettings) -> Result<(), StoreError> {
+    let limits = [
+        ("the application name", settings.name.chars().count(), 255),
+        ("the callback URL", settings.callback.chars().count(), 2048),
+        ("the list of grants", settings.grants.join(" ").chars().count(), 1024),
+    ];
+    match limits.iter().find(|(_, length, limit)| length > limit) {
+        Some((what, ..)) => Err(StoreError::TooLong(what)),
+        None => Ok(()),
+    }
+}
+
+fn char_flag(flag: bool) -> &'static str {
+    if flag { "1" } else { "0" }
+}

@@ -1,0 +1,570 @@
+//! Connections, rows and transactions on three engines behind one type each.
+//!
+//! `Store::reader` gives a connection for reading; `Store::write` runs a closure in a transaction, repeats it when the
+//! engine asks for that, and tells the listeners about its events after the commit and before it returns. A write runs in
+//! a task of its own, so a caller that goes away in the middle leaves no half transaction behind.
+
+use crate::error::{StoreError, WriteError};
+use crate::sql::{Engine, Sql};
+use crate::writer::Writer;
+use chrono::{DateTime, NaiveDateTime};
+use claviger_proto::event::Event;
+use claviger_proto::ids::{
+    ApiId, ApiUuid, ApplicationId, ApplicationUuid, ConsumerKey, ConsumerKeyId, EventId, SubscriptionUuid, TenantId,
+    TokenId,
+};
+use claviger_proto::time::Timestamp;
+use futures_util::future::BoxFuture;
+use sqlx::mysql::{MySqlArguments, MySqlConnectOptions, MySqlPool, MySqlPoolOptions, MySqlRow};
+use sqlx::pool::PoolConnection;
+use sqlx::postgres::{PgArguments, PgConnectOptions, PgPool, PgPoolOptions, PgRow};
+use sqlx::sqlite::{
+    SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow,
+    SqliteSynchronous,
+};
+use sqlx::{Arguments as _, MySql, Postgres, Row as _, Sqlite};
+use std::path::PathBuf;
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
+
+/// Longest time one attempt of a write may take. Followers of the event log rely on it (claviger-proto `follow`).
+pub const WRITE_MS_MAX: u64 = 30_000;
+/// How often a write is repeated when the engine asks for it.
+const ATTEMPTS_MAX: u32 = 8;
+
+/// Where the database is.
+#[derive(Clone, Debug)]
+pub enum Location {
+    /// A file; made when it is not there.
+    Sqlite(PathBuf),
+    /// A MariaDB or MySQL server.
+    MySql(MySqlConnectOptions),
+    /// A PostgreSQL server.
+    Postgres(PgConnectOptions),
+}
+
+/// Bounds of the connection pool.
+#[derive(Clone, Copy, Debug)]
+pub struct PoolLimits {
+    /// Most connections (`pool_options.maxActive`).
+    pub connections_max: u32,
+    /// Longest wait for a connection (`pool_options.maxWait`), after which the request is answered 503.
+    pub acquire_ms_max: u64,
+}
+
+impl Default for PoolLimits {
+    fn default() -> Self {
+        Self { connections_max: 50, acquire_ms_max: 5_000 }
+    }
+}
+
+#[derive(Clone)]
+enum Pool {
+    Sqlite(SqlitePool),
+    MySql(MySqlPool),
+    Postgres(PgPool),
+}
+
+/// Told about a write's events after its commit and before the write returns.
+pub type CommitListener = Arc<dyn Fn(&[Event]) + Send + Sync>;
+
+/// The database. Cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    pool: Pool,
+    writer: Option<Writer>,
+    listeners: Listeners,
+}
+
+#[derive(Clone, Default)]
+pub(crate) struct Listeners(Arc<RwLock<Vec<CommitListener>>>);
+
+impl Listeners {
+    pub(crate) fn tell(&self, events: &[Event]) {
+        if events.is_empty() {
+            return;
+        }
+        let listeners = self.0.read().expect("no listener list is left half-written").clone();
+        for listener in &listeners {
+            listener(events);
+        }
+    }
+}
+
+impl Store {
+    /// Connects. Nothing is created or altered but an absent SQLite file.
+    pub async fn open(location: Location, limits: PoolLimits) -> Result<Self, StoreError> {
+        let listeners = Listeners::default();
+        let wait = Duration::from_millis(limits.acquire_ms_max);
+        let pool = match location {
+            Location::Sqlite(path) => {
+                let options = SqliteConnectOptions::new()
+                    .filename(path)
+                    .create_if_missing(true)
+                    .foreign_keys(true)
+                    .journal_mode(SqliteJournalMode::Wal)
+                    .synchronous(SqliteSynchronous::Full)
+                    .busy_timeout(Duration::from_secs(5));
+                let writer = SqlitePoolOptions::new()
+                    .max_connections(1)
+                    .acquire_timeout(wait)
+                    .idle_timeout(None)
+                    .max_lifetime(None);
+                let writer = writer.connect_with(options.clone()).await?;
+                let writer = Writer::start(writer, listeners.clone());
+                let readers =
+                    SqlitePoolOptions::new().max_connections(limits.connections_max.min(8)).acquire_timeout(wait);
+                let readers =
+                    readers.max_lifetime(None).connect_lazy_with(options.read_only(true).create_if_missing(false));
+                return Ok(Self { pool: Pool::Sqlite(readers), writer: Some(writer), listeners });
+            }
+            // The session keeps the server's time zone and SQL mode: a WSO2 node writes under the same (database.md 1.4).
+            Location::MySql(options) => {
+                let options = options.timezone(None).pipes_as_concat(false).no_engine_substitution(false);
+                let pool = MySqlPoolOptions::new().max_connections(limits.connections_max).acquire_timeout(wait);
+                Pool::MySql(pool.connect_with(options).await?)
+            }
+            Location::Postgres(options) => {
+                let pool = PgPoolOptions::new().max_connections(limits.connections_max).acquire_timeout(wait);
+                Pool::Postgres(pool.connect_with(options).await?)
+            }
+        };
+        Ok(Self { pool, writer: None, listeners })
+    }
+
+    /// The engine in use.
+    pub fn engine(&self) -> Engine {
+        match self.pool {
+            Pool::Sqlite(_) => Engine::Sqlite,
+            Pool::MySql(_) => Engine::MySql,
+            Pool::Postgres(_) => Engine::Postgres,
+        }
+    }
+
+    /// Adds a listener for the events of this process' commits.
+    pub fn on_commit(&self, listener: CommitListener) {
+        self.listeners.0.write().expect("no listener list is left half-written").push(listener);
+    }
+
+    /// A connection for reading outside a transaction.
+    pub async fn reader(&self) -> Result<Conn, StoreError> {
+        Ok(Conn::new(match &self.pool {
+            Pool::Sqlite(pool) => Link::Sqlite(pool.acquire().await?),
+            Pool::MySql(pool) => Link::MySql(pool.acquire().await?),
+            Pool::Postgres(pool) => Link::Postgres(pool.acquire().await?),
+        }))
+    }
+
+    /// Runs a closure in a transaction and commits it. The closure may run several times; it must have no effect but through
+    /// its connection. The caller may go away: the write ends by itself, one way or the other.
+    pub async fn write<T, E, F>(&self, work: F) -> Result<T, E>
+    where
+        F: for<'c> Fn(&'c mut Conn) -> BoxFuture<'c, Result<T, E>> + Send + Sync + 'static,
+        T: Send + 'static,
+        E: WriteError,
+    {
+        if let Some(writer) = &self.writer {
+            return writer.submit(work).await;
+        }
+        let store = self.clone();
+        let task = tokio::spawn(async move { store.write_with_repeats(work).await });
+        task.await.unwrap_or_else(|_| Err(StoreError::Panicked.into()))
+    }
+
+    async fn write_with_repeats<T, E, F>(&self, work: F) -> Result<T, E>
+    where
+        F: for<'c> Fn(&'c mut Conn) -> BoxFuture<'c, Result<T, E>> + Send + Sync,
+        E: WriteError,
+    {
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
+            let bound = Duration::from_millis(WRITE_MS_MAX);
+            let result = tokio::time::timeout(bound, self.write_once(&work)).await;
+            let result = result.unwrap_or_else(|_| Err(StoreError::Timeout.into()));
+            match result {
+                Ok((value, events)) => {
+                    self.listeners.tell(&events);
+                    return Ok(value);
+                }
+                Err(error) if attempt < ATTEMPTS_MAX && matches!(error.store_error(), Some(StoreError::Repeat(_))) => {
+                    tokio::time::sleep(Duration::from_millis(1 << attempt)).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn write_once<T, E, F>(&self, work: &F) -> Result<(T, Vec<Event>), E>
+    where
+        F: for<'c> Fn(&'c mut Conn) -> BoxFuture<'c, Result<T, E>> + Send + Sync,
+        E: WriteError,
+    {
+        let mut conn = self.reader().await?;
+        conn.begin("BEGIN").await?;
+        match work(&mut conn).await {
+            Ok(value) => {
+                conn.end("COMMIT").await?;
+                Ok((value, std::mem::take(&mut conn.emitted)))
+            }
+            Err(error) => {
+                conn.end("ROLLBACK").await?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Ends open connections after their present statement.
+    pub async fn close(&self) {
+        if let Some(writer) = &self.writer {
+            writer.close().await;
+        }
+        match &self.pool {
+            Pool::Sqlite(pool) => pool.close().await,
+            Pool::MySql(pool) => pool.close().await,
+            Pool::Postgres(pool) => pool.close().await,
+        }
+    }
+}
+
+enum Link {
+    Sqlite(PoolConnection<Sqlite>),
+    MySql(PoolConnection<MySql>),
+    Postgres(PoolConnection<Postgres>),
+}
+
+/// A connection, in a transaction or not.
+pub struct Conn {
+    link: Link,
+    is_in_transaction: bool,
+    pub(crate) emitted: Vec<Event>,
+}
+
+/// A connection that is dropped inside a transaction (a panic, a time-out) is closed, so the server rolls back.
+impl Drop for Conn {
+    fn drop(&mut self) {
+        if self.is_in_transaction {
+            match &mut self.link {
+                Link::Sqlite(link) => link.close_on_drop(),
+                Link::MySql(link) => link.close_on_drop(),
+                Link::Postgres(link) => link.close_on_drop(),
+            }
+        }
+    }
+}
+
+/// Runs the same expression on whichever driver the connection has.
+macro_rules! on_link {
+    ($conn:expr, $sql:expr, $args:expr, $link:ident, $query:ident => $body:expr) => {{
+        let text = $sql.on($conn.engine());
+        match &mut $conn.link {
+            Link::Sqlite($link) => {
+                let $query = sqlx::query_with(text, sqlite_arguments($args)?);
+                $body
+            }
+            Link::MySql($link) => {
+                let $query = sqlx::query_with(text, mysql_arguments($args)?);
+                $body
+            }
+            Link::Postgres($link) => {
+                let $query = sqlx::query_with(text, postgres_arguments($args)?);
+                $body
+            }
+        }
+    }};
+}
+
+impl Conn {
+    fn new(link: Link) -> Self {
+        Self { link, is_in_transaction: false, emitted: Vec::new() }
+    }
+
+    pub(crate) fn from_sqlite(link: PoolConnection<Sqlite>) -> Self {
+        Self::new(Link::Sqlite(link))
+    }
+
+    /// The engine in use.
+    pub fn engine(&self) -> Engine {
+        match self.link {
+            Link::Sqlite(_) => Engine::Sqlite,
+            Link::MySql(_) => Engine::MySql,
+            Link::Postgres(_) => Engine::Postgres,
+        }
+    }
+
+    pub(crate) async fn begin(&mut self, statement: &'static str) -> Result<(), StoreError> {
+        self.is_in_transaction = true;
+        self.command(statement).await
+    }
+
+    pub(crate) async fn end(&mut self, statement: &'static str) -> Result<(), StoreError> {
+        self.command(statement).await?;
+        self.is_in_transaction = false;
+        Ok(())
+    }
+
+    /// A statement without parameters and rows, not prepared: transaction control and DDL.
+    pub(crate) async fn command(&mut self, text: &'static str) -> Result<(), StoreError> {
+        let query = sqlx::raw_sql(text);
+        match &mut self.link {
+            Link::Sqlite(link) => drop(query.execute(&mut **link).await?),
+            Link::MySql(link) => drop(query.execute(&mut **link).await?),
+            Link::Postgres(link) => drop(query.execute(&mut **link).await?),
+        }
+        Ok(())
+    }
+
+    /// All rows of a query.
+    pub async fn rows(&mut self, sql: &'static Sql, args: &[Arg<'_>]) -> Result<Vec<Row>, StoreError> {
+        Ok(on_link!(self, sql, args, link, query => {
+            query.fetch_all(&mut **link).await?.into_iter().map(Row::from).collect()
+        }))
+    }
+
+    /// The first row of a query.
+    pub async fn row(&mut self, sql: &'static Sql, args: &[Arg<'_>]) -> Result<Option<Row>, StoreError> {
+        Ok(on_link!(self, sql, args, link, query => query.fetch_optional(&mut **link).await?.map(Row::from)))
+    }
+
+    /// Runs a statement and returns the number of rows it touched.
+    pub async fn execute(&mut self, sql: &'static Sql, args: &[Arg<'_>]) -> Result<u64, StoreError> {
+        Ok(on_link!(self, sql, args, link, query => query.execute(&mut **link).await?.rows_affected()))
+    }
+
+    /// Inserts one row and returns its generated number. The PostgreSQL text ends with `RETURNING column`.
+    pub async fn insert(&mut self, sql: &'static Sql, args: &[Arg<'_>]) -> Result<i64, StoreError> {
+        let text = sql.on(self.engine());
+        match &mut self.link {
+            Link::Sqlite(link) => {
+                let done = sqlx::query_with(text, sqlite_arguments(args)?).execute(&mut **link).await?;
+                Ok(done.last_insert_rowid())
+            }
+            Link::MySql(link) => {
+                let done = sqlx::query_with(text, mysql_arguments(args)?).execute(&mut **link).await?;
+                i64::try_from(done.last_insert_id())
+                    .map_err(|_| StoreError::Corrupt("a generated id is out of range".into()))
+            }
+            Link::Postgres(link) => {
+                let row = sqlx::query_with(text, postgres_arguments(args)?).fetch_one(&mut **link).await?;
+                Row::from(row).int(0)
+            }
+        }
+    }
+
+    /// Lets the engine parse a statement, without running it.
+    pub async fn prepare(&mut self, sql: &'static Sql) -> Result<(), StoreError> {
+        use sqlx::{Executor as _, SqlSafeStr as _};
+        let text = sql.on(self.engine()).into_sql_str();
+        match &mut self.link {
+            Link::Sqlite(link) => drop(link.prepare(text).await?),
+            Link::MySql(link) => drop(link.prepare(text).await?),
+            Link::Postgres(link) => drop(link.prepare(text).await?),
+        }
+        Ok(())
+    }
+}
+
+/// A parameter of a statement.
+#[derive(Clone, Copy, Debug)]
+pub enum Arg<'a> {
+    /// A number of any integer column.
+    Int(Option<i64>),
+    /// A text.
+    Text(Option<&'a str>),
+    /// A BOOLEAN column of PostgreSQL, TINYINT(1) or INTEGER of the others.
+    Bool(bool),
+    /// BLOB or BYTEA.
+    Bytes(Option<&'a [u8]>),
+    /// TIMESTAMP: UTC wall clock (database.md 1.4), whole seconds on MySQL.
+    Time(Option<Timestamp>),
+}
+
+/// Conversions into a parameter.
+macro_rules! arg_from {
+    ($($type:ty, $value:ident => $arg:expr;)*) => { $(
+        impl<'a> From<$type> for Arg<'a> {
+            fn from($value: $type) -> Self { $arg }
+        }
+    )* };
+}
+
+arg_from! {
+    i64, value => Arg::Int(Some(value));
+    Option<i64>, value => Arg::Int(value);
+    &'a str, value => Arg::Text(Some(value));
+    Option<&'a str>, value => Arg::Text(value);
+    &'a String, value => Arg::Text(Some(value));
+    &'a Option<String>, value => Arg::Text(value.as_deref());
+    bool, value => Arg::Bool(value);
+    &'a [u8], value => Arg::Bytes(Some(value));
+    Timestamp, value => Arg::Time(Some(value));
+    ApiId, value => Arg::Int(Some(value.0));
+    ApplicationId, value => Arg::Int(Some(value.0));
+    ConsumerKeyId, value => Arg::Int(Some(value.0));
+    EventId, value => Arg::Int(Some(value.0));
+    TenantId, value => Arg::Int(Some(value.0));
+    &'a ApiUuid, value => Arg::Text(Some(&value.0));
+    &'a ApplicationUuid, value => Arg::Text(Some(&value.0));
+    &'a ConsumerKey, value => Arg::Text(Some(&value.0));
+    &'a SubscriptionUuid, value => Arg::Text(Some(&value.0));
+    &'a TokenId, value => Arg::Text(Some(&value.0));
+}
+
+fn encode_error(error: sqlx::error::BoxDynError) -> StoreError {
+    StoreError::Database(sqlx::Error::Encode(error))
+}
+
+fn wall_clock(time: Timestamp) -> Option<NaiveDateTime> {
+    DateTime::from_timestamp_millis(time.as_millis()).map(|time| time.naive_utc())
+}
+
+const SQLITE_TIME: &str = "%Y-%m-%d %H:%M:%S%.3f";
+
+fn sqlite_arguments(args: &[Arg<'_>]) -> Result<SqliteArguments, StoreError> {
+    let mut out = SqliteArguments::default();
+    for arg in args {
+        let added = match arg {
+            Arg::Int(value) => out.add(*value),
+            Arg::Text(value) => out.add(value.map(str::to_owned)),
+            Arg::Bool(value) => out.add(i64::from(*value)),
+            Arg::Bytes(value) => out.add(value.map(<[u8]>::to_vec)),
+            Arg::Time(value) => out.add(value.and_then(wall_clock).map(|time| time.format(SQLITE_TIME).to_string())),
+        };
+        added.map_err(encode_error)?;
+    }
+    Ok(out)
+}
+
+fn mysql_arguments(args: &[Arg<'_>]) -> Result<MySqlArguments, StoreError> {
+    let mut out = MySqlArguments::default();
+    for arg in args {
+        let added = match arg {
+            Arg::Int(value) => out.add(*value),
+            Arg::Text(value) => out.add(*value),
+            Arg::Bool(value) => out.add(i64::from(*value)),
+            Arg::Bytes(value) => out.add(*value),
+            Arg::Time(value) => out.add(value.map(Timestamp::truncated_to_secs).and_then(wall_clock)),
+        };
+        added.map_err(encode_error)?;
+    }
+    Ok(out)
+}
+
+fn postgres_arguments(args: &[Arg<'_>]) -> Result<PgArguments, StoreError> {
+    let mut out = PgArguments::default();
+    for arg in args {
+        let added = match arg {
+            Arg::Int(value) => out.add(*value),
+            Arg::Text(value) => out.add(*value),
+            Arg::Bool(value) => out.add(*value),
+            Arg::Bytes(value) => out.add(*value),
+            Arg::Time(value) => out.add(value.and_then(wall_clock)),
+        };
+        added.map_err(encode_error)?;
+    }
+    Ok(out)
+}
+
+/// A row. Columns are read by their position in the SELECT list.
+pub struct Row(RowOf);
+
+enum RowOf {
+    Sqlite(SqliteRow),
+    MySql(MySqlRow),
+    Postgres(PgRow),
+}
+
+impl From<SqliteRow> for Row {
+    fn from(row: SqliteRow) -> Self {
+        Self(RowOf::Sqlite(row))
+    }
+}
+
+impl From<MySqlRow> for Row {
+    fn from(row: MySqlRow) -> Self {
+        Self(RowOf::MySql(row))
+    }
+}
+
+impl From<PgRow> for Row {
+    fn from(row: PgRow) -> Self {
+        Self(RowOf::Postgres(row))
+    }
+}
+
+/// Reads a column of whichever driver the row has. Unchecked: the declared types differ between engines and releases
+/// (INTEGER, SMALLINT, TINYINT), the decoders below take them all.
+macro_rules! get {
+    ($row:expr, $column:expr, $type:ty) => {
+        match &$row.0 {
+            RowOf::Sqlite(row) => row.try_get_unchecked::<$type, _>($column)?,
+            RowOf::MySql(row) => row.try_get_unchecked::<$type, _>($column)?,
+            RowOf::Postgres(row) => row.try_get_unchecked::<$type, _>($column)?,
+        }
+    };
+}
+
+impl Row {
+    /// A number.
+    pub fn int(&self, column: usize) -> Result<i64, StoreError> {
+        present(self.opt_int(column)?, column)
+    }
+
+    /// A number or NULL.
+    pub fn opt_int(&self, column: usize) -> Result<Option<i64>, StoreError> {
+        Ok(get!(self, column, Option<i64>))
+    }
+
+    /// A text.
+    pub fn text(&self, column: usize) -> Result<String, StoreError> {
+        present(self.opt_text(column)?, column)
+    }
+
+    /// A text or NULL.
+    pub fn opt_text(&self, column: usize) -> Result<Option<String>, StoreError> {
+        Ok(get!(self, column, Option<String>))
+    }
+
+    /// A boolean; NULL is false.
+    pub fn bool(&self, column: usize) -> Result<bool, StoreError> {
+        match &self.0 {
+            RowOf::Postgres(row) => Ok(row.try_get_unchecked::<Option<bool>, _>(column)?.unwrap_or(false)),
+            RowOf::Sqlite(_) | RowOf::MySql(_) => Ok(self.opt_int(column)?.unwrap_or(0) != 0),
+        }
+    }
+
+    /// Bytes.
+    pub fn bytes(&self, column: usize) -> Result<Vec<u8>, StoreError> {
+        present(self.opt_bytes(column)?, column)
+    }
+
+    /// Bytes or NULL.
+    pub fn opt_bytes(&self, column: usize) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(get!(self, column, Option<Vec<u8>>))
+    }
+
+    /// An instant.
+    pub fn time(&self, column: usize) -> Result<Timestamp, StoreError> {
+        present(self.opt_time(column)?, column)
+    }
+
+    /// An instant or NULL. The column's wall clock is read as UTC.
+    pub fn opt_time(&self, column: usize) -> Result<Option<Timestamp>, StoreError> {
+        let time = match &self.0 {
+            RowOf::MySql(row) => row.try_get_unchecked::<Option<NaiveDateTime>, _>(column)?,
+            RowOf::Postgres(row) => row.try_get_unchecked::<Option<NaiveDateTime>, _>(column)?,
+            RowOf::Sqlite(row) => match row.try_get_unchecked::<Option<String>, _>(column)? {
+                Some(text) => {
+                    let time = NaiveDateTime::parse_from_str(&text, "%Y-%m-%d %H:%M:%S%.f");
+                    Some(time.map_err(|_| StoreError::Corrupt(format!("{text:?} is not a time")))?)
+                }
+                None => None,
+            },
+        };
+        Ok(time.map(|time| Timestamp::from_millis(time.and_utc().timestamp_millis())))
+    }
+}
+
+fn present<T>(value: Option<T>, column: usize) -> Result<T, StoreError> {
+    value.ok_or_else(|| StoreError::Corrupt(format!("column {column} is NULL")))
+}

@@ -1,0 +1,107 @@
+//! CLV_REVOCATION: what gateways must refuse, as long as it matters. Written in the transaction of the revocation; JWTs
+//! also get their AM_REVOKED_JWT row, which an API-M gateway reads at its start (database.md 4.4).
+
+use crate::db::Conn;
+use crate::error::StoreError;
+use crate::sql::queries;
+use claviger_proto::encode::{from_hex, hex};
+use claviger_proto::event::Event;
+use claviger_proto::hash::TokenHash;
+use claviger_proto::ids::{ConsumerKey, TenantId};
+use claviger_proto::time::Timestamp;
+
+const TOKEN: &str = "TOKEN";
+const CLIENT: &str = "CLIENT";
+/// Rows removed by one clean-up statement's caller.
+const LIST_MAX: i64 = 1_000_000;
+
+queries! {
+    INSERT = "INSERT INTO CLV_REVOCATION (KIND, SUBJECT, REVOKED_BEFORE, EXPIRES_AT) VALUES (?, ?, ?, ?)";
+    UPDATE = "UPDATE CLV_REVOCATION SET REVOKED_BEFORE = ?, EXPIRES_AT = ? WHERE KIND = ? AND SUBJECT = ?";
+    FIND = "SELECT EXPIRES_AT FROM CLV_REVOCATION WHERE KIND = ? AND SUBJECT = ?";
+    LIST = "SELECT SUBJECT, REVOKED_BEFORE, EXPIRES_AT FROM CLV_REVOCATION WHERE KIND = ? AND EXPIRES_AT > ? LIMIT ?";
+    DELETE_EXPIRED = "DELETE FROM CLV_REVOCATION WHERE EXPIRES_AT < ?";
+    INSERT_JWT = "INSERT INTO AM_REVOKED_JWT (UUID, SIGNATURE, EXPIRY_TIMESTAMP, TENANT_ID, TOKEN_TYPE, TIME_CREATED) \
+                  VALUES (?, ?, ?, ?, 'JWT', ?)";
+}
+
+/// A JWT's row in AM_REVOKED_JWT.
+pub struct RevokedJwt<'a> {
+    /// Random UUID of the row.
+    pub uuid: &'a str,
+    /// The `jti`.
+    pub jti: &'a str,
+    /// Tenant of the user.
+    pub tenant_id: TenantId,
+}
+
+/// Records a dead token and emits its event.
+pub async fn insert_token(
+    conn: &mut Conn,
+    token: TokenHash,
+    expires_at: Timestamp,
+    jwt: Option<RevokedJwt<'_>>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    upsert(conn, TOKEN, &hex(&token.0), now, expires_at).await?;
+    if let Some(jwt) = jwt {
+        let args = [jwt.uuid.into(), jwt.jti.into(), expires_at.as_millis().into(), jwt.tenant_id.into(), now.into()];
+        conn.execute(&INSERT_JWT, &args).await?;
+    }
+    conn.emit(Event::TokenRevoked { token, expires_at }, now).await?;
+    Ok(())
+}
+
+/// Records that every token of a client issued before `now` is dead, and emits the event.
+pub async fn insert_client(
+    conn: &mut Conn,
+    consumer_key: &ConsumerKey,
+    expires_at: Timestamp,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    upsert(conn, CLIENT, consumer_key.as_str(), now, expires_at).await?;
+    conn.emit(Event::ClientRevoked { consumer_key: consumer_key.clone(), before: now }, now).await?;
+    Ok(())
+}
+
+async fn upsert(
+    conn: &mut Conn,
+    kind: &str,
+    subject: &str,
+    before: Timestamp,
+    expires_at: Timestamp,
+) -> Result<(), StoreError> {
+    let changed = conn
+        .execute(&UPDATE, &[before.as_millis().into(), expires_at.as_millis().into(), kind.into(), subject.into()])
+        .await?;
+    // MySQL reports rows changed, not rows found: look before inserting.
+    if changed == 0 && conn.row(&FIND, &[kind.into(), subject.into()]).await?.is_none() {
+        let args = [kind.into(), subject.into(), before.as_millis().into(), expires_at.as_millis().into()];
+        conn.execute(&INSERT, &args).await?;
+    }
+    Ok(())
+}
+
+/// Tokens that must still be refused at `now`, with their ends.
+pub async fn list_tokens(conn: &mut Conn, now: Timestamp) -> Result<Vec<(TokenHash, Timestamp)>, StoreError> {
+    let rows = conn.rows(&LIST, &[TOKEN.into(), now.as_millis().into(), LIST_MAX.into()]).await?;
+    rows.iter()
+        .map(|row| {
+            let subject = row.text(0)?;
+            let hash = from_hex(&subject).and_then(|bytes| bytes.try_into().ok());
+            let hash = hash.ok_or_else(|| StoreError::Corrupt("CLV_REVOCATION.SUBJECT is not a digest".into()))?;
+            Ok((TokenHash(hash), Timestamp::from_millis(row.int(2)?)))
+        })
+        .collect()
+}
+
+/// Clients whose older tokens must still be refused at `now`, with the instant before which they were issued.
+pub async fn list_clients(conn: &mut Conn, now: Timestamp) -> Result<Vec<(ConsumerKey, Timestamp)>, StoreError> {
+    let rows = conn.rows(&LIST, &[CLIENT.into(), now.as_millis().into(), LIST_MAX.into()]).await?;
+    rows.iter().map(|row| Ok((ConsumerKey(row.text(0)?), Timestamp::from_millis(row.int(1)?)))).collect()
+}
+
+/// Forgets what would be refused anyway because it is over.
+pub async fn delete_expired(conn: &mut Conn, now: Timestamp) -> Result<u64, StoreError> {
+    conn.execute(&DELETE_EXPIRED, &[now.as_millis().into()]).await
+}

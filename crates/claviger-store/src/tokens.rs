@@ -1,0 +1,306 @@
+//! IDN_OAUTH2_ACCESS_TOKEN and its scopes (contract database.md 3). One row per issued pair; for a JWT the row holds the
+//! `jti`. Look-ups go through the hash columns and are compared exactly in our own code.
+
+use crate::db::{Conn, Row};
+use crate::error::StoreError;
+use crate::sql::queries;
+use claviger_proto::hash::TokenHash;
+use claviger_proto::ids::{ConsumerKey, ConsumerKeyId, TenantId, TokenId};
+use claviger_proto::scope::Scopes;
+use claviger_proto::secret::Secret;
+use claviger_proto::time::Timestamp;
+
+/// The SELECT list that [`decode`] reads.
+macro_rules! select_tokens {
+    ($rest:literal) => {
+        concat!(
+            "SELECT T.TOKEN_ID, T.ACCESS_TOKEN, T.REFRESH_TOKEN, C.CONSUMER_KEY, T.CONSUMER_KEY_ID, T.AUTHZ_USER, T.TENANT_ID, T.USER_DOMAIN, \
+             T.USER_TYPE, T.GRANT_TYPE, T.TIME_CREATED, T.REFRESH_TOKEN_TIME_CREATED, T.VALIDITY_PERIOD, T.REFRESH_TOKEN_VALIDITY_PERIOD, \
+             T.TOKEN_STATE, T.SUBJECT_IDENTIFIER, S.TOKEN_SCOPE FROM IDN_OAUTH2_ACCESS_TOKEN T \
+             JOIN IDN_OAUTH_CONSUMER_APPS C ON C.ID = T.CONSUMER_KEY_ID \
+             LEFT JOIN IDN_OAUTH2_ACCESS_TOKEN_SCOPE S ON S.TOKEN_ID = T.TOKEN_ID ",
+            $rest
+        )
+    };
+}
+
+queries! {
+    FIND_BY_ACCESS = select_tokens!("WHERE T.ACCESS_TOKEN_HASH = ?");
+    FIND_BY_REFRESH = select_tokens!("WHERE T.REFRESH_TOKEN_HASH = ? AND T.CONSUMER_KEY_ID = ? ORDER BY T.TIME_CREATED DESC, \
+                                      CASE T.TOKEN_STATE WHEN 'ACTIVE' THEN 0 ELSE 1 END, T.TOKEN_ID");
+    FIND_ACTIVE = select_tokens!("WHERE T.CONSUMER_KEY_ID = ? AND T.AUTHZ_USER = ? AND T.TENANT_ID = ? AND T.USER_DOMAIN = ? \
+                                  AND T.TOKEN_SCOPE_HASH = ? AND T.TOKEN_STATE = 'ACTIVE' AND T.USER_TYPE = ? AND T.IDP_ID = ? \
+                                  AND T.TOKEN_BINDING_REF = 'NONE' ORDER BY T.TIME_CREATED DESC, T.TOKEN_ID");
+    LIST_ACTIVE_OF_CLIENT = select_tokens!("WHERE T.CONSUMER_KEY_ID = ? AND T.TOKEN_STATE = 'ACTIVE' ORDER BY T.TOKEN_ID");
+    INSERT_TOKEN = "INSERT INTO IDN_OAUTH2_ACCESS_TOKEN (TOKEN_ID, ACCESS_TOKEN, REFRESH_TOKEN, CONSUMER_KEY_ID, AUTHZ_USER, TENANT_ID, \
+                    USER_DOMAIN, USER_TYPE, GRANT_TYPE, TIME_CREATED, REFRESH_TOKEN_TIME_CREATED, VALIDITY_PERIOD, \
+                    REFRESH_TOKEN_VALIDITY_PERIOD, TOKEN_SCOPE_HASH, TOKEN_STATE, TOKEN_STATE_ID, SUBJECT_IDENTIFIER, ACCESS_TOKEN_HASH, \
+                    REFRESH_TOKEN_HASH, IDP_ID, TOKEN_BINDING_REF) \
+                    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'ACTIVE', 'NONE', ?, ?, ?, ?, 'NONE')";
+    INSERT_SCOPE = "INSERT INTO IDN_OAUTH2_ACCESS_TOKEN_SCOPE (TOKEN_ID, TOKEN_SCOPE, TENANT_ID) VALUES (?, ?, ?)";
+    RETIRE = "UPDATE IDN_OAUTH2_ACCESS_TOKEN SET TOKEN_STATE = ?, TOKEN_STATE_ID = ? WHERE TOKEN_ID = ? AND TOKEN_STATE = ?";
+    FIND_LOCAL_IDP = "SELECT ID FROM IDP WHERE TENANT_ID = ? AND NAME = 'LOCAL'";
+}
+
+/// Token states of the WSO2 tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenState {
+    /// Usable while it lives.
+    Active,
+    /// Over; a new row took its place.
+    Expired,
+    /// Replaced by a refresh.
+    Inactive,
+    /// Revoked.
+    Revoked,
+}
+
+impl TokenState {
+    /// The word in TOKEN_STATE.
+    pub fn as_word(self) -> &'static str {
+        match self {
+            Self::Active => "ACTIVE",
+            Self::Expired => "EXPIRED",
+            Self::Inactive => "INACTIVE",
+            Self::Revoked => "REVOKED",
+        }
+    }
+
+    fn from_word(word: &str) -> Result<Self, StoreError> {
+        match word {
+            "ACTIVE" => Ok(Self::Active),
+            "EXPIRED" => Ok(Self::Expired),
+            "INACTIVE" => Ok(Self::Inactive),
+            "REVOKED" => Ok(Self::Revoked),
+            other => Err(StoreError::Corrupt(format!("TOKEN_STATE {other:?}"))),
+        }
+    }
+}
+
+/// Whom a token speaks for (USER_TYPE).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum UserType {
+    /// The application itself: client_credentials.
+    Application,
+    /// An end user.
+    ApplicationUser,
+}
+
+impl UserType {
+    /// The word in USER_TYPE.
+    pub fn as_word(self) -> &'static str {
+        match self {
+            Self::Application => "APPLICATION",
+            Self::ApplicationUser => "APPLICATION_USER",
+        }
+    }
+}
+
+/// The tuple for which at most one token is ACTIVE (CON_APP_KEY, database.md 3.5).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct TokenKey {
+    /// The client.
+    pub consumer_key_id: ConsumerKeyId,
+    /// User without domain and tenant.
+    pub user: String,
+    /// User-store domain, upper case.
+    pub user_domain: String,
+    /// The user's tenant.
+    pub tenant: TenantId,
+    /// Application or end user.
+    pub user_type: UserType,
+    /// The granted scopes.
+    pub scopes: Scopes,
+}
+
+/// An issued pair.
+#[derive(Clone, Debug)]
+pub struct Token {
+    /// TOKEN_ID.
+    pub id: TokenId,
+    /// The opaque token, or the `jti` of a JWT.
+    pub identifier: Secret,
+    /// The refresh token.
+    pub refresh: Option<Secret>,
+    /// Client id.
+    pub consumer_key: ConsumerKey,
+    /// Whom and what it is for.
+    pub key: TokenKey,
+    /// GRANT_TYPE.
+    pub grant: String,
+    /// Issue time.
+    pub created: Timestamp,
+    /// Issue time of the refresh token.
+    pub refresh_created: Timestamp,
+    /// Life in milliseconds; negative: never ends.
+    pub validity_ms: i64,
+    /// Life of the refresh token in milliseconds; negative: never ends.
+    pub refresh_validity_ms: i64,
+    /// State.
+    pub state: TokenState,
+    /// SUBJECT_IDENTIFIER.
+    pub subject: String,
+}
+
+/// Periods from here on mean "never ends" (database.md 3.1).
+const ENDLESS_MS: i64 = 99_999_999_999_990;
+
+impl Token {
+    /// Digest under which the access token is named in events and logs.
+    pub fn hash(&self) -> TokenHash {
+        TokenHash::of(self.identifier.expose())
+    }
+
+    /// End of the access token.
+    pub fn expires_at(&self) -> Timestamp {
+        end_of(self.created, self.validity_ms)
+    }
+
+    /// End of the refresh token.
+    pub fn refresh_expires_at(&self) -> Timestamp {
+        end_of(self.refresh_created, self.refresh_validity_ms)
+    }
+}
+
+fn end_of(created: Timestamp, validity_ms: i64) -> Timestamp {
+    if (0..ENDLESS_MS).contains(&validity_ms) { created.plus_millis(validity_ms) } else { Timestamp::NEVER }
+}
+
+/// A token by its opaque text or `jti`, whatever its state.
+pub async fn find_by_access(conn: &mut Conn, identifier: &str) -> Result<Option<Token>, StoreError> {
+    let rows = conn.rows(&FIND_BY_ACCESS, &[(&TokenHash::of(identifier).to_column()).into()]).await?;
+    let tokens = decode(&rows)?;
+    Ok(tokens.into_iter().find(|token| token.identifier.is_equal(identifier)))
+}
+
+/// The newest row of a client that carries this refresh token, whatever its state.
+pub async fn find_by_refresh(
+    conn: &mut Conn,
+    client: ConsumerKeyId,
+    refresh: &str,
+) -> Result<Option<Token>, StoreError> {
+    let hash = TokenHash::of(refresh).to_column();
+    let rows = conn.rows(&FIND_BY_REFRESH, &[(&hash).into(), client.into()]).await?;
+    let is_same = |token: &Token| token.refresh.as_ref().is_some_and(|stored| stored.is_equal(refresh));
+    Ok(decode(&rows)?.into_iter().find(is_same))
+}
+
+/// The newest ACTIVE row for a key.
+pub async fn find_active(conn: &mut Conn, key: &TokenKey, idp: i64) -> Result<Option<Token>, StoreError> {
+    let hash = key.scopes.column_hash();
+    let args = [
+        key.consumer_key_id.into(),
+        (&key.user).into(),
+        key.tenant.into(),
+        (&key.user_domain).into(),
+        (&hash).into(),
+        key.user_type.as_word().into(),
+        idp.into(),
+    ];
+    let rows = conn.rows(&FIND_ACTIVE, &args).await?;
+    Ok(decode(&rows)?.into_iter().find(|token| token.key == *key))
+}
+
+/// Every ACTIVE row of a client.
+pub async fn list_active_of_client(conn: &mut Conn, client: ConsumerKeyId) -> Result<Vec<Token>, StoreError> {
+    decode(&conn.rows(&LIST_ACTIVE_OF_CLIENT, &[client.into()]).await?)
+}
+
+/// Inserts an ACTIVE pair. Another ACTIVE row for the same key is [`StoreError::Conflict`].
+pub async fn insert(conn: &mut Conn, token: &Token, idp: i64) -> Result<(), StoreError> {
+    let key = &token.key;
+    let limits = [("the user name", key.user.len(), 100), ("the subject", token.subject.len(), 255)];
+    if let Some((what, ..)) = limits.iter().find(|(_, length, limit)| length > limit) {
+        return Err(StoreError::TooLong(what));
+    }
+    let scope_hash = key.scopes.column_hash();
+    let access_hash = token.hash().to_column();
+    let refresh = token.refresh.as_ref().map(Secret::expose);
+    let refresh_hash = refresh.map(|refresh| TokenHash::of(refresh).to_column());
+    let args = [
+        (&token.id).into(),
+        token.identifier.expose().into(),
+        refresh.into(),
+        key.consumer_key_id.into(),
+        (&key.user).into(),
+        key.tenant.into(),
+        (&key.user_domain).into(),
+        key.user_type.as_word().into(),
+        (&token.grant).into(),
+        token.created.into(),
+        token.refresh_created.into(),
+        token.validity_ms.into(),
+        token.refresh_validity_ms.into(),
+        (&scope_hash).into(),
+        (&token.subject).into(),
+        (&access_hash).into(),
+        (&refresh_hash).into(),
+        idp.into(),
+    ];
+    conn.execute(&INSERT_TOKEN, &args).await?;
+    for scope in key.scopes.iter() {
+        conn.execute(&INSERT_SCOPE, &[(&token.id).into(), scope.into(), key.tenant.into()]).await?;
+    }
+    Ok(())
+}
+
+/// Moves a row from one state to another; false when it was no longer in the first. `state_id` is a fresh UUID, so that any
+/// number of dead rows can stand beside the ACTIVE one.
+pub async fn retire(conn: &mut Conn, token: &Token, to: TokenState, state_id: &str) -> Result<bool, StoreError> {
+    let args = [to.as_word().into(), state_id.into(), (&token.id).into(), token.state.as_word().into()];
+    Ok(conn.execute(&RETIRE, &args).await? == 1)
+}
+
+/// IDP.ID of a tenant's resident identity provider. Without that row a token would be invisible to WSO2 (database.md 3.3).
+pub async fn local_idp(conn: &mut Conn, tenant: TenantId) -> Result<i64, StoreError> {
+    let row = conn.row(&FIND_LOCAL_IDP, &[tenant.into()]).await?;
+    row.ok_or_else(|| StoreError::Corrupt(format!("tenant {tenant} has no IDP row named LOCAL")))?.int(0)
+}
+
+/// Gathers the scope rows of each token; rows of one token stand together.
+fn decode(rows: &[Row]) -> Result<Vec<Token>, StoreError> {
+    let mut tokens: Vec<(Token, Vec<String>)> = Vec::new();
+    for row in rows {
+        let id = row.text(0)?;
+        if tokens.last().is_none_or(|(token, _)| token.id.0 != id) {
+            tokens.push((decode_one(row, id)?, Vec::new()));
+        }
+        if let (Some((_, scopes)), Some(scope)) = (tokens.last_mut(), row.opt_text(16)?) {
+            scopes.push(scope);
+        }
+    }
+    let with_scopes = |(mut token, scopes): (Token, Vec<String>)| {
+        token.key.scopes = scopes.into_iter().collect();
+        token
+    };
+    Ok(tokens.into_iter().map(with_scopes).collect())
+}
+
+fn decode_one(row: &Row, id: String) -> Result<Token, StoreError> {
+    let user_type = match row.opt_text(8)?.as_deref() {
+        Some("APPLICATION") => UserType::Application,
+        _ => UserType::ApplicationUser,
+    };
+    let created = row.time(10)?;
+    Ok(Token {
+        id: TokenId(id),
+        identifier: Secret::new(row.text(1)?),
+        refresh: row.opt_text(2)?.map(Secret::new),
+        consumer_key: ConsumerKey(row.text(3)?),
+        key: TokenKey {
+            consumer_key_id: ConsumerKeyId(row.int(4)?),
+            user: row.opt_text(5)?.unwrap_or_default(),
+            tenant: TenantId(row.opt_int(6)?.unwrap_or(TenantId::SUPER.0)),
+            user_domain: row.opt_text(7)?.unwrap_or_default(),
+            user_type,
+            scopes: Scopes::default(),
+        },
+        grant: row.opt_text(9)?.unwrap_or_default(),
+        created,
+        refresh_created: row.opt_time(11)?.unwrap_or(created),
+        validity_ms: row.opt_int(12)?.unwrap_or(0),
+        refresh_validity_ms: row.opt_int(13)?.unwrap_or(0),
+        state: TokenState::from_word(&row.opt_text(14)?.unwrap_or_default())?,
+        subject: row.opt_text(15)?.unwrap_or_default(),
+    })
+}

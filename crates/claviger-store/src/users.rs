@@ -1,0 +1,204 @@
+//! Users, roles and permissions of the JDBC user store: UM_USER, UM_ROLE, UM_HYBRID_ROLE, UM_PERMISSION
+//! (contract database.md 5). Every row and every join carries the tenant.
+
+use crate::db::Conn;
+use crate::error::StoreError;
+use crate::sql::queries;
+use claviger_proto::ids::TenantId;
+use claviger_proto::password::StoredPassword;
+use claviger_proto::time::Timestamp;
+
+queries! {
+    FIND_USER = "SELECT UM_ID, UM_USER_NAME, UM_USER_PASSWORD, UM_SALT_VALUE FROM UM_USER WHERE UM_USER_NAME = ? AND UM_TENANT_ID = ?";
+    INSERT_USER = "INSERT INTO UM_USER (UM_USER_ID, UM_USER_NAME, UM_USER_PASSWORD, UM_SALT_VALUE, UM_REQUIRE_CHANGE, UM_CHANGED_TIME, \
+                   UM_TENANT_ID) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        Postgres = "INSERT INTO UM_USER (UM_USER_ID, UM_USER_NAME, UM_USER_PASSWORD, UM_SALT_VALUE, UM_REQUIRE_CHANGE, UM_CHANGED_TIME, \
+                    UM_TENANT_ID) VALUES (?, ?, ?, ?, ?, ?, ?) RETURNING UM_ID";
+    INSERT_ATTRIBUTE = "INSERT INTO UM_USER_ATTRIBUTE (UM_ATTR_NAME, UM_ATTR_VALUE, UM_PROFILE_ID, UM_USER_ID, UM_TENANT_ID) \
+                        VALUES (?, ?, 'default', ?, ?)";
+    FIND_ROLE = "SELECT UM_ID FROM UM_ROLE WHERE UM_ROLE_NAME = ? AND UM_TENANT_ID = ?";
+    INSERT_ROLE = "INSERT INTO UM_ROLE (UM_ROLE_NAME, UM_TENANT_ID, UM_SHARED_ROLE) VALUES (?, ?, ?)",
+        Postgres = "INSERT INTO UM_ROLE (UM_ROLE_NAME, UM_TENANT_ID, UM_SHARED_ROLE) VALUES (?, ?, ?) RETURNING UM_ID";
+    INSERT_USER_ROLE = "INSERT INTO UM_USER_ROLE (UM_ROLE_ID, UM_USER_ID, UM_TENANT_ID) VALUES (?, ?, ?)";
+    FIND_HYBRID_ROLE = "SELECT UM_ID FROM UM_HYBRID_ROLE WHERE UM_ROLE_NAME = ? AND UM_TENANT_ID = ?";
+    INSERT_HYBRID_ROLE = "INSERT INTO UM_HYBRID_ROLE (UM_ROLE_NAME, UM_TENANT_ID) VALUES (?, ?)",
+        Postgres = "INSERT INTO UM_HYBRID_ROLE (UM_ROLE_NAME, UM_TENANT_ID) VALUES (?, ?) RETURNING UM_ID";
+    FIND_DOMAIN = "SELECT UM_DOMAIN_ID FROM UM_DOMAIN WHERE UM_DOMAIN_NAME = ? AND UM_TENANT_ID = ?";
+    INSERT_DOMAIN = "INSERT INTO UM_DOMAIN (UM_DOMAIN_NAME, UM_TENANT_ID) VALUES (?, ?)",
+        Postgres = "INSERT INTO UM_DOMAIN (UM_DOMAIN_NAME, UM_TENANT_ID) VALUES (?, ?) RETURNING UM_DOMAIN_ID";
+    FIND_HYBRID_USER_ROLE = "SELECT UM_ID FROM UM_HYBRID_USER_ROLE WHERE UM_USER_NAME = ? AND UM_ROLE_ID = ? AND UM_TENANT_ID = ? \
+                             AND UM_DOMAIN_ID = ?";
+    INSERT_HYBRID_USER_ROLE = "INSERT INTO UM_HYBRID_USER_ROLE (UM_USER_NAME, UM_ROLE_ID, UM_TENANT_ID, UM_DOMAIN_ID) VALUES (?, ?, ?, ?)";
+    DELETE_HYBRID_ROLE = "DELETE FROM UM_HYBRID_ROLE WHERE UM_ROLE_NAME = ? AND UM_TENANT_ID = ?";
+    LIST_STORE_ROLES = "SELECT R.UM_ROLE_NAME FROM UM_USER U \
+                        JOIN UM_USER_ROLE UR ON UR.UM_USER_ID = U.UM_ID AND UR.UM_TENANT_ID = U.UM_TENANT_ID \
+                        JOIN UM_ROLE R ON R.UM_ID = UR.UM_ROLE_ID AND R.UM_TENANT_ID = UR.UM_TENANT_ID \
+                        WHERE U.UM_USER_NAME = ? AND U.UM_TENANT_ID = ?";
+    LIST_HYBRID_ROLES = "SELECT R.UM_ROLE_NAME FROM UM_HYBRID_USER_ROLE UR \
+                         JOIN UM_HYBRID_ROLE R ON R.UM_ID = UR.UM_ROLE_ID AND R.UM_TENANT_ID = UR.UM_TENANT_ID \
+                         JOIN UM_DOMAIN D ON D.UM_DOMAIN_ID = UR.UM_DOMAIN_ID AND D.UM_TENANT_ID = UR.UM_TENANT_ID \
+                         WHERE UR.UM_USER_NAME = ? AND UR.UM_TENANT_ID = ? AND D.UM_DOMAIN_NAME = ?";
+    FIND_PERMISSION = "SELECT UM_ID FROM UM_PERMISSION WHERE UM_RESOURCE_ID = ? AND UM_ACTION = ? AND UM_TENANT_ID = ?";
+    INSERT_PERMISSION = "INSERT INTO UM_PERMISSION (UM_RESOURCE_ID, UM_ACTION, UM_TENANT_ID, UM_MODULE_ID) VALUES (?, ?, ?, 0)",
+        Postgres = "INSERT INTO UM_PERMISSION (UM_RESOURCE_ID, UM_ACTION, UM_TENANT_ID, UM_MODULE_ID) VALUES (?, ?, ?, 0) RETURNING UM_ID";
+    INSERT_ROLE_PERMISSION = "INSERT INTO UM_ROLE_PERMISSION (UM_PERMISSION_ID, UM_ROLE_NAME, UM_IS_ALLOWED, UM_TENANT_ID, UM_DOMAIN_ID) \
+                              VALUES (?, ?, 1, ?, ?)";
+    LIST_ROLE_PERMISSIONS = "SELECT D.UM_DOMAIN_NAME, RP.UM_ROLE_NAME, P.UM_RESOURCE_ID, RP.UM_IS_ALLOWED FROM UM_ROLE_PERMISSION RP \
+                             JOIN UM_PERMISSION P ON P.UM_ID = RP.UM_PERMISSION_ID AND P.UM_TENANT_ID = RP.UM_TENANT_ID \
+                             JOIN UM_DOMAIN D ON D.UM_DOMAIN_ID = RP.UM_DOMAIN_ID AND D.UM_TENANT_ID = RP.UM_TENANT_ID \
+                             WHERE RP.UM_TENANT_ID = ? AND P.UM_ACTION = ?";
+}
+
+/// The action of every console and API permission.
+const EXECUTE: &str = "ui.execute";
+
+/// A user as stored.
+pub struct User {
+    /// UM_ID.
+    pub id: i64,
+    /// Exact spelling in the table.
+    pub name: String,
+    /// Digest and salt.
+    pub password: StoredPassword,
+}
+
+/// A user of the primary store by exact name. The collation may find another spelling; that is a miss (database.md 1.5).
+pub async fn find(conn: &mut Conn, tenant: TenantId, name: &str) -> Result<Option<User>, StoreError> {
+    for row in conn.rows(&FIND_USER, &[name.into(), tenant.into()]).await? {
+        let user = User {
+            id: row.int(0)?,
+            name: row.text(1)?,
+            password: StoredPassword { digest: row.text(2)?, salt: row.opt_text(3)?.unwrap_or_default() },
+        };
+        if user.name == name {
+            return Ok(Some(user));
+        }
+    }
+    Ok(None)
+}
+
+/// A user to insert.
+#[derive(Clone, Debug)]
+pub struct NewUser {
+    /// Random UUID: UM_USER_ID and the attribute `scimId`.
+    pub uuid: String,
+    /// Name without domain and tenant.
+    pub name: String,
+    /// Digest and salt.
+    pub password: StoredPassword,
+    /// Tenant.
+    pub tenant: TenantId,
+}
+
+/// Inserts a user with the two attributes that the unique-id store writes (database.md 5.1). The fresh 3.2 table does not
+/// keep names unique, so the caller looks for the name first in the same transaction.
+pub async fn insert(conn: &mut Conn, user: &NewUser, now: Timestamp) -> Result<i64, StoreError> {
+    if user.name.len() > 100 {
+        // AUTHZ_USER of the token table is 100 wide: a longer name could never get a token.
+        return Err(StoreError::TooLong("the user name"));
+    }
+    let password = &user.password;
+    let args = [
+        (&user.uuid).into(),
+        (&user.name).into(),
+        (&password.digest).into(),
+        (&password.salt).into(),
+        false.into(),
+        now.into(),
+        user.tenant.into(),
+    ];
+    let id = conn.insert(&INSERT_USER, &args).await?;
+    for (attribute, value) in [("scimId", &user.uuid), ("uid", &user.name)] {
+        conn.execute(&INSERT_ATTRIBUTE, &[attribute.into(), value.into(), id.into(), user.tenant.into()]).await?;
+    }
+    Ok(id)
+}
+
+/// Names of a primary-store user's roles as the wires show them: `admin`, `Internal/creator`, `Application/x`, and the
+/// implied `Internal/everyone`.
+pub async fn list_roles(conn: &mut Conn, tenant: TenantId, name: &str) -> Result<Vec<String>, StoreError> {
+    let mut roles = vec!["Internal/everyone".to_owned()];
+    for row in conn.rows(&LIST_STORE_ROLES, &[name.into(), tenant.into()]).await? {
+        roles.push(row.text(0)?);
+    }
+    for row in conn.rows(&LIST_HYBRID_ROLES, &[name.into(), tenant.into(), "PRIMARY".into()]).await? {
+        let stored = row.text(0)?;
+        roles.push(if stored.contains('/') { stored } else { format!("Internal/{stored}") });
+    }
+    Ok(roles)
+}
+
+/// (role, path, allowed) for every role of a tenant, roles named as in [`list_roles`].
+pub async fn list_permissions(conn: &mut Conn, tenant: TenantId) -> Result<Vec<(String, String, bool)>, StoreError> {
+    let rows = conn.rows(&LIST_ROLE_PERMISSIONS, &[tenant.into(), EXECUTE.into()]).await?;
+    rows.iter()
+        .map(|row| {
+            let role = row.text(1)?;
+            let role = match row.text(0)?.as_str() {
+                "INTERNAL" => format!("Internal/{role}"),
+                "APPLICATION" if !role.contains('/') => format!("Application/{role}"),
+                _ => role,
+            };
+            Ok((role, row.text(2)?, row.int(3)? != 0))
+        })
+        .collect()
+}
+
+/// The id of a user-store domain's row, inserted when absent.
+pub async fn ensure_domain(conn: &mut Conn, tenant: TenantId, domain: &str) -> Result<i64, StoreError> {
+    match conn.row(&FIND_DOMAIN, &[domain.into(), tenant.into()]).await? {
+        Some(row) => row.int(0),
+        None => conn.insert(&INSERT_DOMAIN, &[domain.into(), tenant.into()]).await,
+    }
+}
+
+/// The id of a primary-store role, inserted when absent.
+pub async fn ensure_role(conn: &mut Conn, tenant: TenantId, role: &str) -> Result<i64, StoreError> {
+    match conn.row(&FIND_ROLE, &[role.into(), tenant.into()]).await? {
+        Some(row) => row.int(0),
+        None => conn.insert(&INSERT_ROLE, &[role.into(), tenant.into(), false.into()]).await,
+    }
+}
+
+/// The id of a hybrid role (`creator` for `Internal/creator`; `Application/x` with its prefix), inserted when absent.
+pub async fn ensure_hybrid_role(conn: &mut Conn, tenant: TenantId, role: &str) -> Result<i64, StoreError> {
+    match conn.row(&FIND_HYBRID_ROLE, &[role.into(), tenant.into()]).await? {
+        Some(row) => row.int(0),
+        None => conn.insert(&INSERT_HYBRID_ROLE, &[role.into(), tenant.into()]).await,
+    }
+}
+
+/// Gives a primary-store user a primary-store role.
+pub async fn add_role(conn: &mut Conn, tenant: TenantId, user_id: i64, role: &str) -> Result<(), StoreError> {
+    let role_id = ensure_role(conn, tenant, role).await?;
+    conn.execute(&INSERT_USER_ROLE, &[role_id.into(), user_id.into(), tenant.into()]).await?;
+    Ok(())
+}
+
+/// Gives a primary-store user a hybrid role, named as in [`ensure_hybrid_role`].
+pub async fn add_hybrid_role(conn: &mut Conn, tenant: TenantId, user: &str, role: &str) -> Result<(), StoreError> {
+    let role_id = ensure_hybrid_role(conn, tenant, role).await?;
+    let domain_id = ensure_domain(conn, tenant, "PRIMARY").await?;
+    let args = [user.into(), role_id.into(), tenant.into(), domain_id.into()];
+    if conn.row(&FIND_HYBRID_USER_ROLE, &args).await?.is_none() {
+        conn.execute(&INSERT_HYBRID_USER_ROLE, &args).await?;
+    }
+    Ok(())
+}
+
+/// Removes a hybrid role with its memberships.
+pub async fn delete_hybrid_role(conn: &mut Conn, tenant: TenantId, role: &str) -> Result<(), StoreError> {
+    conn.execute(&DELETE_HYBRID_ROLE, &[role.into(), tenant.into()]).await?;
+    Ok(())
+}
+
+/// Allows `ui.execute` on a path to a role of a domain (`PRIMARY` or `INTERNAL`).
+pub async fn grant(conn: &mut Conn, tenant: TenantId, domain: &str, role: &str, path: &str) -> Result<(), StoreError> {
+    let permission = match conn.row(&FIND_PERMISSION, &[path.into(), EXECUTE.into(), tenant.into()]).await? {
+        Some(row) => row.int(0)?,
+        None => conn.insert(&INSERT_PERMISSION, &[path.into(), EXECUTE.into(), tenant.into()]).await?,
+    };
+    let domain_id = ensure_domain(conn, tenant, domain).await?;
+    conn.execute(&INSERT_ROLE_PERMISSION, &[permission.into(), role.into(), tenant.into(), domain_id.into()]).await?;
+    Ok(())
+}

@@ -1,0 +1,112 @@
+//! A fresh database per case and engine, dropped afterwards.
+
+use claviger_proto::entropy::Entropy;
+use claviger_proto::ids::{SUPER_TENANT_DOMAIN, TenantId};
+use claviger_store::db::{Location, PoolLimits, Store};
+use claviger_store::error::StoreError;
+use claviger_store::schema::{self, Prepared};
+use claviger_store::seed::{self, TenantSeed};
+use sqlx::{ConnectOptions as _, Connection as _};
+use std::future::Future;
+use std::path::PathBuf;
+use std::str::FromStr as _;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+static NUMBER: AtomicU64 = AtomicU64::new(0);
+
+/// Random bytes for rows that only have to differ.
+pub(crate) struct Random;
+
+impl Entropy for Random {
+    fn fill(&self, buffer: &mut [u8]) {
+        use std::hash::{BuildHasher as _, RandomState};
+        for chunk in buffer.chunks_mut(8) {
+            let word = RandomState::new().hash_one(NUMBER.fetch_add(1, Ordering::Relaxed)).to_le_bytes();
+            chunk.copy_from_slice(&word[..chunk.len()]);
+        }
+    }
+}
+
+/// Runs a case on every engine that is there.
+pub(crate) async fn on_every_engine<F: Future<Output = ()>>(case: impl Fn(Store) -> F) {
+    on_sqlite(&case).await;
+    if let Some(url) = url("CLAVIGER_TEST_MYSQL_URL") {
+        on_mysql(&url, &case).await;
+    }
+    if let Some(url) = url("CLAVIGER_TEST_POSTGRES_URL") {
+        on_postgres(&url, &case).await;
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the test reads where its servers are")]
+fn url(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+fn fresh_name() -> String {
+    format!("claviger_{}_{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed))
+}
+
+async fn on_sqlite<F: Future<Output = ()>>(case: impl Fn(Store) -> F) {
+    let directory = Directory(std::env::temp_dir().join(fresh_name()));
+    std::fs::create_dir_all(&directory.0).unwrap();
+    let store = open(Location::Sqlite(directory.0.join("claviger.sqlite"))).await;
+    case(store.clone()).await;
+    store.close().await;
+}
+
+struct Directory(PathBuf);
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        drop(std::fs::remove_dir_all(&self.0));
+    }
+}
+
+async fn on_mysql<F: Future<Output = ()>>(url: &str, case: impl Fn(Store) -> F) {
+    let name = fresh_name();
+    let options = sqlx::mysql::MySqlConnectOptions::from_str(url).unwrap();
+    let mut admin = options.connect().await.unwrap();
+    let run = |text: String| sqlx::raw_sql(sqlx::AssertSqlSafe(text));
+    run(format!("CREATE DATABASE {name}")).execute(&mut admin).await.unwrap();
+    let store = open(Location::MySql(options.database(&name))).await;
+    case(store.clone()).await;
+    store.close().await;
+    run(format!("DROP DATABASE {name}")).execute(&mut admin).await.unwrap();
+    admin.close().await.unwrap();
+}
+
+async fn on_postgres<F: Future<Output = ()>>(url: &str, case: impl Fn(Store) -> F) {
+    let name = fresh_name();
+    let options = sqlx::postgres::PgConnectOptions::from_str(url).unwrap();
+    let mut admin = options.connect().await.unwrap();
+    let run = |text: String| sqlx::raw_sql(sqlx::AssertSqlSafe(text));
+    run(format!("CREATE DATABASE {name}")).execute(&mut admin).await.unwrap();
+    let store = open(Location::Postgres(options.database(&name))).await;
+    case(store.clone()).await;
+    store.close().await;
+    run(format!("DROP DATABASE {name}")).execute(&mut admin).await.unwrap();
+    admin.close().await.unwrap();
+}
+
+async fn open(location: Location) -> Store {
+    let store = Store::open(location, PoolLimits { connections_max: 16, acquire_ms_max: 20_000 }).await.unwrap();
+    assert_eq!(schema::prepare(&store).await.unwrap(), Prepared::Created);
+    store
+        .write::<(), StoreError, _>(|conn| {
+            Box::pin(async move {
+                seed::database(conn).await?;
+                let super_tenant = TenantSeed {
+                    id: TenantId::SUPER,
+                    domain: SUPER_TENANT_DOMAIN.into(),
+                    admin_role: "admin".into(),
+                    host: "localhost".into(),
+                };
+                seed::tenant(conn, &super_tenant, &Random).await
+            })
+        })
+        .await
+        .unwrap();
+    assert_eq!(schema::prepare(&store).await.unwrap(), Prepared::Found);
+    store
+}

@@ -1,0 +1,76 @@
+//! The event log.
+
+use crate::database::on_every_engine;
+use claviger_proto::event::Event;
+use claviger_proto::follow::EventsRequest;
+use claviger_proto::ids::{ApiId, EventId};
+use claviger_proto::time::Timestamp;
+use claviger_store::error::StoreError;
+use claviger_store::events;
+use std::sync::{Arc, Mutex};
+
+fn changed(id: i64) -> Event {
+    Event::ApiChanged { api_id: ApiId(id) }
+}
+
+#[tokio::test]
+async fn events_come_in_order_and_gaps_can_be_asked_for() {
+    on_every_engine(|store| async move {
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let listener = told.clone();
+        store.on_commit(Arc::new(move |events| listener.lock().unwrap().extend_from_slice(events)));
+        let mut ids = Vec::new();
+        for number in 0..20 {
+            let emit = store.write::<_, StoreError, _>(move |conn| {
+                Box::pin(async move { conn.emit(changed(number), Timestamp::from_secs(number)).await })
+            });
+            ids.push(emit.await.unwrap());
+            assert_eq!(told.lock().unwrap().len(), ids.len(), "the listener was told before the write returned");
+        }
+        let mut conn = store.reader().await.unwrap();
+        let page = events::list(&mut conn, &EventsRequest { after: ids[9], gaps: ids[..9].to_vec() }).await.unwrap();
+        let numbers: Vec<EventId> = page.iter().map(|event| event.id).collect();
+        assert_eq!(numbers, [&ids[..9], &ids[10..]].concat());
+        assert_eq!(page[9].event, changed(10));
+        assert_eq!(events::bounds(&mut conn).await.unwrap(), (ids[0], ids[19]));
+        let all = Timestamp::from_secs(1000);
+        store.write::<_, StoreError, _>(move |conn| Box::pin(events::delete_before(conn, all))).await.unwrap();
+        assert_eq!(events::bounds(&mut conn).await.unwrap(), (ids[19], ids[19]), "the newest event stays");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_failed_write_leaves_no_event_and_tells_nobody() {
+    on_every_engine(|store| async move {
+        let told = Arc::new(Mutex::new(0));
+        let listener = told.clone();
+        store.on_commit(Arc::new(move |_| *listener.lock().unwrap() += 1));
+        let result = store
+            .write::<(), StoreError, _>(|conn| {
+                Box::pin(async move {
+                    conn.emit(changed(1), Timestamp::from_secs(1)).await?;
+                    Err(StoreError::Corrupt("on purpose".into()))
+                })
+            })
+            .await;
+        assert!(matches!(result, Err(StoreError::Corrupt(_))));
+        let panicked = store
+            .write::<(), StoreError, _>(|conn| {
+                Box::pin(async move {
+                    conn.emit(changed(2), Timestamp::from_secs(1)).await?;
+                    panic!("on purpose");
+                })
+            })
+            .await;
+        assert!(matches!(panicked, Err(StoreError::Panicked)), "{panicked:?}");
+        let mut conn = store.reader().await.unwrap();
+        assert_eq!(events::bounds(&mut conn).await.unwrap(), (EventId(0), EventId(0)));
+        assert_eq!(*told.lock().unwrap(), 0);
+        let fine = store.write::<_, StoreError, _>(|conn| {
+            Box::pin(async move { conn.emit(changed(3), Timestamp::from_secs(1)).await })
+        });
+        fine.await.unwrap();
+    })
+    .await;
+}

@@ -1,0 +1,10 @@
+//! Store conformance: the same cases on SQLite always, and on MariaDB and PostgreSQL when `CLAVIGER_TEST_MYSQL_URL` and
+//! `CLAVIGER_TEST_POSTGRES_URL` name a server (`cargo xtask test` starts both). Each case gets a database of its own.
+
+mod clients;
+mod concurrency;
+mod database;
+mod events;
+mod statements;
+mod tokens;
+mod users;

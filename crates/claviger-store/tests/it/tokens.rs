@@ -1,0 +1,135 @@
+//! Access tokens: look-ups, states, the one ACTIVE row.
+
+use crate::clients::{insert as insert_client, new_client};
+use crate::database::{Random, on_every_engine};
+use claviger_proto::entropy::uuid;
+use claviger_proto::hash::TokenHash;
+use claviger_proto::ids::{ConsumerKey, ConsumerKeyId, TenantId, TokenId};
+use claviger_proto::scope::Scopes;
+use claviger_proto::secret::Secret;
+use claviger_proto::time::Timestamp;
+use claviger_store::db::Store;
+use claviger_store::error::StoreError;
+use claviger_store::revocations::{self, RevokedJwt};
+use claviger_store::tokens::{self, Token, TokenKey, TokenState, UserType};
+
+pub(crate) const NOW: Timestamp = Timestamp::from_secs(1_700_000_000);
+
+pub(crate) fn token(client: ConsumerKeyId, scopes: &str) -> Token {
+    Token {
+        id: TokenId(uuid(&Random)),
+        identifier: Secret::new(uuid(&Random)),
+        refresh: Some(Secret::new(uuid(&Random))),
+        consumer_key: ConsumerKey::from("Key_1"),
+        key: TokenKey {
+            consumer_key_id: client,
+            user: "ann".into(),
+            user_domain: "PRIMARY".into(),
+            tenant: TenantId::SUPER,
+            user_type: UserType::ApplicationUser,
+            scopes: Scopes::parse(scopes).unwrap(),
+        },
+        grant: "password".into(),
+        created: NOW,
+        refresh_created: NOW,
+        validity_ms: 3_600_000,
+        refresh_validity_ms: 86_400_000,
+        state: TokenState::Active,
+        subject: "ann".into(),
+    }
+}
+
+pub(crate) async fn insert(store: &Store, token: &Token) -> Result<(), StoreError> {
+    let token = token.clone();
+    store
+        .write(move |conn| {
+            let token = token.clone();
+            Box::pin(async move {
+                let idp = tokens::local_idp(conn, TenantId::SUPER).await?;
+                tokens::insert(conn, &token, idp).await
+            })
+        })
+        .await
+}
+
+#[tokio::test]
+async fn a_token_is_found_by_each_of_its_names() {
+    on_every_engine(|store| async move {
+        let client = insert_client(&store, new_client("shop", "Key_1")).await.unwrap();
+        let issued = token(client.id, "b a");
+        insert(&store, &issued).await.unwrap();
+        let mut conn = store.reader().await.unwrap();
+        let idp = tokens::local_idp(&mut conn, TenantId::SUPER).await.unwrap();
+        let by_access = tokens::find_by_access(&mut conn, issued.identifier.expose()).await.unwrap().unwrap();
+        let by_refresh = tokens::find_by_refresh(&mut conn, client.id, issued.refresh.as_ref().unwrap().expose()).await;
+        let by_key = tokens::find_active(&mut conn, &issued.key, idp).await.unwrap().unwrap();
+        for found in [by_access, by_refresh.unwrap().unwrap(), by_key] {
+            assert_eq!((&found.id, &found.key, found.created), (&issued.id, &issued.key, NOW));
+            assert_eq!(found.consumer_key, client.key);
+            assert_eq!(found.expires_at(), NOW.plus_millis(3_600_000));
+        }
+        assert!(tokens::find_by_refresh(&mut conn, ConsumerKeyId(-5), "x").await.unwrap().is_none());
+        let other_scopes = TokenKey { scopes: Scopes::parse("a").unwrap(), ..issued.key.clone() };
+        assert!(tokens::find_active(&mut conn, &other_scopes, idp).await.unwrap().is_none());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_second_active_row_for_a_key_is_a_conflict() {
+    on_every_engine(|store| async move {
+        let client = insert_client(&store, new_client("shop", "Key_1")).await.unwrap();
+        let first = token(client.id, "a");
+        insert(&store, &first).await.unwrap();
+        let second = insert(&store, &token(client.id, "a")).await;
+        assert!(matches!(second, Err(StoreError::Conflict(_))), "{second:?}");
+        insert(&store, &token(client.id, "a b")).await.unwrap();
+        let is_retired = store
+            .write::<_, StoreError, _>(move |conn| {
+                let first = first.clone();
+                Box::pin(async move {
+                    let once = tokens::retire(conn, &first, TokenState::Inactive, &uuid(&Random)).await?;
+                    let twice = tokens::retire(conn, &first, TokenState::Inactive, &uuid(&Random)).await?;
+                    Ok((once, twice))
+                })
+            })
+            .await
+            .unwrap();
+        assert_eq!(is_retired, (true, false), "a row leaves its state once");
+        insert(&store, &token(client.id, "a")).await.unwrap();
+        let mut conn = store.reader().await.unwrap();
+        assert_eq!(tokens::list_active_of_client(&mut conn, client.id).await.unwrap().len(), 2);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn revocations_are_listed_until_they_no_longer_matter() {
+    on_every_engine(|store| async move {
+        let end = NOW.plus_millis(1000);
+        store
+            .write::<_, StoreError, _>(move |conn| {
+                Box::pin(async move {
+                    let jwt = RevokedJwt { uuid: &uuid(&Random), jti: "some-jti", tenant_id: TenantId::SUPER };
+                    revocations::insert_token(conn, TokenHash::of("some-jti"), end, Some(jwt), NOW).await?;
+                    revocations::insert_token(conn, TokenHash::of("opaque"), end, None, NOW).await?;
+                    revocations::insert_token(conn, TokenHash::of("opaque"), end, None, NOW).await?;
+                    revocations::insert_client(conn, &"Key_1".into(), Timestamp::NEVER, NOW).await?;
+                    revocations::insert_client(conn, &"Key_1".into(), Timestamp::NEVER, NOW.plus_millis(5)).await
+                })
+            })
+            .await
+            .unwrap();
+        let mut conn = store.reader().await.unwrap();
+        assert_eq!(revocations::list_tokens(&mut conn, NOW).await.unwrap().len(), 2);
+        assert!(revocations::list_tokens(&mut conn, end).await.unwrap().is_empty());
+        let clients = revocations::list_clients(&mut conn, end).await.unwrap();
+        assert_eq!(clients, [(ConsumerKey::from("Key_1"), NOW.plus_millis(5))]);
+        let deleted = store
+            .write::<_, StoreError, _>(move |conn| Box::pin(revocations::delete_expired(conn, end.plus_millis(1))))
+            .await
+            .unwrap();
+        assert_eq!(deleted, 2);
+    })
+    .await;
+}
