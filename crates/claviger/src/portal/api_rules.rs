@@ -49,7 +49,9 @@ pub struct Neighbour {
 /// Bean validation: required fields and lengths.
 pub fn check_fields(api: &ApiObject) -> Result<(), PortalError> {
     let mut findings = Vec::new();
-    for (field, value, length_max) in [("name", &api.name, 50), ("context", &api.context, 82), ("version", &api.version, 30)] {
+    for (field, value, length_max) in
+        [("name", &api.name, 50), ("context", &api.context, 82), ("version", &api.version, 30)]
+    {
         if value.is_empty() {
             findings.push(Finding::field(field, "must not be null"));
         } else if value.chars().count() > length_max {
@@ -160,7 +162,9 @@ fn check_access_roles(api: &ApiObject, facts: &Facts<'_>) -> Result<(), PortalEr
 fn check_additional_properties(api: &ApiObject) -> Result<(), PortalError> {
     for (key, value) in &api.additional_properties {
         if key.is_empty() || key.contains(char::is_whitespace) {
-            return bad(format!("Property names should not contain space character. Property '{key}' contains space in it."));
+            return bad(format!(
+                "Property names should not contain space character. Property '{key}' contains space in it."
+            ));
         }
         if SEARCH_PREFIXES.iter().any(|word| word.eq_ignore_ascii_case(key)) {
             return bad(format!("Property '{key}' conflicts with the reserved keywords."));
@@ -278,7 +282,8 @@ fn check_scopes(api: &ApiObject, facts: &Facts<'_>) -> Result<(), PortalError> {
         if !seen.insert(scope.name.as_str()) {
             return bad(format!("The scope {} is given twice", scope.name));
         }
-        let is_too_long = |text: &Option<String>, length_max| text.as_deref().is_some_and(|t| t.chars().count() > length_max);
+        let is_too_long =
+            |text: &Option<String>, length_max| text.as_deref().is_some_and(|t| t.chars().count() > length_max);
         if is_too_long(&scope.display_name, 255) || is_too_long(&scope.description, 512) {
             return bad(format!("The texts of scope {} are too long", scope.name));
         }
@@ -384,8 +389,7 @@ mod tests {
     fn uniqueness() {
         let context = ApiContext::new("/weather", "1.0.0", "carbon.super").unwrap();
         let status = |name: &str, version: &str, row_template: &str| {
-            let other =
-                Neighbour { name: name.into(), version: version.into(), row_template: row_template.into() };
+            let other = Neighbour { name: name.into(), version: version.into(), row_template: row_template.into() };
             check_unique(&weather(), &context, &[other]).map_or_else(|error| reply(&error, "").0.as_u16(), |()| 200)
         };
         assert_eq!(status("Weather", "1.0.0", "/weather"), 409);

@@ -136,7 +136,8 @@ fn encode_endpoints(api: &ApiObject, artifact: &mut Artifact) {
 }
 
 fn encode_groups(api: &ApiObject, artifact: &mut Artifact) {
-    let list = |name: &str, values: &[String]| dedup(values).into_iter().map(|value| (name.to_owned(), value)).collect();
+    let list =
+        |name: &str, values: &[String]| dedup(values).into_iter().map(|value| (name.to_owned(), value)).collect();
     artifact.set_group("labels", list("labelName", &api.labels));
     artifact.set_group("apiCategories", list("categoryName", &api.categories));
     let mut templates = Vec::new();
@@ -194,7 +195,9 @@ pub fn decode(stored: &StoredApi) -> (ApiObject, ApiContext) {
         name: text("name").unwrap_or_default(),
         context: context.row_template.clone(),
         provider: text("provider").map(|provider| real_provider(&provider)),
-        life_cycle_status: Some(text("status").and_then(|it| State::parse(&it)).unwrap_or(State::Created).upper().into()),
+        life_cycle_status: Some(
+            text("status").and_then(|it| State::parse(&it)).unwrap_or(State::Created).upper().into(),
+        ),
         description: text("description"),
         kind: ApiType::from_stored(&text("type").unwrap_or_default()),
         test_key: text("testKey"),
@@ -292,14 +295,17 @@ fn decode_groups(artifact: &Artifact, api: &mut ApiObject) {
             ..Default::default()
         });
     }
-    let own: Value = artifact.get(OWN_GROUP, OWN_FIELDS).and_then(|it| serde_json::from_str(it).ok()).unwrap_or_default();
+    let own: Value =
+        artifact.get(OWN_GROUP, OWN_FIELDS).and_then(|it| serde_json::from_str(it).ok()).unwrap_or_default();
     let field = |name: &str| own.get(name).filter(|value| !value.is_null()).cloned();
     api.wsdl_info = field("wsdlInfo");
     api.destination_stats_enabled = field("destinationStatsEnabled");
-    api.deployment_environments = field("deploymentEnvironments").and_then(|it| serde_json::from_value(it).ok()).unwrap_or_default();
+    api.deployment_environments =
+        field("deploymentEnvironments").and_then(|it| serde_json::from_value(it).ok()).unwrap_or_default();
     api.monetization = field("monetization");
     api.threat_protection_policies = field("threatProtectionPolicies");
-    api.mediation_policies = field("mediationPolicies").and_then(|it| serde_json::from_value(it).ok()).unwrap_or_default();
+    api.mediation_policies =
+        field("mediationPolicies").and_then(|it| serde_json::from_value(it).ok()).unwrap_or_default();
 }
 
 fn decode_properties(properties: &BTreeMap<String, String>, api: &mut ApiObject) {
@@ -316,7 +322,11 @@ fn decode_properties(properties: &BTreeMap<String, String>, api: &mut ApiObject)
 }
 
 /// An artifact from its XML, with properties and tags beside it.
-pub fn from_rows(xml: &str, properties: BTreeMap<String, String>, tags: Vec<String>) -> Result<StoredApi, ArtifactError> {
+pub fn from_rows(
+    xml: &str,
+    properties: BTreeMap<String, String>,
+    tags: Vec<String>,
+) -> Result<StoredApi, ArtifactError> {
     Ok(StoredApi { artifact: Artifact::decode(xml)?, properties, tags })
 }
 
@@ -397,7 +407,10 @@ mod tests {
         assert_eq!(stored.properties["display_publisher_roles"], "Dev");
         assert_eq!(stored.properties["api_meta.team"], "blue");
         assert_eq!(stored.properties["registry.lifecycle.APILifeCycle.state"], "Published");
-        assert_eq!(collection("ann@abc.com", "W", "1"), "/_system/governance/apimgt/applicationdata/provider/ann-AT-abc.com/W/1");
+        assert_eq!(
+            collection("ann@abc.com", "W", "1"),
+            "/_system/governance/apimgt/applicationdata/provider/ann-AT-abc.com/W/1"
+        );
     }
 
     #[test]

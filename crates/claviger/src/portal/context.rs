@@ -100,7 +100,8 @@ mod tests {
     #[test]
     fn refusals() {
         let long = format!("/{}", "x".repeat(CONTEXT_LENGTH_MAX));
-        let bad = ["", "weather", "/weather/", "/{version}", "/a//b", "/a/../b", "/a b", "/a?x", "/a*", "/t/x.com/a", &long];
+        let bad =
+            ["", "weather", "/weather/", "/{version}", "/a//b", "/a/../b", "/a b", "/a?x", "/a*", "/t/x.com/a", &long];
         for context in bad {
             assert!(ApiContext::new(context, "1", "carbon.super").is_err(), "{context}");
         }

@@ -135,7 +135,9 @@ pub fn reply(error: &PortalError, correlation_id: &str) -> (StatusCode, ErrorBod
             let text = "Key Mappings already exists for the application, key type and key manager";
             coded(CONFLICT, 901_408, "Key Mappings already exists", text.to_owned())
         }
-        PortalError::NoResources => coded(BAD, 900_763, "API has no resources", "The API must have resources".to_owned()),
+        PortalError::NoResources => {
+            coded(BAD, 900_763, "API has no resources", "The API must have resources".to_owned())
+        }
         PortalError::ScopeTaken(name) => {
             coded(CONFLICT, 900_984, "Scope already registered", format!("Scope {name} is already used by another API"))
         }
@@ -185,8 +187,7 @@ mod tests {
     #[test]
     fn the_401_body_is_fixed() {
         let json = serde_json::to_string(&ErrorBody::unauthenticated()).unwrap();
-        let expected =
-            r#"{"code":401,"message":"","description":"Unauthenticated request","moreInfo":"","error":[]}"#;
+        let expected = r#"{"code":401,"message":"","description":"Unauthenticated request","moreInfo":"","error":[]}"#;
         assert_eq!(json, expected);
     }
 
