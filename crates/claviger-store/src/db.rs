@@ -307,9 +307,9 @@ impl Conn {
     pub(crate) async fn command(&mut self, text: &'static str) -> Result<(), StoreError> {
         let query = sqlx::raw_sql(text);
         match &mut self.link {
-            Link::Sqlite(link) => drop(query.execute(&mut **link).await?),
-            Link::MySql(link) => drop(query.execute(&mut **link).await?),
-            Link::Postgres(link) => drop(query.execute(&mut **link).await?),
+            Link::Sqlite(link) => query.execute(&mut **link).await.map(|_| ())?,
+            Link::MySql(link) => query.execute(&mut **link).await.map(|_| ())?,
+            Link::Postgres(link) => query.execute(&mut **link).await.map(|_| ())?,
         }
         Ok(())
     }
@@ -356,9 +356,9 @@ impl Conn {
         use sqlx::{Executor as _, SqlSafeStr as _};
         let text = sql.on(self.engine()).into_sql_str();
         match &mut self.link {
-            Link::Sqlite(link) => drop(link.prepare(text).await?),
-            Link::MySql(link) => drop(link.prepare(text).await?),
-            Link::Postgres(link) => drop(link.prepare(text).await?),
+            Link::Sqlite(link) => link.prepare(text).await.map(|_| ())?,
+            Link::MySql(link) => link.prepare(text).await.map(|_| ())?,
+            Link::Postgres(link) => link.prepare(text).await.map(|_| ())?,
         }
         Ok(())
     }

@@ -49,7 +49,9 @@ impl From<Driver> for StoreError {
                 if database.is_unique_violation() {
                     return Self::Conflict(error);
                 }
-                let number = database.try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>().map(|mysql| mysql.number());
+                let number = database
+                    .try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>()
+                    .map(sqlx::mysql::MySqlDatabaseError::number);
                 match (number, database.code().as_deref()) {
                     // MySQL: lock wait timeout, deadlock, node not ready (Galera). SQLite 5: busy.
                     (Some(1205 | 1213), _) | (None, Some("40001" | "40P01" | "5" | "517")) => Self::Repeat(error),

@@ -45,7 +45,8 @@ fn number_placeholders(text: &str) -> String {
         is_quoted ^= letter == '\'';
         if letter == '?' && !is_quoted {
             count += 1;
-            numbered.push_str(&format!("${count}"));
+            numbered.push('$');
+            numbered.push_str(&count.to_string());
         } else {
             numbered.push(letter);
         }

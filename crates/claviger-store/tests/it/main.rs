@@ -1,6 +1,8 @@
 //! Store conformance: the same cases on SQLite always, and on MariaDB and PostgreSQL when `CLAVIGER_TEST_MYSQL_URL` and
 //! `CLAVIGER_TEST_POSTGRES_URL` name a server (`cargo xtask test` starts both). Each case gets a database of its own.
 
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
 mod clients;
 mod concurrency;
 mod database;
