@@ -2,9 +2,42 @@
 //!
 //! A request passes named phases in one order: listen, route, authenticate, limit, rewrite, forward, record
 //! (ARCHITECTURE.md shows the picture). This crate owns them, and the copy of the control plane's data they read
-//! ([`catalog`]). It leaves to the program: where that data comes from ([`control::ControlPlane`] has one implementation
+//! (`catalog`). It leaves to the program: where that data comes from ([`control::ControlPlane`] has one implementation
 //! for the same process and one for another), the database, and the configuration file. There is no SQL here and no crate
 //! that could speak it.
+//!
+//! The program makes one [`Gateway`], runs [`Gateway::run_follower`] once, and hands every accepted stream to
+//! [`Gateway::serve_connection`].
 
+mod api;
+mod authenticate;
+mod body;
+mod catalog;
+pub mod config;
 pub mod control;
+mod cors;
+mod credential;
+mod fault;
+mod follow;
+mod forward;
+mod framing;
+mod gateway;
+mod limit;
+mod listen;
 pub mod model;
+mod path;
+mod record;
+pub mod remote;
+mod resource;
+mod rewrite;
+mod route;
+mod upstream;
+mod verdict;
+
+pub use config::GatewayConfig;
+pub use follow::Progress;
+pub use gateway::Gateway;
+pub use listen::Scheme;
+
+#[cfg(test)]
+mod tests;

@@ -19,6 +19,7 @@ queries! {
     INSERT = "INSERT INTO CLV_REVOCATION (KIND, SUBJECT, REVOKED_BEFORE, EXPIRES_AT) VALUES (?, ?, ?, ?)";
     UPDATE = "UPDATE CLV_REVOCATION SET REVOKED_BEFORE = ?, EXPIRES_AT = ? WHERE KIND = ? AND SUBJECT = ?";
     FIND = "SELECT EXPIRES_AT FROM CLV_REVOCATION WHERE KIND = ? AND SUBJECT = ?";
+    FIND_BEFORE = "SELECT REVOKED_BEFORE FROM CLV_REVOCATION WHERE KIND = ? AND SUBJECT = ?";
     LIST = "SELECT SUBJECT, REVOKED_BEFORE, EXPIRES_AT FROM CLV_REVOCATION WHERE KIND = ? AND EXPIRES_AT > ? LIMIT ?";
     DELETE_EXPIRED = "DELETE FROM CLV_REVOCATION WHERE EXPIRES_AT < ?";
     INSERT_JWT = "INSERT INTO AM_REVOKED_JWT (UUID, SIGNATURE, EXPIRY_TIMESTAMP, TENANT_ID, TOKEN_TYPE, TIME_CREATED) \
@@ -52,15 +53,16 @@ pub async fn insert_token(
     Ok(())
 }
 
-/// Records that every token of a client issued before `now` is dead, and emits the event.
+/// Records that every self-contained token of a client issued before an instant is dead, and emits the event.
 pub async fn insert_client(
     conn: &mut Conn,
     consumer_key: &ConsumerKey,
+    before: Timestamp,
     expires_at: Timestamp,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    upsert(conn, CLIENT, consumer_key.as_str(), now, expires_at).await?;
-    conn.emit(Event::ClientRevoked { consumer_key: consumer_key.clone(), before: now }, now).await?;
+    upsert(conn, CLIENT, consumer_key.as_str(), before, expires_at).await?;
+    conn.emit(Event::ClientRevoked { consumer_key: consumer_key.clone(), before }, now).await?;
     Ok(())
 }
 
@@ -104,4 +106,15 @@ pub async fn list_clients(conn: &mut Conn, now: Timestamp) -> Result<Vec<(Consum
 /// Forgets what would be refused anyway because it is over.
 pub async fn delete_expired(conn: &mut Conn, now: Timestamp) -> Result<u64, StoreError> {
     conn.execute(&DELETE_EXPIRED, &[now.as_millis().into()]).await
+}
+
+/// The instant before which a client's self-contained tokens are dead.
+pub async fn find_client(conn: &mut Conn, consumer_key: &ConsumerKey) -> Result<Option<Timestamp>, StoreError> {
+    let row = conn.row(&FIND_BEFORE, &[CLIENT.into(), consumer_key.into()]).await?;
+    row.map(|row| Ok(Timestamp::from_millis(row.int(0)?))).transpose()
+}
+
+/// Is this token on the list?
+pub async fn is_token_revoked(conn: &mut Conn, token: TokenHash) -> Result<bool, StoreError> {
+    Ok(conn.row(&FIND, &[TOKEN.into(), (&hex(&token.0)).into()]).await?.is_some())
 }

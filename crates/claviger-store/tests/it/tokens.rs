@@ -114,8 +114,8 @@ async fn revocations_are_listed_until_they_no_longer_matter() {
                     revocations::insert_token(conn, TokenHash::of("some-jti"), end, Some(jwt), NOW).await?;
                     revocations::insert_token(conn, TokenHash::of("opaque"), end, None, NOW).await?;
                     revocations::insert_token(conn, TokenHash::of("opaque"), end, None, NOW).await?;
-                    revocations::insert_client(conn, &"Key_1".into(), Timestamp::NEVER, NOW).await?;
-                    revocations::insert_client(conn, &"Key_1".into(), Timestamp::NEVER, NOW.plus_millis(5)).await
+                    revocations::insert_client(conn, &"Key_1".into(), NOW, Timestamp::NEVER, NOW).await?;
+                    revocations::insert_client(conn, &"Key_1".into(), NOW.plus_millis(5), Timestamp::NEVER, NOW).await
                 })
             })
             .await

@@ -1,0 +1,108 @@
+//! The bodies that stream through the gateway, in both directions, never collected.
+//!
+//! Owns: the time-out between two pieces (security.md 4.5, slow body), and holding the in-flight permit until the last
+//! piece is gone. Leaves to hyper: framing.
+
+use crate::limit::Permit;
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::time::Sleep;
+
+/// A body made here, or one that is passed on.
+pub struct ProxyBody {
+    content: Content,
+    /// Given back when the body is dropped.
+    _permit: Option<Permit>,
+}
+
+enum Content {
+    /// Made here; taken when sent.
+    Own(Option<Bytes>),
+    /// Passed on from the other side.
+    Streamed(Box<Streamed>),
+}
+
+struct Streamed {
+    incoming: Incoming,
+    idle_timeout: Duration,
+    /// Set up only when a piece is not there at once.
+    idle: Option<Pin<Box<Sleep>>>,
+}
+
+/// Why a body broke off.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyError {
+    /// The sender broke off or violated the framing.
+    #[error("the body broke off")]
+    Broken(#[source] hyper::Error),
+    /// Nothing came for the idle time-out.
+    #[error("the next piece of the body did not come in time")]
+    Idle,
+}
+
+impl ProxyBody {
+    /// A body of known bytes.
+    pub(crate) fn own(bytes: impl Into<Bytes>) -> Self {
+        let bytes = bytes.into();
+        Self { content: Content::Own(Some(bytes).filter(|bytes| !bytes.is_empty())), _permit: None }
+    }
+
+    /// A body from the other side.
+    pub(crate) fn streamed(incoming: Incoming, idle_timeout: Duration) -> Self {
+        if incoming.is_end_stream() {
+            return Self::own(Bytes::new());
+        }
+        Self { content: Content::Streamed(Box::new(Streamed { incoming, idle_timeout, idle: None })), _permit: None }
+    }
+
+    /// The same body, holding a permit to its end.
+    pub(crate) fn with_permit(mut self, permit: Option<Permit>) -> Self {
+        self._permit = permit;
+        self
+    }
+}
+
+impl Body for ProxyBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match &mut self.content {
+            Content::Own(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Content::Streamed(streamed) => streamed.poll(context),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.content {
+            Content::Own(bytes) => bytes.is_none(),
+            Content::Streamed(streamed) => streamed.incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.content {
+            Content::Own(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Content::Streamed(streamed) => streamed.incoming.size_hint(),
+        }
+    }
+}
+
+impl Streamed {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(context) {
+            self.idle = None;
+            return Poll::Ready(frame.map(|frame| frame.map_err(BodyError::Broken)));
+        }
+        let timeout = self.idle_timeout;
+        let idle = self.idle.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
+        idle.as_mut().poll(context).map(|()| Some(Err(BodyError::Idle)))
+    }
+}

@@ -1,0 +1,361 @@
+//! The follower: keeps the catalog in step with the control plane (design decision D2).
+//!
+//! Owns: the snapshot at the start and after a gap that cannot be closed, the place in the event log, and what must still be
+//! fetched. Leaves to `catalog`: the data; to `claviger_proto::follow`: the bookkeeping of numbers.
+//!
+//! Revocations are applied the moment their page arrives. An event that names a changed object puts it on a list, and it
+//! stays there until it was fetched: an object that cannot be fetched now holds up neither a revocation nor another object,
+//! and is never forgotten. The list is a set, so it is bounded by [`PENDING_MAX`]; beyond it a snapshot is cheaper.
+
+use crate::catalog::Fetched;
+use crate::control::{ControlError, EventPage};
+use crate::gateway::Gateway;
+use claviger_proto::event::Event;
+use claviger_proto::follow::Cursor;
+use claviger_proto::ids::{ApiId, ApplicationId};
+use claviger_proto::time::Timestamp;
+use futures_util::StreamExt as _;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+
+/// Objects that may wait to be fetched again; with more of them a snapshot is taken.
+const PENDING_MAX: usize = 10_000;
+/// Objects fetched at once.
+const FETCHES_MAX: usize = 8;
+/// First and longest pause after a failure.
+const PAUSE_MS_MIN: u64 = 100;
+const PAUSE_MS_MAX: u64 = 5_000;
+/// How much longer than it may hold a page back the control plane may take for one.
+const ANSWER_TIMEOUT_MS: u64 = 15_000;
+/// Wait for a snapshot, which can be large.
+const SNAPSHOT_TIMEOUT_MS: u64 = 120_000;
+/// Between two clean-ups of revocations that are past their end.
+const EXPIRY_INTERVAL_MS: i64 = 60_000;
+const NEVER_MS: i64 = i64::MIN;
+
+/// How far the follower is. Observed by whoever must know that a change has arrived.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Snapshots taken.
+    pub snapshots: u64,
+    /// Pages of events applied.
+    pub pages: u64,
+    /// Highest event number seen.
+    pub after: i64,
+    /// Changed objects still to be fetched.
+    pub pending: usize,
+    /// Times the follower looked again because a caller was not known.
+    pub looks: u64,
+}
+
+/// The follower's state as others see it.
+#[derive(Debug)]
+pub(crate) struct Following {
+    progress: watch::Sender<Progress>,
+    look_again: Notify,
+    last_look_ms: AtomicI64,
+    last_page_ms: AtomicI64,
+    lag_events: AtomicI64,
+}
+
+impl Following {
+    pub(crate) fn new() -> Self {
+        Self {
+            progress: watch::Sender::new(Progress::default()),
+            look_again: Notify::new(),
+            last_look_ms: AtomicI64::new(NEVER_MS),
+            last_page_ms: AtomicI64::new(NEVER_MS),
+            lag_events: AtomicI64::new(0),
+        }
+    }
+
+    /// Events that the control plane had and we had not, at the last page.
+    pub(crate) fn lag_events(&self) -> i64 {
+        self.lag_events.load(Ordering::Relaxed)
+    }
+
+    /// Time since the last page or snapshot; `None` before the first.
+    pub(crate) fn page_age_ms(&self, now: Timestamp) -> Option<i64> {
+        let at = self.last_page_ms.load(Ordering::Relaxed);
+        (at != NEVER_MS).then(|| now.millis_since(Timestamp::from_millis(at)))
+    }
+
+    fn note_contact(&self, now: Timestamp, change: impl FnOnce(&mut Progress)) {
+        self.last_page_ms.store(now.as_millis(), Ordering::Relaxed);
+        self.progress.send_modify(change);
+    }
+}
+
+/// An object to be fetched again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Refetch {
+    Issuers,
+    Api(ApiId),
+    Application(ApplicationId),
+}
+
+impl Refetch {
+    fn of(event: &Event) -> Option<Self> {
+        match event {
+            Event::ApiChanged { api_id } => Some(Self::Api(*api_id)),
+            Event::ApplicationChanged { application_id } => Some(Self::Application(*application_id)),
+            Event::KeysChanged => Some(Self::Issuers),
+            // Revocations carry all they need; the rest does not concern a gateway yet (policies: a later piece).
+            Event::TokenRevoked { .. }
+            | Event::ClientRevoked { .. }
+            | Event::ClientChanged { .. }
+            | Event::PoliciesChanged { .. }
+            | Event::UserChanged { .. } => None,
+        }
+    }
+}
+
+/// The follower's own state between two snapshots.
+struct Place {
+    cursor: Cursor,
+    pending: BTreeSet<Refetch>,
+    /// Not before this are pending objects that failed tried again.
+    retry_at: Instant,
+    pause: Pause,
+    expired_at: Timestamp,
+}
+
+/// A pause that doubles with each failure in a row.
+struct Pause(u64);
+
+impl Pause {
+    fn new() -> Self {
+        Self(PAUSE_MS_MIN)
+    }
+
+    fn next(&mut self) -> Duration {
+        let pause = Duration::from_millis(self.0);
+        self.0 = (self.0 * 2).min(PAUSE_MS_MAX);
+        pause
+    }
+}
+
+impl Gateway {
+    /// Keeps the catalog in step until `shutdown` becomes true or its sender is gone.
+    pub async fn run_follower(self: Arc<Self>, mut shutdown: watch::Receiver<bool>) {
+        tokio::select! {
+            () = self.follow() => {}
+            _ = shutdown.wait_for(|is_shutting_down| *is_shutting_down) => {}
+        }
+    }
+
+    /// How far the follower is, and every change of it.
+    pub fn progress(&self) -> watch::Receiver<Progress> {
+        self.following.progress.subscribe()
+    }
+
+    /// Was a snapshot loaded, and has the control plane been heard of within the bound?
+    pub fn is_ready(&self) -> bool {
+        self.following.page_age_ms(self.clock.now()).is_some_and(|age_ms| age_ms <= self.config.ready_age_ms_max)
+    }
+
+    /// Asks the follower to look for events at once and waits until it has, at most `unknown_client_wait_ms`. Within
+    /// `unknown_client_interval_ms` of the last look nobody waits: what it found is as new as it gets.
+    pub(crate) async fn look_again(&self, now: Timestamp) {
+        let last = self.following.last_look_ms.load(Ordering::Relaxed);
+        if last != NEVER_MS && now.millis_since(Timestamp::from_millis(last)) < self.config.unknown_client_interval_ms {
+            return;
+        }
+        let swap =
+            self.following.last_look_ms.compare_exchange(last, now.as_millis(), Ordering::Relaxed, Ordering::Relaxed);
+        if swap.is_err() {
+            return;
+        }
+        let mut progress = self.progress();
+        let looks = progress.borrow_and_update().looks;
+        self.following.look_again.notify_one();
+        let wait = Duration::from_millis(self.config.unknown_client_wait_ms);
+        // No answer in time means the same as nothing new.
+        let _ = tokio::time::timeout(wait, progress.wait_for(|progress| progress.looks > looks)).await;
+    }
+
+    async fn follow(&self) {
+        let mut pause = Pause::new();
+        loop {
+            let mut place = self.take_snapshot().await;
+            let is_fruitful = self.follow_from(&mut place).await;
+            if is_fruitful {
+                pause = Pause::new();
+            } else {
+                tokio::time::sleep(pause.next()).await;
+            }
+        }
+    }
+
+    /// Tries until it has one.
+    async fn take_snapshot(&self) -> Place {
+        let mut pause = Pause::new();
+        let timeout = Duration::from_millis(SNAPSHOT_TIMEOUT_MS);
+        loop {
+            match within(timeout, self.control.snapshot()).await {
+                Ok(snapshot) => {
+                    let (as_of, apis, applications) =
+                        (snapshot.as_of, snapshot.apis.len(), snapshot.applications.len());
+                    self.catalog.replace(snapshot, &self.config);
+                    let now = self.clock.now();
+                    self.following.note_contact(now, |progress| {
+                        progress.snapshots += 1;
+                        progress.after = as_of.0;
+                        progress.pending = 0;
+                    });
+                    tracing::info!(%as_of, apis, applications, "Snapshot as of event {as_of}: {apis} APIs");
+                    return Place {
+                        cursor: Cursor::new(as_of),
+                        pending: BTreeSet::new(),
+                        retry_at: Instant::now(),
+                        pause: Pause::new(),
+                        expired_at: now,
+                    };
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "No snapshot from the control plane: {error}");
+                    tokio::time::sleep(pause.next()).await;
+                }
+            }
+        }
+    }
+
+    /// Follows until a snapshot is needed. True when at least one page came.
+    async fn follow_from(&self, place: &mut Place) -> bool {
+        let mut pause = Pause::new();
+        let mut is_fruitful = false;
+        let mut is_look = false;
+        loop {
+            let wait_ms = match (is_look, place.pending.is_empty()) {
+                (true, _) => 0,
+                (false, true) => self.config.events_wait_ms,
+                (false, false) => millis_until(place.retry_at).min(self.config.events_wait_ms),
+            };
+            let timeout = Duration::from_millis(wait_ms.saturating_add(ANSWER_TIMEOUT_MS));
+            let request = place.cursor.request();
+            let page = tokio::select! {
+                page = within(timeout, self.control.events(request, wait_ms)) => page,
+                () = self.following.look_again.notified(), if !is_look => {
+                    is_look = true;
+                    continue;
+                }
+            };
+            match page {
+                Ok(page) => {
+                    if !self.take_page(place, &page) {
+                        return is_fruitful;
+                    }
+                    self.fetch_pending(place).await;
+                    is_fruitful = true;
+                    pause = Pause::new();
+                    self.note_page(place, &page, std::mem::take(&mut is_look));
+                }
+                Err(ControlError::SnapshotNeeded) => return is_fruitful,
+                Err(error @ (ControlError::Unavailable(_) | ControlError::Refused | ControlError::Malformed(_))) => {
+                    tracing::warn!(%error, "No events from the control plane: {error}");
+                    tokio::time::sleep(pause.next()).await;
+                    self.fetch_pending(place).await;
+                }
+            }
+        }
+    }
+
+    /// Applies a page. False when a snapshot is needed.
+    fn take_page(&self, place: &mut Place, page: &EventPage) -> bool {
+        let now = self.clock.now();
+        // All of them first, also those seen before: they only add.
+        for numbered in &page.events {
+            self.catalog.apply_revocation(&numbered.event);
+        }
+        for numbered in &page.events {
+            match place.cursor.observe(numbered.id, now) {
+                Ok(true) => {
+                    if let Some(refetch) = Refetch::of(&numbered.event) {
+                        // News is worth a try at once.
+                        place.retry_at = Instant::now();
+                        place.pending.insert(refetch);
+                    }
+                }
+                Ok(false) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "A snapshot is needed: {error}");
+                    return false;
+                }
+            }
+        }
+        place.cursor.expire(now);
+        if now.millis_since(place.expired_at) >= EXPIRY_INTERVAL_MS {
+            place.expired_at = now;
+            self.catalog.expire_revocations(now, &self.config);
+        }
+        place.pending.len() <= PENDING_MAX
+    }
+
+    /// Fetches what changed. What fails stays on the list.
+    async fn fetch_pending(&self, place: &mut Place) {
+        if place.pending.is_empty() || Instant::now() < place.retry_at {
+            return;
+        }
+        let fetches = place.pending.iter().copied().map(|refetch| async move { (refetch, self.fetch(refetch).await) });
+        let answers: Vec<_> = futures_util::stream::iter(fetches).buffer_unordered(FETCHES_MAX).collect().await;
+        let mut fetched = Vec::with_capacity(answers.len());
+        for (refetch, answer) in answers {
+            match answer {
+                Ok(object) => {
+                    place.pending.remove(&refetch);
+                    fetched.push(object);
+                }
+                Err(error) => tracing::warn!(?refetch, %error, "A changed object could not be fetched: {error}"),
+            }
+        }
+        self.catalog.update(fetched, &self.config);
+        if place.pending.is_empty() {
+            place.pause = Pause::new();
+        } else {
+            place.retry_at = Instant::now() + place.pause.next();
+        }
+    }
+
+    async fn fetch(&self, refetch: Refetch) -> Result<Fetched, ControlError> {
+        let timeout = Duration::from_millis(ANSWER_TIMEOUT_MS);
+        match refetch {
+            Refetch::Issuers => within(timeout, self.control.issuers()).await.map(Fetched::Issuers),
+            Refetch::Api(id) => {
+                within(timeout, self.control.api(id)).await.map(|api| Fetched::Api(id, api.map(Box::new)))
+            }
+            Refetch::Application(id) => {
+                let application = within(timeout, self.control.application(id)).await?;
+                Ok(Fetched::Application(id, application.map(Box::new)))
+            }
+        }
+    }
+
+    fn note_page(&self, place: &Place, page: &EventPage, is_look: bool) {
+        let after = place.cursor.after().0;
+        self.following.lag_events.store(page.last.0.saturating_sub(after).max(0), Ordering::Relaxed);
+        self.following.note_contact(self.clock.now(), |progress| {
+            progress.pages += 1;
+            progress.after = after;
+            progress.pending = place.pending.len();
+            progress.looks += u64::from(is_look);
+        });
+    }
+}
+
+async fn within<T>(
+    timeout: Duration,
+    answer: impl Future<Output = Result<T, ControlError>>,
+) -> Result<T, ControlError> {
+    match tokio::time::timeout(timeout, answer).await {
+        Ok(answer) => answer,
+        Err(_) => Err(ControlError::Unavailable(format!("no answer in {} ms", timeout.as_millis()))),
+    }
+}
+
+fn millis_until(instant: Instant) -> u64 {
+    u64::try_from(instant.saturating_duration_since(Instant::now()).as_millis()).unwrap_or(u64::MAX)
+}

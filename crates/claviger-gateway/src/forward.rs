@@ -1,0 +1,51 @@
+//! Phase 5: the call of the backend, streaming in both directions.
+//!
+//! Owns: the request line and the choice of the endpoint (portal-gateway-3x.md 6.6, 6.7). Leaves to `rewrite` the headers,
+//! to `upstream` the connections, to `body` the pieces.
+
+use crate::api::{Api, Target};
+use crate::body::ProxyBody;
+use crate::fault::Fault;
+use crate::gateway::Gateway;
+use crate::model::KeyType;
+use crate::rewrite::{self, Origin};
+use http::request::Parts;
+use http::{Request, Response, Version};
+use hyper::body::Incoming;
+use std::time::Duration;
+
+impl Gateway {
+    /// Sends a request to the endpoint for this type of key. `rest` is the path behind the API's context.
+    pub(crate) async fn forward(
+        &self,
+        api: &Api,
+        key_type: KeyType,
+        request: (Parts, Incoming),
+        rest: &str,
+        origin: Origin<'_>,
+    ) -> Result<Response<ProxyBody>, Fault> {
+        let backend = match api.target(key_type) {
+            Target::Ready(backend) => backend,
+            Target::Absent => return Err(Fault::NoEndpoint(key_type)),
+            Target::Unusable => return Err(Fault::BackendFailed),
+        };
+        let (mut parts, incoming) = request;
+        let query = rewrite::query(parts.uri.query());
+        parts.uri = backend.uri(rest, query.as_deref()).ok_or(Fault::AmbiguousPath)?;
+        parts.version = Version::HTTP_11;
+        parts.extensions.clear();
+        rewrite::request_headers(&mut parts.headers, origin, backend);
+        let idle_timeout = Duration::from_millis(self.config.body_idle_timeout_ms);
+        let request = Request::from_parts(parts, ProxyBody::streamed(incoming, idle_timeout));
+        let response = self.upstream.send(request, backend.timeout).await?;
+        if response.status().is_informational() {
+            // A switch of protocols that nobody asked for.
+            return Err(Fault::BackendFailed);
+        }
+        let (mut head, incoming) = response.into_parts();
+        rewrite::remove_hop_by_hop(&mut head.headers);
+        head.version = Version::HTTP_11;
+        head.extensions.clear();
+        Ok(Response::from_parts(head, ProxyBody::streamed(incoming, idle_timeout)))
+    }
+}

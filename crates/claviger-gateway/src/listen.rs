@@ -1,0 +1,121 @@
+//! Phase 0: one connection, whatever it came through.
+//!
+//! Owns: HTTP/1.1 and HTTP/2 on a stream that the program accepted (and wrapped in TLS), the limits of security.md 4.5 on
+//! headers, streams and slow peers, and a shutdown that lets running requests finish. Leaves to the program: sockets, the
+//! number of connections and certificates; to `framing`: bodies of ambiguous length.
+
+use crate::config::GatewayConfig;
+use crate::fault::Fault;
+use crate::framing::{FramingFlag, GuardedStream};
+use crate::gateway::Gateway;
+use http::{HeaderMap, HeaderValue};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
+
+/// How the caller reached us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    /// In the clear.
+    Http,
+    /// Through TLS.
+    Https,
+}
+
+impl Scheme {
+    /// The word in an API's list of transports.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+}
+
+/// What all requests of a connection share.
+pub(crate) struct Arrival {
+    /// Text of the caller's address.
+    pub(crate) peer: HeaderValue,
+    pub(crate) scheme: Scheme,
+    framing: FramingFlag,
+}
+
+impl Arrival {
+    /// Refuses a request with a body on a connection that carried a head with more than one length.
+    pub(crate) fn check_framing(&self, headers: &HeaderMap) -> Result<(), Fault> {
+        let has_length =
+            headers.contains_key(http::header::CONTENT_LENGTH) || headers.contains_key(http::header::TRANSFER_ENCODING);
+        if has_length && self.framing.is_ambiguous() { Err(Fault::AmbiguousFraming) } else { Ok(()) }
+    }
+}
+
+pub(crate) type Server = Builder<TokioExecutor>;
+
+/// Pings on an HTTP/2 connection, and the wait for their answer.
+const PING_INTERVAL: Duration = Duration::from_secs(30);
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
+/// Streams that a peer may reset before we looked at them (rapid reset).
+const PENDING_RESETS_MAX: usize = 20;
+
+/// The settings of every connection.
+pub(crate) fn server(config: &GatewayConfig) -> Server {
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(Duration::from_millis(config.header_read_timeout_ms))
+        .max_headers(config.headers_max)
+        // hyper asks for at least 8 KiB.
+        .max_buf_size(config.header_bytes_max.max(8 * 1024));
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(config.streams_per_connection_max)
+        .max_header_list_size(u32::try_from(config.header_bytes_max).unwrap_or(u32::MAX))
+        .max_pending_accept_reset_streams(PENDING_RESETS_MAX)
+        .keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(PING_TIMEOUT);
+    builder
+}
+
+impl Gateway {
+    /// Serves one connection to its end. When `shutdown` becomes true (or its sender is gone), running requests are finished
+    /// and no new ones are taken.
+    pub async fn serve_connection<I>(
+        self: &Arc<Self>,
+        io: I,
+        peer: SocketAddr,
+        scheme: Scheme,
+        mut shutdown: watch::Receiver<bool>,
+    ) where
+        I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let framing = FramingFlag::default();
+        let stream = GuardedStream::new(io, framing.clone(), &self.config);
+        let address = peer.ip().to_canonical().to_string();
+        let peer = HeaderValue::from_str(&address).expect("an IP address is digits, letters, dots and colons");
+        let arrival = Arc::new(Arrival { peer, scheme, framing });
+        let service = service_fn(|request| {
+            let answer = Arc::clone(self).handle(request, Arc::clone(&arrival));
+            async move { Ok::<_, Infallible>(answer.await) }
+        });
+        let mut connection = pin!(self.server.serve_connection(TokioIo::new(stream), service));
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            _ = shutdown.wait_for(|is_shutting_down| *is_shutting_down) => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%error, "A connection ended early: {error}");
+        }
+    }
+}

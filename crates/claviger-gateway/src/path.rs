@@ -1,0 +1,90 @@
+//! The path of a request: refused when it can be read in more than one way, else matched and forwarded as it came.
+//!
+//! Owns: security.md 4.5 "path normalisation bypass". A path that passes has one reading for every backend: its segments are
+//! the pieces between the slashes, none is empty (but for one trailing slash), `.` or `..`, and no escape hides a slash,
+//! backslash, dot, control or a second escape of one. Leaves to `route`: which API and resource it is.
+
+use std::borrow::Cow;
+
+/// A path without a second reading.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct CheckedPath<'a> {
+    /// As it came and as it is forwarded.
+    pub(crate) raw: &'a str,
+    /// With its escapes resolved, for matching. Has the same slashes as `raw`.
+    pub(crate) decoded: Cow<'a, str>,
+}
+
+/// The path has more than one reading.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ambiguous;
+
+/// Checks a path (without its query).
+pub(crate) fn check(raw: &str) -> Result<CheckedPath<'_>, Ambiguous> {
+    let bytes = raw.as_bytes();
+    if bytes.first() != Some(&b'/') {
+        return Err(Ambiguous);
+    }
+    let mut has_escape = false;
+    let mut previous = b'/';
+    for byte in &bytes[1..] {
+        match byte {
+            b'/' if previous == b'/' => return Err(Ambiguous),
+            // Controls, blanks, non-ASCII, path parameters, backslashes and fragments.
+            0..=0x20 | 0x7f.. | b';' | b'\\' | b'#' => return Err(Ambiguous),
+            // A segment that begins with a dot is looked at more closely below.
+            b'.' if previous == b'/' && has_dot_segment(raw) => return Err(Ambiguous),
+            b'%' => has_escape = true,
+            _ => {}
+        }
+        previous = *byte;
+    }
+    let decoded = if has_escape { Cow::Owned(decode(bytes)?) } else { Cow::Borrowed(raw) };
+    Ok(CheckedPath { raw, decoded })
+}
+
+fn has_dot_segment(raw: &str) -> bool {
+    raw.split('/').any(|segment| matches!(segment, "." | ".."))
+}
+
+/// Resolves the escapes and refuses those that change the structure, also when a backend would resolve them twice.
+fn decode(bytes: &[u8]) -> Result<String, Ambiguous> {
+    let mut decoded = Vec::with_capacity(bytes.len());
+    let mut index = 0;
+    while let Some(byte) = bytes.get(index) {
+        if *byte != b'%' {
+            decoded.push(*byte);
+            index += 1;
+            continue;
+        }
+        let value = escape_at(bytes, index).ok_or(Ambiguous)?;
+        if is_structural(value) {
+            return Err(Ambiguous);
+        }
+        if value == b'%' {
+            // `%25` followed by two digits becomes an escape for whoever decodes a second time.
+            let twice = [b'%', byte_at(bytes, index + 3), byte_at(bytes, index + 4)];
+            if escape_at(&twice, 0).is_some_and(|hidden| is_structural(hidden) || hidden == b'%') {
+                return Err(Ambiguous);
+            }
+        }
+        decoded.push(value);
+        index += 3;
+    }
+    // Overlong forms and half characters are read differently by different backends.
+    String::from_utf8(decoded).map_err(|_| Ambiguous)
+}
+
+fn byte_at(bytes: &[u8], index: usize) -> u8 {
+    bytes.get(index).copied().unwrap_or(0)
+}
+
+fn escape_at(bytes: &[u8], index: usize) -> Option<u8> {
+    let digit = |at: usize| bytes.get(at).and_then(|byte| char::from(*byte).to_digit(16));
+    let value = digit(index + 1)? * 16 + digit(index + 2)?;
+    u8::try_from(value).ok()
+}
+
+fn is_structural(byte: u8) -> bool {
+    matches!(byte, b'/' | b'\\' | b'.' | b';' | 0..=0x1f | 0x7f)
+}

@@ -1,0 +1,105 @@
+//! Phase 4: the request as the backend gets it, and the answer as the client gets it.
+//!
+//! Owns: hop-by-hop hygiene (RFC 9110 section 7.6.1), the headers that must not come from a client, `Host`,
+//! `X-Forwarded-For`, endpoint credentials (portal-gateway-3x.md 6.5, 6.6, 6.9). What the client calls hop-by-hop is removed
+//! *before* anything is added, so it can never name a header of ours. Leaves to hyper: Content-Length, Transfer-Encoding.
+
+use crate::api::Backend;
+use crate::credential;
+use http::header::{
+    AUTHORIZATION, CONNECTION, COOKIE, EXPECT, HOST, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+};
+use http::{HeaderMap, HeaderName, HeaderValue, Version};
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const API_KEY: &str = "apikey";
+
+/// Headers that the gateway alone may set, or that are meant for it (6.1, 6.5, 6.9).
+const NEVER_FROM_CLIENT: [HeaderName; 3] = [
+    HeaderName::from_static("x-jwt-assertion"),
+    HeaderName::from_static("wso2_am_api_default_version"),
+    HeaderName::from_static(API_KEY),
+];
+
+/// Removes what concerns one connection only.
+pub(crate) fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    if headers.contains_key(CONNECTION) {
+        let lines: Vec<HeaderValue> = headers.get_all(CONNECTION).iter().cloned().collect();
+        headers.remove(CONNECTION);
+        let names = lines.iter().filter_map(|line| line.to_str().ok()).flat_map(|line| line.split(',')).map(str::trim);
+        for name in names.filter(|name| !matches!(*name, "keep-alive" | "close")) {
+            headers.remove(name);
+        }
+    }
+    for name in [KEEP_ALIVE, PROXY_CONNECTION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE] {
+        headers.remove(name);
+    }
+}
+
+/// What a request brings along beside its headers.
+#[derive(Clone, Copy)]
+pub(crate) struct Origin<'a> {
+    pub(crate) version: Version,
+    /// Address of the caller's end of the connection.
+    pub(crate) peer: &'a HeaderValue,
+    /// Header to take the bearer token out of; `None` to leave it.
+    pub(crate) credential: Option<&'a HeaderName>,
+}
+
+/// The headers for the backend.
+pub(crate) fn request_headers(headers: &mut HeaderMap, origin: Origin<'_>, backend: &Backend) {
+    remove_hop_by_hop(headers);
+    headers.remove(PROXY_AUTHORIZATION);
+    // The client got its 100 from us.
+    headers.remove(EXPECT);
+    for name in NEVER_FROM_CLIENT {
+        headers.remove(name);
+    }
+    if let Some(name) = origin.credential {
+        credential::strip_bearer(headers, name);
+    }
+    if origin.version == Version::HTTP_2 {
+        join_cookies(headers);
+    }
+    headers.insert(HOST, backend.host.clone());
+    append_forwarded_for(headers, origin.peer);
+    if let Some(authorization) = &backend.authorization {
+        headers.insert(AUTHORIZATION, authorization.clone());
+    }
+}
+
+/// HTTP/2 may split cookies into several lines, HTTP/1.1 may not (RFC 9113 section 8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    if headers.get_all(COOKIE).iter().nth(1).is_none() {
+        return;
+    }
+    let pieces: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if let Ok(joined) = HeaderValue::from_bytes(&pieces.join(&b"; "[..])) {
+        headers.insert(COOKIE, joined);
+    }
+}
+
+fn append_forwarded_for(headers: &mut HeaderMap, peer: &HeaderValue) {
+    if !headers.contains_key(X_FORWARDED_FOR) {
+        headers.insert(X_FORWARDED_FOR, peer.clone());
+        return;
+    }
+    let mut pieces: Vec<&[u8]> = headers.get_all(X_FORWARDED_FOR).iter().map(HeaderValue::as_bytes).collect();
+    pieces.push(peer.as_bytes());
+    if let Ok(joined) = HeaderValue::from_bytes(&pieces.join(&b", "[..])) {
+        headers.insert(X_FORWARDED_FOR, joined);
+    }
+}
+
+/// The query without the `apikey` parameter (6.5); `None` when nothing is left.
+pub(crate) fn query(query: Option<&str>) -> Option<std::borrow::Cow<'_, str>> {
+    let query = query?;
+    if !query.contains(API_KEY) {
+        return Some(query.into());
+    }
+    let is_kept = |pair: &&str| pair.split('=').next() != Some(API_KEY);
+    let kept: Vec<&str> = query.split('&').filter(is_kept).collect();
+    (!kept.is_empty()).then(|| kept.join("&").into())
+}

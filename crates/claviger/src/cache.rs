@@ -1,0 +1,100 @@
+//! Read-through caches that cannot hand out what was changed before.
+//!
+//! Each entry carries the generation of its key at the moment its loading began; a change bumps the generation, and an
+//! entry of an older generation is a miss. So an entry that a slow reader inserts after the change is dead on arrival:
+//! there is no moment at which a revoked token could be found active (security.md 1, finding 3).
+
+use quick_cache::sync::Cache;
+use std::future::Future;
+use std::hash::{BuildHasher as _, Hash, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Counters by hash of a key. Keys that share a counter lose their entries together, which costs one read each.
+const GENERATIONS: usize = 4096;
+
+/// Generation counters of keys.
+pub struct Generations {
+    counters: Box<[AtomicU64]>,
+    hasher: RandomState,
+}
+
+impl Default for Generations {
+    fn default() -> Self {
+        Self { counters: (0..GENERATIONS).map(|_| AtomicU64::new(0)).collect(), hasher: RandomState::new() }
+    }
+}
+
+impl Generations {
+    /// The present generation of a key.
+    pub fn of<K: Hash>(&self, key: &K) -> u64 {
+        self.counter(key).load(Ordering::Acquire)
+    }
+
+    /// Ends the present generation of a key.
+    pub fn end<K: Hash>(&self, key: &K) {
+        self.counter(key).fetch_add(1, Ordering::AcqRel);
+    }
+
+    fn counter<K: Hash>(&self, key: &K) -> &AtomicU64 {
+        let index = usize::try_from(self.hasher.hash_one(key) % GENERATIONS as u64).unwrap_or(0);
+        &self.counters[index]
+    }
+}
+
+/// A bounded cache of values that were read from the database under a key.
+pub struct ReadThrough<K, V> {
+    entries: Cache<K, (u64, Arc<V>)>,
+    generations: Generations,
+}
+
+impl<K: Hash + Eq + Clone, V> ReadThrough<K, V> {
+    /// A cache of at most `entries_max` values.
+    pub fn new(entries_max: usize) -> Self {
+        Self { entries: Cache::new(entries_max), generations: Generations::default() }
+    }
+
+    /// The value as it is since its last change; `None` when it must be read.
+    pub fn find(&self, key: &K) -> Option<Arc<V>> {
+        let (generation, value) = self.entries.get(key)?;
+        (generation == self.generations.of(key)).then_some(value)
+    }
+
+    /// The value, read when it is not there. A miss of the database is not kept.
+    pub async fn find_or_load<E>(
+        &self,
+        key: &K,
+        load: impl Future<Output = Result<Option<V>, E>>,
+    ) -> Result<Option<Arc<V>>, E> {
+        if let Some(value) = self.find(key) {
+            return Ok(Some(value));
+        }
+        let generation = self.generations.of(key);
+        let Some(value) = load.await?.map(Arc::new) else { return Ok(None) };
+        self.entries.insert(key.clone(), (generation, value.clone()));
+        Ok(Some(value))
+    }
+
+    /// The present generation of a key, for [`Self::insert`].
+    pub fn generation(&self, key: &K) -> u64 {
+        self.generations.of(key)
+    }
+
+    /// Keeps a value that was read or made while `generation` was current.
+    pub fn insert(&self, key: K, generation: u64, value: Arc<V>) {
+        self.entries.insert(key, (generation, value));
+    }
+
+    /// The value under this key changed.
+    pub fn forget(&self, key: &K) {
+        self.generations.end(key);
+        self.entries.remove(key);
+    }
+
+    /// Every value may have changed.
+    pub fn forget_all(&self) {
+        for counter in &self.generations.counters {
+            counter.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+}

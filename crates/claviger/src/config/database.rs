@@ -1,0 +1,300 @@
+//! Database URLs: JDBC (`jdbc:mysql:`, `jdbc:mariadb:`, `jdbc:postgresql:`, `jdbc:sqlite:`, `jdbc:h2:`) and native
+//! (`mysql:`, `postgres:`, `sqlite:`) ones as typed connection parameters (configuration.md 2.2).
+//!
+//! Owns: parsing and which URL parameters are understood. Leaves to others: the keys around the URL (`fill`), connecting.
+
+use claviger_proto::secret::Secret;
+use std::path::{Path, PathBuf};
+use url::Url;
+
+/// File of the embedded database, relative to the data directory.
+pub const SQLITE_FILE: &str = "claviger.sqlite";
+/// Longest URL.
+const URL_BYTES_MAX: usize = 4 * 1024;
+/// The sentence behind every refusal of an engine.
+pub(super) const SUPPORTED: &str = "supported are MySQL, MariaDB, PostgreSQL and SQLite";
+
+/// Where the database is and how to log in.
+#[derive(Clone, Debug)]
+pub enum DatabaseUrl {
+    /// Embedded.
+    Sqlite {
+        /// File; relative ones are relative to the data directory.
+        path: PathBuf,
+    },
+    /// MySQL or MariaDB.
+    MySql(DatabaseServer),
+    /// PostgreSQL.
+    Postgres(DatabaseServer),
+}
+
+/// A database on a server.
+#[derive(Clone, Debug)]
+pub struct DatabaseServer {
+    /// Host name or address, without brackets.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// Database name.
+    pub name: String,
+    /// Schema that unqualified names resolve to (PostgreSQL `currentSchema`).
+    pub schema: Option<String>,
+    /// User; empty when neither URL nor keys name one.
+    pub user: String,
+    /// Password.
+    pub password: Option<Secret>,
+    /// TLS towards the server.
+    pub tls: DatabaseTls,
+    /// PEM file with the certificate authorities for `VerifyCa` and `VerifyFull`.
+    pub tls_root_file: Option<PathBuf>,
+}
+
+/// How much TLS is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DatabaseTls {
+    /// None.
+    Disable,
+    /// If the server offers it.
+    Prefer,
+    /// Always, without checking the certificate.
+    Require,
+    /// Always, from a known authority.
+    VerifyCa,
+    /// Always, from a known authority and for the right name.
+    VerifyFull,
+}
+
+impl DatabaseUrl {
+    /// Whether both are the same database, whoever logs in.
+    pub fn is_same_database(&self, other: &DatabaseUrl) -> bool {
+        let same = |a: &DatabaseServer, b: &DatabaseServer| {
+            a.host.eq_ignore_ascii_case(&b.host) && a.port == b.port && a.name == b.name && a.schema == b.schema
+        };
+        match (self, other) {
+            (DatabaseUrl::Sqlite { path: a }, DatabaseUrl::Sqlite { path: b }) => a == b,
+            (DatabaseUrl::MySql(a), DatabaseUrl::MySql(b))
+            | (DatabaseUrl::Postgres(a), DatabaseUrl::Postgres(b)) => same(a, b),
+            _ => false,
+        }
+    }
+
+    /// The same with a relative file made relative to `data_dir`.
+    #[must_use]
+    pub fn in_data_dir(self, data_dir: &Path) -> Self {
+        match self {
+            DatabaseUrl::Sqlite { path } => DatabaseUrl::Sqlite { path: data_dir.join(path) },
+            server => server,
+        }
+    }
+
+    /// Engine, host and database without credentials, for messages.
+    pub fn label(&self) -> String {
+        match self {
+            DatabaseUrl::Sqlite { path } => format!("sqlite {}", path.display()),
+            DatabaseUrl::MySql(server) => format!("mysql {}:{}/{}", server.host, server.port, server.name),
+            DatabaseUrl::Postgres(server) => format!("postgresql {}:{}/{}", server.host, server.port, server.name),
+        }
+    }
+
+    /// The server's parameters, unless embedded.
+    pub fn server(&self) -> Option<&DatabaseServer> {
+        match self {
+            DatabaseUrl::Sqlite { .. } => None,
+            DatabaseUrl::MySql(server) | DatabaseUrl::Postgres(server) => Some(server),
+        }
+    }
+
+    pub(super) fn server_mut(&mut self) -> Option<&mut DatabaseServer> {
+        match self {
+            DatabaseUrl::Sqlite { .. } => None,
+            DatabaseUrl::MySql(server) | DatabaseUrl::Postgres(server) => Some(server),
+        }
+    }
+}
+
+/// A parsed URL.
+#[derive(Clone, Debug)]
+pub struct ParsedUrl {
+    /// The connection.
+    pub url: DatabaseUrl,
+    /// Whether it was an H2 URL, for which the embedded SQLite stands in.
+    pub is_h2: bool,
+    /// Names of parameters that are not understood.
+    pub ignored: Vec<String>,
+}
+
+/// Why a URL was refused. Never repeats the URL.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UrlError {
+    /// Not of the form of a URL.
+    #[error("not a database URL such as jdbc:mysql://host:3306/name")]
+    Malformed,
+    /// An engine that is not supported.
+    #[error("this database engine is not supported; {SUPPORTED}")]
+    Engine,
+    /// A list of hosts.
+    #[error("several hosts in one URL are not supported; give one, or a load balancer's")]
+    SeveralHosts,
+    /// No database name.
+    #[error("the database name is missing")]
+    Name,
+    /// A database in memory.
+    #[error("a database in memory cannot be shared by connections; give a file")]
+    Memory,
+    /// A known parameter with a value that is not understood.
+    #[error("the parameter `{0}` has a value that is not understood")]
+    Parameter(&'static str),
+}
+
+/// Parameters of the Java drivers that tune what this program does by itself; dropped silently.
+const HARMLESS: &[&str] = &[
+    "allowPublicKeyRetrieval", "ApplicationName", "autoReconnect", "autoReconnectForPools", "cachePrepStmts",
+    "characterEncoding", "connectionCollation", "connectTimeout", "defaultFetchSize", "failOverReadOnly",
+    "initialTimeout", "loginTimeout", "maxReconnects", "noAccessToProcedureBodies", "nullCatalogMeansCurrent",
+    "nullNamePatternMatchesAll", "permitMysqlScheme", "prepareThreshold", "prepStmtCacheSize",
+    "prepStmtCacheSqlLimit", "relaxAutoCommit", "reWriteBatchedInserts", "rewriteBatchedStatements",
+    "serverTimezone", "socketTimeout", "stringtype", "tcpKeepAlive", "useLegacyDatetimeCode", "useLocalSessionState",
+    "useServerPrepStmts", "useUnicode", "zeroDateTimeBehavior",
+];
+
+/// Parses a JDBC or native URL.
+pub fn parse_url(text: &str) -> Result<ParsedUrl, UrlError> {
+    let text = text.trim();
+    if text.len() > URL_BYTES_MAX {
+        return Err(UrlError::Malformed);
+    }
+    let is_jdbc = text.get(..5).is_some_and(|prefix| prefix.eq_ignore_ascii_case("jdbc:"));
+    let text = if is_jdbc { &text[5..] } else { text };
+    let (scheme, rest) = text.split_once(':').ok_or(UrlError::Malformed)?;
+    match scheme.to_ascii_lowercase().as_str() {
+        "h2" if is_jdbc => {
+            Ok(ParsedUrl { url: DatabaseUrl::Sqlite { path: SQLITE_FILE.into() }, is_h2: true, ignored: Vec::new() })
+        }
+        "sqlite" => parse_sqlite(rest),
+        "mysql" | "mariadb" => parse_server(rest, true),
+        "postgresql" | "postgres" => parse_server(rest, false),
+        "oracle" | "sqlserver" | "db2" => Err(UrlError::Engine),
+        _ if is_jdbc || rest.starts_with("//") => Err(UrlError::Engine),
+        _ => Err(UrlError::Malformed),
+    }
+}
+
+fn parse_sqlite(rest: &str) -> Result<ParsedUrl, UrlError> {
+    let rest = rest.strip_prefix("//").unwrap_or(rest);
+    let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
+    if path.is_empty() {
+        return Err(UrlError::Name);
+    }
+    if path.starts_with(":memory:") || query.contains("mode=memory") {
+        return Err(UrlError::Memory);
+    }
+    let ignored = url::form_urlencoded::parse(query.as_bytes()).map(|(name, _)| name.into_owned()).collect();
+    Ok(ParsedUrl { url: DatabaseUrl::Sqlite { path: percent_decoded(path).into() }, is_h2: false, ignored })
+}
+
+fn parse_server(rest: &str, is_mysql: bool) -> Result<ParsedUrl, UrlError> {
+    let scheme = if is_mysql { "mysql" } else { "postgres" };
+    let full = match rest.strip_prefix("//") {
+        Some(rest) => {
+            let authority = rest.split(['/', '?']).next().unwrap_or_default();
+            if authority.rsplit('@').next().is_some_and(|hosts| hosts.contains(',')) {
+                return Err(UrlError::SeveralHosts);
+            }
+            format!("{scheme}://{}", if authority.is_empty() { format!("localhost{rest}") } else { rest.to_owned() })
+        }
+        // `jdbc:postgresql:name`; `jdbc:mysql:loadbalance://...` and its like are lists of hosts.
+        None if rest.contains("//") => return Err(UrlError::SeveralHosts),
+        None if is_mysql => return Err(UrlError::Malformed),
+        None => format!("{scheme}://localhost/{rest}"),
+    };
+    let url = Url::parse(&full).map_err(|_| UrlError::Malformed)?;
+    let name = percent_decoded(url.path().trim_start_matches('/'));
+    if name.is_empty() {
+        return Err(UrlError::Name);
+    }
+    let host = url.host_str().filter(|host| !host.is_empty()).ok_or(UrlError::Malformed)?;
+    let mut server = DatabaseServer {
+        host: host.trim_start_matches('[').trim_end_matches(']').to_owned(),
+        port: url.port().unwrap_or(default_port(is_mysql)),
+        name,
+        schema: None,
+        user: percent_decoded(url.username()),
+        password: url.password().map(|password| Secret::new(percent_decoded(password))),
+        tls: DatabaseTls::Prefer,
+        tls_root_file: None,
+    };
+    let ignored = apply_parameters(&mut server, &url)?;
+    let url = if is_mysql { DatabaseUrl::MySql(server) } else { DatabaseUrl::Postgres(server) };
+    Ok(ParsedUrl { url, is_h2: false, ignored })
+}
+
+/// The port an engine listens on.
+pub(super) const fn default_port(is_mysql: bool) -> u16 {
+    if is_mysql { 3306 } else { 5432 }
+}
+
+/// Reads the query; returns the names that are not understood.
+fn apply_parameters(server: &mut DatabaseServer, url: &Url) -> Result<Vec<String>, UrlError> {
+    let mut ignored = Vec::new();
+    let mut is_verified = false;
+    // URLs pasted from XML files have `&amp;` between their parameters.
+    let query = url.query().unwrap_or_default().replace("&amp;", "&");
+    for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
+        match name.as_ref() {
+            "user" => server.user = value.into_owned(),
+            "password" => server.password = Some(Secret::new(value)),
+            "useSSL" if is_true(&value, "useSSL")? => server.tls = server.tls.at_least(DatabaseTls::Require),
+            "requireSSL" if is_true(&value, "requireSSL")? => server.tls = server.tls.at_least(DatabaseTls::Require),
+            "useSSL" => server.tls = DatabaseTls::Disable,
+            "requireSSL" => {}
+            "verifyServerCertificate" => is_verified = is_true(&value, "verifyServerCertificate")?,
+            "ssl" if value.is_empty() || is_true(&value, "ssl")? => {
+                server.tls = server.tls.at_least(DatabaseTls::VerifyFull);
+            }
+            "ssl" => server.tls = DatabaseTls::Disable,
+            "sslmode" | "sslMode" | "ssl-mode" => server.tls = tls_mode(&value)?,
+            "sslrootcert" | "serverSslCert" | "ssl-ca" => server.tls_root_file = Some(value.into_owned().into()),
+            "currentSchema" => server.schema = Some(value.into_owned()),
+            other if HARMLESS.contains(&other) => {}
+            other => ignored.push(super::problem::shown_name(other)),
+        }
+    }
+    if is_verified && server.tls != DatabaseTls::Disable {
+        server.tls = server.tls.at_least(DatabaseTls::VerifyCa);
+    }
+    Ok(ignored)
+}
+
+impl DatabaseTls {
+    fn at_least(self, other: DatabaseTls) -> DatabaseTls {
+        if (self as u8) < (other as u8) { other } else { self }
+    }
+}
+
+fn is_true(value: &str, name: &'static str) -> Result<bool, UrlError> {
+    match value {
+        "true" | "yes" => Ok(true),
+        "false" | "no" => Ok(false),
+        _ => Err(UrlError::Parameter(name)),
+    }
+}
+
+fn tls_mode(value: &str) -> Result<DatabaseTls, UrlError> {
+    match value.to_ascii_lowercase().replace('_', "-").as_str() {
+        "disable" | "disabled" => Ok(DatabaseTls::Disable),
+        "allow" | "prefer" | "preferred" => Ok(DatabaseTls::Prefer),
+        "require" | "required" | "trust" => Ok(DatabaseTls::Require),
+        "verify-ca" => Ok(DatabaseTls::VerifyCa),
+        "verify-full" | "verify-identity" => Ok(DatabaseTls::VerifyFull),
+        _ => Err(UrlError::Parameter("sslmode")),
+    }
+}
+
+/// Decodes `%41`; a plus sign stays what it is.
+fn percent_decoded(text: &str) -> String {
+    if !text.contains('%') {
+        return text.to_owned();
+    }
+    let form = text.replace('+', "%2B").replace('&', "%26").replace('=', "%3D");
+    url::form_urlencoded::parse(form.as_bytes()).next().map(|(name, _)| name.into_owned()).unwrap_or_default()
+}

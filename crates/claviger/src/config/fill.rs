@@ -1,0 +1,521 @@
+//! From checked values to `Config`: what keys mean together (database URL from its parts, class names, certificates).
+//!
+//! Owns: rules that need more than one key. Leaves to others: single values (`check`), URLs (`database`).
+
+use super::check::{Checked, Leaf, Value, default_value};
+use super::database::{DatabaseServer, DatabaseTls, DatabaseUrl, SQLITE_FILE, SUPPORTED, UrlError, default_port, parse_url};
+use super::expand::Expander;
+use super::model::{
+    AccessTokenType, ApimOAuth, Config, Cors, Database, Environment, Events, Gateway, KeyManager, Keystores, Lifetime,
+    Limits, OAuth, PemFiles, PlainHttp, Pool, ResourceMatching, Server, SuperAdmin,
+};
+use super::problem::{Note, Problem, Source};
+use super::profile::Profile;
+use super::schema::Schema;
+use claviger_proto::secret::Secret;
+use std::net::{IpAddr, Ipv4Addr};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+/// Families in the order in which they are asked for the one database.
+const FAMILIES: [&str; 4] = ["apim_db", "identity_db", "shared_db", "user"];
+/// Names of data sources (configuration.md 2.2) and the family behind each.
+const DATA_SOURCES: [(&str, &str); 8] = [
+    ("SHARED_DB", "shared_db"),
+    ("WSO2SHARED_DB", "shared_db"),
+    ("WSO2_SHARED_DB", "shared_db"),
+    ("WSO2USER_DB", "user"),
+    ("WSO2UM_DB", "user"),
+    ("WSO2AM_DB", "apim_db"),
+    ("WSO2IdentityDB", "identity_db"),
+    ("WSO2_IDENTITY_DB", "identity_db"),
+];
+/// The password that WSO2's files ship with.
+const DEFAULT_PASSWORD: &str = "admin";
+
+/// Fills the configuration. Problems go to `checked`; with any of them the result is not used.
+pub(super) fn fill(checked: &mut Checked, schema: &Schema, expander: &Expander<'_>, source: &Source<'_>) -> Config {
+    let mut values = Values { checked, schema, expander, source, #[cfg(test)] read: Vec::new() };
+    let config = values.config();
+    #[cfg(test)]
+    super::tests::note_read(&values.read);
+    config
+}
+
+struct Values<'a> {
+    checked: &'a mut Checked,
+    schema: &'a Schema,
+    expander: &'a Expander<'a>,
+    source: &'a Source<'a>,
+    #[cfg(test)]
+    read: Vec<String>,
+}
+
+impl Values<'_> {
+    /// The value of a key, or its default.
+    fn value(&mut self, path: &str) -> Option<Value> {
+        let schema_path = without_indexes(path);
+        #[cfg(test)]
+        self.read.push(schema_path.clone());
+        let key = self.schema.key(&schema_path).expect("only paths of the table of keys are read: a test loads all");
+        match self.checked.leaves.get(path) {
+            Some(leaf) => Some(leaf.value.clone()),
+            None => default_value(key, path, self.expander),
+        }
+    }
+
+    fn text(&mut self, path: &str) -> String {
+        self.text_if_set(path).unwrap_or_default()
+    }
+
+    fn text_if_set(&mut self, path: &str) -> Option<String> {
+        match self.value(path) {
+            Some(Value::Text(text)) => Some(text),
+            _ => None,
+        }
+    }
+
+    fn secret(&mut self, path: &str) -> Option<Secret> {
+        match self.value(path) {
+            Some(Value::Secret(secret)) => Some(secret),
+            _ => None,
+        }
+    }
+
+    fn flag(&mut self, path: &str) -> bool {
+        matches!(self.value(path), Some(Value::Flag(true)))
+    }
+
+    fn texts(&mut self, path: &str) -> Vec<String> {
+        match self.value(path) {
+            Some(Value::Texts(texts)) => texts,
+            _ => Vec::new(),
+        }
+    }
+
+    fn signed(&mut self, path: &str) -> i64 {
+        match self.value(path) {
+            Some(Value::Number(number)) => number,
+            _ => 0,
+        }
+    }
+
+    /// A number whose row keeps it within the target type; `None` when it does not.
+    fn number<T: TryFrom<i64> + Default>(&mut self, path: &str) -> T {
+        T::try_from(self.signed(path)).unwrap_or_default()
+    }
+
+    fn lifetime(&mut self, path: &str) -> Lifetime {
+        match self.value(path) {
+            Some(Value::Number(seconds)) => Lifetime::Seconds(seconds),
+            _ => Lifetime::Never,
+        }
+    }
+
+    /// The first choice stands for words that were already reported.
+    fn choice<T: Copy>(&mut self, path: &str, choices: &[(&str, T)]) -> T {
+        let word = self.text(path);
+        choices.iter().find(|(name, _)| *name == word).unwrap_or(&choices[0]).1
+    }
+
+    fn span(&self, path: &str) -> Option<Range<usize>> {
+        let leaf = self.checked.leaves.get(path).map(|leaf: &Leaf| leaf.span.clone());
+        leaf.or_else(|| self.checked.tables.get(path).cloned())
+    }
+
+    fn problem(&mut self, path: &str, message: impl Into<String>, help: &str) {
+        let span = self.span(path).or_else(|| path.rsplit_once('.').and_then(|(table, _)| self.span(table)));
+        self.checked.problems.push(Problem::new(span, message).help(help));
+    }
+
+    fn note(&mut self, path: &str, is_warning: bool, text: impl Into<String>) {
+        let line = self.span(path).map(|span| self.source.line_of(span.start));
+        self.checked.notes.push(Note { line, is_warning, text: text.into() });
+    }
+
+    fn config(&mut self) -> Config {
+        let server = self.server();
+        let super_admin = self.super_admin(server.bind_address);
+        Config {
+            super_admin,
+            database: self.database(),
+            keystore: self.keystores(),
+            oauth: self.oauth(),
+            service_provider_name_pattern: self.text("service_provider.sp_name_regex"),
+            key_manager: KeyManager {
+                service_url: self.text("apim.key_manager.service_url"),
+                username: self.text("apim.key_manager.username"),
+                password: self.secret("apim.key_manager.password"),
+                kind: self.text("apim.key_manager.type"),
+            },
+            apim_oauth: ApimOAuth {
+                revoke_endpoint: self.text("apim.oauth_config.revoke_endpoint"),
+                is_outbound_auth_header_enabled: self.flag("apim.oauth_config.enable_outbound_auth_header"),
+                auth_header: self.text("apim.oauth_config.auth_header"),
+                default_app_scope: self.text("apim.oauth_config.default_app_scope"),
+                allowed_scopes: self.texts("apim.oauth_config.allowed_scopes"),
+            },
+            environments: self.environments(),
+            cors: Cors {
+                is_enabled: self.flag("apim.cors.enable"),
+                allow_origins: self.texts("apim.cors.allow_origins"),
+                allow_methods: self.texts("apim.cors.allow_methods"),
+                allow_headers: self.texts("apim.cors.allow_headers"),
+                is_credentials_allowed: self.flag("apim.cors.allow_credentials"),
+            },
+            gateway: self.gateway(),
+            events: Events {
+                retention_days: self.number("events.retention_days"),
+                poll_interval_ms: self.number("events.poll_interval_ms"),
+            },
+            limits: Limits {
+                body_bytes_max: self.number("limits.body_bytes_max"),
+                connections_max: self.number("limits.connections_max"),
+                request_timeout_s: self.number("limits.request_timeout_s"),
+            },
+            server,
+        }
+    }
+
+    fn server(&mut self) -> Server {
+        let bind_text = self.text("server.bind_address");
+        let bind_address = bind_text.parse().unwrap_or_else(|_| {
+            self.problem("server.bind_address", "`server.bind_address`: expected an IPv4 or IPv6 address", "");
+            IpAddr::V4(Ipv4Addr::LOCALHOST)
+        });
+        let hostname = self.text("server.hostname");
+        if !is_host_name(&hostname) {
+            self.problem("server.hostname", "`server.hostname`: expected a host name or an address", "no scheme, port or path");
+        }
+        let role = self.text("server.server_role");
+        let file_offset = self.number("server.offset");
+        Server {
+            hostname,
+            node_ip: self.text("server.node_ip"),
+            base_path: self.text("server.base_path").trim_end_matches('/').to_owned(),
+            offset: self.expander.port_offset.unwrap_or(file_offset),
+            profile: role.parse().unwrap_or(Profile::ALL),
+            bind_address,
+            plain_http: self.choice(
+                "server.plain_http",
+                &[("loopback", PlainHttp::Loopback), ("all", PlainHttp::All), ("off", PlainHttp::Off)],
+            ),
+            shutdown_deadline_s: self.number("server.shutdown_deadline_s"),
+        }
+    }
+
+    fn super_admin(&mut self, bind_address: IpAddr) -> SuperAdmin {
+        let password = self.secret("super_admin.password");
+        let is_default_allowed = self.flag("super_admin.allow_default_password") || bind_address.is_loopback();
+        if !is_default_allowed && password.as_ref().is_some_and(|password| password.is_equal(DEFAULT_PASSWORD)) {
+            self.problem(
+                "super_admin.password",
+                "`super_admin.password`: the well-known default password on a public address",
+                "choose another, remove the key to have one made up, or set `super_admin.allow_default_password = true`",
+            );
+        }
+        SuperAdmin {
+            username: self.text("super_admin.username"),
+            password,
+            admin_role: self.text("super_admin.admin_role"),
+            is_account_created: self.flag("super_admin.create_admin_account"),
+        }
+    }
+
+    fn oauth(&mut self) -> OAuth {
+        OAuth {
+            timestamp_skew_s: self.signed("oauth.timestamp_skew"),
+            authorization_code_validity_s: self.signed("oauth.token_validation.authorization_code_validity"),
+            app_access_token_validity: self.lifetime("oauth.token_validation.app_access_token_validity"),
+            user_access_token_validity: self.lifetime("oauth.token_validation.user_access_token_validity"),
+            refresh_token_validity: self.lifetime("oauth.token_validation.refresh_token_validity"),
+            is_refresh_token_renewed: self.flag("oauth.token_renewal.renew_refresh_token"),
+            is_access_token_renewed_per_request: self.flag("oauth.token_renewal.renew_access_token_per_request"),
+            access_token_type: self.access_token_type(),
+            is_jwt_persisted: self.flag("oauth.token_persistence.persist_jwt_access_tokens"),
+        }
+    }
+
+    /// `access_token_type` wins over the issuer's class, which is how upstream's derived values work (1.2 rule 4).
+    fn access_token_type(&mut self) -> AccessTokenType {
+        let class = self.text_if_set("oauth.extensions.token_generator");
+        let by_class = match class.as_deref().map(|class| class.rsplit('.').next().unwrap_or(class)) {
+            None | Some("APIMTokenIssuer") => AccessTokenType::PerApplication,
+            Some("OauthTokenIssuerImpl") => AccessTokenType::Opaque,
+            Some("JWTTokenIssuer") => AccessTokenType::SelfContained,
+            Some(_) => {
+                let path = "oauth.extensions.token_generator";
+                self.problem(path, format!("`{path}`: this class is not known"), "expected OauthTokenIssuerImpl, JWTTokenIssuer or APIMTokenIssuer");
+                AccessTokenType::PerApplication
+            }
+        };
+        match self.text_if_set("oauth.token_generation.access_token_type").as_deref() {
+            Some("opaque") => AccessTokenType::Opaque,
+            Some("self_contained") => AccessTokenType::SelfContained,
+            Some("per_application") => AccessTokenType::PerApplication,
+            _ => by_class,
+        }
+    }
+
+    fn gateway(&mut self) -> Gateway {
+        Gateway {
+            resource_matching: self.choice(
+                "gateway.resource_matching",
+                &[("specific", ResourceMatching::Specific), ("upstream", ResourceMatching::Upstream)],
+            ),
+            is_backend_fault_a_gateway_status: self.flag("gateway.backend_fault_as_gateway_status"),
+            endpoint_timeout_ms: self.number("gateway.endpoint_timeout_ms"),
+            in_flight_requests_max: self.number("gateway.in_flight_requests_max"),
+        }
+    }
+
+    fn environments(&mut self) -> Vec<Environment> {
+        let array = "apim.gateway.environment";
+        let count = self.checked.lengths.get(array).copied().unwrap_or(0);
+        let mut out: Vec<Environment> = Vec::with_capacity(count.max(1));
+        for index in 0..count {
+            let environment = self.environment(&format!("{array}[{index}]"));
+            if environment.name.is_empty() {
+                self.problem(&format!("{array}[{index}]"), "an environment needs a `name`", "");
+            } else if out.iter().any(|other| other.name == environment.name) {
+                self.problem(&format!("{array}[{index}].name"), "two environments have this name", "");
+            }
+            out.push(environment);
+        }
+        if out.is_empty() {
+            let mut environment = self.environment(&format!("{array}[0]"));
+            "Production and Sandbox".clone_into(&mut environment.name);
+            out.push(environment);
+        }
+        out
+    }
+
+    fn environment(&mut self, prefix: &str) -> Environment {
+        let path = |name: &str| format!("{prefix}.{name}");
+        let list = |text: String| text.split(',').map(|url| url.trim().to_owned()).collect();
+        Environment {
+            name: self.text(&path("name")),
+            kind: self.text(&path("type")),
+            description: self.text(&path("description")),
+            is_in_api_console: self.flag(&path("display_in_api_console")),
+            is_token_endpoint_shown: self.flag(&path("show_as_token_endpoint_url")),
+            service_url: self.text(&path("service_url")),
+            username: self.text(&path("username")),
+            password: self.secret(&path("password")),
+            http_endpoints: list(self.text(&path("http_endpoint"))),
+            https_endpoints: list(self.text(&path("https_endpoint"))),
+            ws_endpoint: self.text(&path("ws_endpoint")),
+            wss_endpoint: self.text(&path("wss_endpoint")),
+        }
+    }
+
+    fn keystores(&mut self) -> Keystores {
+        let mut stores = ["primary", "tls", "internal"].map(|name| {
+            let prefix = format!("keystore.{name}");
+            let key_file = self.text_if_set(&format!("{prefix}.key_file_name")).map(PathBuf::from);
+            self.pem_file(&prefix).map(|certificate_file| PemFiles { certificate_file, key_file })
+        });
+        let trust = self.pem_file("truststore");
+        Keystores { primary: stores[0].take(), tls: stores[1].take(), internal: stores[2].take(), trust }
+    }
+
+    /// The file of a store that is written in the configuration; only PEM can be read.
+    fn pem_file(&mut self, prefix: &str) -> Option<PathBuf> {
+        let file = self.text_if_set(&format!("{prefix}.file_name"));
+        let kind = self.text_if_set(&format!("{prefix}.type"));
+        if !self.checked.tables.contains_key(prefix) {
+            return None;
+        }
+        let is_pem = match (kind.as_deref(), &file) {
+            (Some(kind), _) => kind == "PEM",
+            (None, Some(file)) => has_pem_extension(file),
+            (None, None) => false,
+        };
+        if !is_pem {
+            let at = if kind.is_some() { "type" } else { "file_name" };
+            self.problem(
+                &format!("{prefix}.{at}"),
+                format!("`{prefix}`: JKS and PKCS12 files cannot be read yet"),
+                "convert it to PEM and set `type = \"PEM\"`, or remove the section to use a generated one",
+            );
+            return None;
+        }
+        if file.is_none() {
+            self.problem(prefix, format!("`{prefix}.file_name` is missing"), "");
+        }
+        file.map(PathBuf::from)
+    }
+
+    fn database(&mut self) -> Database {
+        let mut found: Option<(&str, DatabaseUrl)> = None;
+        for family in FAMILIES {
+            if !self.checked.tables.contains_key(&format!("database.{family}")) {
+                continue;
+            }
+            let Some(url) = self.database_url(family) else { continue };
+            match &found {
+                None => found = Some((family, url)),
+                Some((first, other)) if !other.is_same_database(&url) => {
+                    let message = format!("[database.{family}] is another database than [database.{first}]");
+                    self.problem(&format!("database.{family}"), message, "not supported yet: one database for all families");
+                }
+                Some((first, other)) => {
+                    let user = |url: &DatabaseUrl| url.server().map(|server| server.user.clone());
+                    if user(other) != user(&url) {
+                        let text = format!("[database.{family}] has another user; that of [database.{first}] is used");
+                        self.note(&format!("database.{family}"), true, text);
+                    }
+                }
+            }
+        }
+        self.check_data_source();
+        let (family, url) = found.unwrap_or((FAMILIES[0], DatabaseUrl::default()));
+        let pool = format!("database.{family}.pool_options");
+        let pool = Pool {
+            connections_max: self.number(&format!("{pool}.max_active")),
+            connections_idle_min: self.number(&format!("{pool}.min_idle")),
+            acquire_timeout_ms: self.number(&format!("{pool}.max_wait")),
+            is_tested_on_borrow: self.flag(&format!("{pool}.test_on_borrow")),
+        };
+        if pool.connections_idle_min > pool.connections_max {
+            let path = format!("database.{family}.pool_options.min_idle");
+            self.problem(&path, format!("`{path}` is larger than `max_active`"), "");
+        }
+        Database { url, pool }
+    }
+
+    fn check_data_source(&mut self) {
+        let path = "realm_manager.data_source";
+        let name = self.text(path);
+        let name = name.strip_prefix("jdbc/").unwrap_or(&name);
+        match DATA_SOURCES.iter().find(|(source, _)| *source == name) {
+            None => self.problem(path, format!("`{path}`: no such data source"), "expected SHARED_DB, WSO2USER_DB, WSO2AM_DB or WSO2IdentityDB"),
+            Some((_, family)) => {
+                let is_defined = self.checked.tables.contains_key(&format!("database.{family}"));
+                if !is_defined && self.checked.leaves.contains_key(path) && *family != "shared_db" {
+                    self.problem(path, format!("`{path}`: [database.{family}] is not configured"), "");
+                }
+            }
+        }
+    }
+
+    /// One family's URL: an explicit `url` wins over the parts (configuration.md 2.2, C4).
+    fn database_url(&mut self, family: &str) -> Option<DatabaseUrl> {
+        let prefix = format!("database.{family}");
+        let path = |name: &str| format!("{prefix}.{name}");
+        let kind = self.text_if_set(&path("type"));
+        if kind.as_deref().is_some_and(|kind| matches!(kind, "oracle" | "mssql" | "db2")) {
+            self.problem(&path("type"), format!("`{prefix}.type`: this engine is not supported"), SUPPORTED);
+            return None;
+        }
+        let url = self.text_if_set(&path("url"));
+        let user = self.text_if_set(&path("username"));
+        let password = self.secret(&path("password"));
+        let (hostname, port) = (self.text(&path("hostname")), self.number::<u16>(&path("port")));
+        let name = self.text_if_set(&path("name"));
+        if kind.as_deref() == Some("h2") {
+            self.note(&path("type"), false, format!("[{prefix}]: H2 means the embedded SQLite file {SQLITE_FILE}"));
+            return Some(DatabaseUrl::default());
+        }
+        let mut result = match url {
+            Some(url) => self.parsed_url(&prefix, &url, kind.as_deref())?,
+            None => {
+                let Some(kind) = kind else {
+                    if !self.checked.problems.iter().any(|problem| problem.message.contains(&prefix)) {
+                        self.problem(&prefix, format!("[{prefix}] needs `type` or `url`"), "");
+                    }
+                    return None;
+                };
+                if kind == "sqlite" {
+                    let file = name.unwrap_or_else(|| SQLITE_FILE.to_owned());
+                    return Some(DatabaseUrl::Sqlite { path: file.into() });
+                }
+                let Some(name) = name else {
+                    self.problem(&prefix, format!("[{prefix}] needs `name` or `url`"), "");
+                    return None;
+                };
+                from_parts(&kind, hostname, port, name)
+            }
+        };
+        if let Some(server) = result.server_mut() {
+            server.user = user.unwrap_or_else(|| std::mem::take(&mut server.user));
+            server.password = password.or_else(|| server.password.take());
+            if server.user.is_empty() {
+                self.problem(&prefix, format!("[{prefix}] needs `username`"), "");
+            }
+        }
+        Some(result)
+    }
+
+    fn parsed_url(&mut self, prefix: &str, url: &str, kind: Option<&str>) -> Option<DatabaseUrl> {
+        let path = format!("{prefix}.url");
+        let parsed = match parse_url(url) {
+            Ok(parsed) => parsed,
+            Err(error) => {
+                let help = if error == UrlError::SeveralHosts { "for example the address of a load balancer" } else { "" };
+                self.problem(&path, format!("`{path}`: {error}"), help);
+                return None;
+            }
+        };
+        let does_fit = match (kind, &parsed.url) {
+            (None, _) => true,
+            (Some(kind), DatabaseUrl::Sqlite { .. }) => kind == "sqlite",
+            (Some(kind), DatabaseUrl::MySql(_)) => matches!(kind, "mysql" | "mariadb"),
+            (Some(kind), DatabaseUrl::Postgres(_)) => matches!(kind, "postgre" | "postgresql"),
+        };
+        if !does_fit {
+            self.problem(&path, format!("`{path}` is of another engine than `{prefix}.type`"), "");
+        }
+        if parsed.is_h2 {
+            self.note(&path, false, format!("[{prefix}]: H2 means the embedded SQLite file {SQLITE_FILE}"));
+        }
+        if !parsed.ignored.is_empty() {
+            let names = parsed.ignored.join("`, `");
+            self.note(&path, true, format!("`{path}`: these parameters are not understood and have no effect: `{names}`"));
+        }
+        Some(parsed.url)
+    }
+}
+
+fn from_parts(kind: &str, host: String, port: u16, name: String) -> DatabaseUrl {
+    let is_mysql = matches!(kind, "mysql" | "mariadb");
+    let server = DatabaseServer {
+        host: host.trim_start_matches('[').trim_end_matches(']').to_owned(),
+        port: if port == 0 { default_port(is_mysql) } else { port },
+        name,
+        schema: None,
+        user: String::new(),
+        password: None,
+        tls: DatabaseTls::Prefer,
+        tls_root_file: None,
+    };
+    if is_mysql { DatabaseUrl::MySql(server) } else { DatabaseUrl::Postgres(server) }
+}
+
+/// `a.b[3].c` as `a.b[].c`.
+fn without_indexes(path: &str) -> String {
+    let mut out = String::with_capacity(path.len());
+    let mut is_index = false;
+    for letter in path.chars() {
+        is_index &= letter != ']';
+        if !is_index {
+            out.push(letter);
+        }
+        is_index |= letter == '[';
+    }
+    out
+}
+
+fn is_host_name(text: &str) -> bool {
+    text.parse::<IpAddr>().is_ok()
+        || (!text.is_empty()
+            && text.len() <= 253
+            && text.split('.').all(|label| {
+                !label.is_empty() && label.len() <= 63 && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+            }))
+}
+
+fn has_pem_extension(file: &str) -> bool {
+    let extension = Path::new(file).extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+    ["pem", "crt", "cer"].iter().any(|known| extension.eq_ignore_ascii_case(known))
+}

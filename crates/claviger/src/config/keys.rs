@@ -1,0 +1,177 @@
+//! The known keys of deployment.toml, one row per key: path, type, default, meaning.
+//!
+//! This table is the schema and the documentation (`claviger config keys`, docs/configuration.md). It follows
+//! configuration.md 2.1-2.7 for WSO2's keys; rows that say "Ours" are Claviger's own. Reading values is `check`'s work.
+
+use super::schema::Kind::{DatabaseUrl, Duration, Flag, HttpUrl, Integer, OneOf, Secret, Text, Texts};
+use super::schema::Unit::{Days, Millis, Seconds};
+use super::schema::{Key, Kind, key};
+
+const JVM: &str = "it configures the Java runtime";
+const DRIVER: &str = "the database driver is built in";
+const POOL: &str = "the connection pool manages this itself";
+const ONE_NODE: &str = "nodes find each other through the database";
+
+const fn seconds(min: i64) -> Kind {
+    Duration { unit: Seconds, min, may_be_never: false }
+}
+
+const fn millis(min: i64) -> Kind {
+    Duration { unit: Millis, min, may_be_never: false }
+}
+
+const LIFETIME: Kind = Duration { unit: Seconds, min: 1, may_be_never: true };
+const PORT: Kind = Integer { min: 1, max: 65_535 };
+const COUNT: Kind = Integer { min: 1, max: 1_000_000 };
+const ANY_NUMBER: Kind = Integer { min: i64::MIN, max: i64::MAX };
+
+const MAX_ACTIVE: Key = key(
+    "database.<database>.pool_options.max_active",
+    Integer { min: 1, max: 10_000 },
+    "50",
+    "Most connections open at once.",
+);
+const MAX_WAIT: Key = key(
+    "database.<database>.pool_options.max_wait",
+    Duration { unit: Millis, min: 1, may_be_never: false },
+    "60000",
+    "Longest wait for a free connection.",
+);
+const MIN_IDLE: Key = key(
+    "database.<database>.pool_options.min_idle",
+    Integer { min: 0, max: 10_000 },
+    "0",
+    "Connections kept open when idle.",
+);
+const TEST_ON_BORROW: Key =
+    key("database.<database>.pool_options.test_on_borrow", Flag, "true", "Ping a connection before it is used.");
+const ALLOWED_SCOPES: Key = key(
+    "apim.oauth_config.allowed_scopes",
+    Texts,
+    "^device_.*,openid",
+    "Scopes (regular expressions) that are granted without a role check.",
+);
+const STORE_FILE: Key = key("keystore.<keystore>.file_name", Text, "", "PEM file with the certificate chain, and the private key unless `key_file_name` is set. Relative to the data directory.");
+const STORE_TYPE: Kind = OneOf(&["PEM", "JKS", "PKCS12"]);
+
+/// All known keys, in the order of the reference.
+#[rustfmt::skip]
+pub const KEYS: &[Key] = &[
+    key("server.hostname", Text, "localhost", "Name under which clients reach this server: issuer, endpoint URLs, certificate."),
+    key("server.node_ip", Text, "127.0.0.1", "Address of this node, for `${carbon.local.ip}`."),
+    key("server.base_path", HttpUrl, "https://$ref{server.hostname}:${carbon.management.port}", "Prefix of all endpoint URLs."),
+    key("server.offset", Integer { min: 0, max: 50_000 }, "0", "Added to every port; `--port-offset` wins."),
+    key("server.server_role", OneOf(&["default", "api-key-manager", "key-manager", "gateway-worker", "gateway", "api-publisher", "api-devportal", "api-store", "portal", "traffic-manager", "control-plane"]), "default", "Roles of this node; `--profile` wins. `default` is all."),
+    key("server.bind_address", Text, "0.0.0.0", "Ours. Address to listen on."),
+    key("server.plain_http", OneOf(&["loopback", "all", "off"]), "loopback", "Ours. Who may use the plain management port 9763. The gateway's 8280 follows each API's transports instead."),
+    key("server.shutdown_deadline_s", seconds(1), "30", "Ours. Longest wait for running requests at shutdown."),
+    key("server.mode", OneOf(&["single", "ha"]), "single", "Clustering mode.").without_effect(ONE_NODE),
+    key("server.default_cache_timeout", Duration { unit: Seconds, min: 0, may_be_never: true }, "", "Cache lifetime.").without_effect("caches are invalidated by events"),
+    key("server.force_local_cache", Flag, "", "Local caches.").without_effect("caches are always local"),
+    key("server.discard_empty_caches", Flag, "", "Cache housekeeping.").without_effect("caches are always local"),
+    key("server.enableMTOM", OneOf(&["true", "false", "optional"]), "", "SOAP attachments.").without_effect("SOAP attachments are not used"),
+    key("server.enableSwA", Flag, "", "SOAP attachments.").without_effect("SOAP attachments are not used"),
+    key("server.hide_menu_items", Texts, "", "Menu of the Java console.").without_effect("there is no Java console"),
+
+    key("super_admin.username", Text, "admin", "Name of the first administrator."),
+    key("super_admin.password", Secret, "", "Password of the first administrator, used at the first start only. Unset: one is made up and written to `initial-admin-password`."),
+    key("super_admin.admin_role", Text, "admin", "Role with every permission."),
+    key("super_admin.create_admin_account", Flag, "true", "Whether the first start creates the administrator."),
+    key("super_admin.allow_default_password", Flag, "false", "Ours. Accept the password `admin` on other than loopback addresses."),
+    key("user_store.type", OneOf(&["database", "database_unique_id"]), "database_unique_id", "Kind of the primary user store.").without_effect("users are kept in the configured database"),
+    key("realm_manager.data_source", Text, "SHARED_DB", "Data source of the user tables: SHARED_DB, WSO2USER_DB, WSO2AM_DB or WSO2IdentityDB."),
+
+    key("database.<database>.type", OneOf(&["mysql", "mariadb", "postgre", "postgresql", "sqlite", "h2", "oracle", "mssql", "db2"]), "", "Engine: mysql (also MariaDB), postgre, sqlite. `h2` means the embedded SQLite; the others are refused."),
+    key("database.<database>.url", DatabaseUrl, "", "JDBC or native URL; wins over hostname, port and name."),
+    key("database.<database>.hostname", Text, "localhost", "Host of the database server."),
+    key("database.<database>.port", PORT, "", "Port of the database server. Unset: 3306 or 5432."),
+    key("database.<database>.name", Text, "", "Name of the database; for sqlite the file, relative to the data directory."),
+    key("database.<database>.username", Text, "", "Database user."),
+    key("database.<database>.password", Secret, "", "Password of the database user."),
+    key("database.<database>.driver", Text, "", "Java driver class.").without_effect(DRIVER),
+    key("database.<database>.validationQuery", Text, "", "Ping statement.").without_effect(DRIVER),
+    key("database.<database>.validation_query", Text, "", "Ping statement.").without_effect(DRIVER),
+    key("database.<database>.jmx_enable", Flag, "", "Pool figures over JMX.").without_effect(JVM),
+    key("database.<database>.default_auto_commit", Flag, "", "JDBC auto-commit.").without_effect(POOL),
+    MAX_ACTIVE,
+    MAX_ACTIVE.also("database.<database>.pool_options.maxActive", "max_active"),
+    MAX_WAIT,
+    MAX_WAIT.also("database.<database>.pool_options.maxWait", "max_wait"),
+    MIN_IDLE,
+    MIN_IDLE.also("database.<database>.pool_options.minIdle", "min_idle"),
+    TEST_ON_BORROW,
+    TEST_ON_BORROW.also("database.<database>.pool_options.testOnBorrow", "test_on_borrow"),
+    key("database.<database>.pool_options.maxIdle", ANY_NUMBER, "", "Idle connections kept.").without_effect(POOL),
+    key("database.<database>.pool_options.initialSize", ANY_NUMBER, "", "Connections opened at start.").without_effect(POOL),
+    key("database.<database>.pool_options.validationInterval", ANY_NUMBER, "", "Least time between pings.").without_effect(POOL),
+    key("database.<database>.pool_options.validation_interval", ANY_NUMBER, "", "Least time between pings.").without_effect(POOL),
+    key("database.<database>.pool_options.defaultAutoCommit", Flag, "", "JDBC auto-commit.").without_effect(POOL),
+    key("database.<database>.pool_options.default_auto_commit", Flag, "", "JDBC auto-commit.").without_effect(POOL),
+    key("database.<database>.pool_options.commitOnReturn", Flag, "", "Commit when a connection is given back.").without_effect(POOL),
+    key("database.<database>.pool_options.testWhileIdle", Flag, "", "Ping idle connections.").without_effect(POOL),
+    key("database.<database>.pool_options.removeAbandoned", Flag, "", "Take back lost connections.").without_effect(POOL),
+    key("database.<database>.pool_options.timeBetweenEvictionRunsMillis", ANY_NUMBER, "", "Rhythm of the pool's housekeeping.").without_effect(POOL),
+    key("database.<database>.pool_options.minEvictableIdleTimeMillis", ANY_NUMBER, "", "Age at which an idle connection is closed.").without_effect(POOL),
+    key("database.<database>.pool_options.jdbcInterceptors", Text, "", "Java classes around statements.").without_effect(POOL),
+
+    STORE_FILE,
+    STORE_FILE.also("keystore.<keystore>.name", "file_name"),
+    key("keystore.<keystore>.type", STORE_TYPE, "", "Format. Only PEM can be read for now. Unset: PEM for a file name with .pem, .crt or .cer, else JKS."),
+    key("keystore.<keystore>.key_file_name", Text, "", "Ours. PEM file with the private key."),
+    key("keystore.<keystore>.password", Secret, "", "Password of the store.").without_effect("PEM files have no password"),
+    key("keystore.<keystore>.alias", Text, "", "Entry of the store.").without_effect("a PEM file holds one key"),
+    key("keystore.<keystore>.key_password", Secret, "", "Password of the key.").without_effect("PEM files have no password"),
+    key("truststore.file_name", Text, "", "PEM file with certificates trusted for outgoing TLS. Relative to the data directory. Unset: the built-in list."),
+    key("truststore.type", STORE_TYPE, "", "As for the key stores."),
+    key("truststore.password", Secret, "", "Password of the store.").without_effect("PEM files have no password"),
+
+    key("oauth.timestamp_skew", seconds(0), "0", "Clock difference that is forgiven when a token's times are checked."),
+    key("oauth.token_validation.authorization_code_validity", seconds(1), "5m", "Life of an authorization code."),
+    key("oauth.token_validation.app_access_token_validity", LIFETIME, "3600", "Life of an application's access token; negative: never ends."),
+    key("oauth.token_validation.user_access_token_validity", LIFETIME, "3600", "Life of a user's access token; negative: never ends."),
+    key("oauth.token_validation.refresh_token_validity", LIFETIME, "1d", "Life of a refresh token; negative: never ends."),
+    key("oauth.token_renewal.renew_refresh_token", Flag, "true", "Whether the refresh grant issues a new refresh token."),
+    key("oauth.token_renewal.renew_access_token_per_request", Flag, "false", "Whether every request gets a new access token instead of the active one."),
+    key("oauth.token_generation.access_token_type", OneOf(&["per_application", "opaque", "self_contained"]), "", "Form of access tokens. `self_contained` is a JWT; `per_application` (the default, ours as a name) follows each application."),
+    key("oauth.extensions.token_generator", Text, "", "Java class of the token issuer; OauthTokenIssuerImpl, JWTTokenIssuer and APIMTokenIssuer are recognised as opaque, self_contained and per_application."),
+    key("oauth.token_persistence.persist_jwt_access_tokens", Flag, "true", "Ours. Whether self-contained tokens are also stored."),
+    key("service_provider.sp_name_regex", Text, r"^[\sa-zA-Z0-9._-]*$", "Names a service provider may have."),
+
+    key("apim.key_manager.service_url", HttpUrl, "https://localhost:${mgt.transport.https.port}${carbon.context}services/", "Where the gateway and portal roles find the key manager."),
+    key("apim.key_manager.username", Text, "${admin.username}", "User for calls to the key manager."),
+    key("apim.key_manager.password", Secret, "", "Password for calls to the key manager. Unset: that of the administrator."),
+    key("apim.key_manager.type", OneOf(&["default", "WSO2-IS"]), "default", "Kind of the key manager."),
+    key("apim.oauth_config.revoke_endpoint", HttpUrl, "https://localhost:${mgt.transport.https.port}/oauth2/revoke", "Revocation endpoint that is advertised to portals."),
+    key("apim.oauth_config.enable_outbound_auth_header", Flag, "false", "Whether the gateway passes the token on to the backend."),
+    key("apim.oauth_config.auth_header", Text, "Authorization", "Header that carries the token."),
+    key("apim.oauth_config.default_app_scope", Text, "am_application_scope", "Scope of an application token when none is asked for."),
+    ALLOWED_SCOPES,
+    ALLOWED_SCOPES.also("apim.oauth_config.white_listed_scopes", "allowed_scopes"),
+    key("apim.gateway.environment[].name", Text, "", "Name; must be unique."),
+    key("apim.gateway.environment[].type", OneOf(&["hybrid", "production", "sandbox"]), "hybrid", "Keys it serves."),
+    key("apim.gateway.environment[].display_in_api_console", Flag, "true", "Whether the developer portal's console offers it."),
+    key("apim.gateway.environment[].description", Text, "", "For people."),
+    key("apim.gateway.environment[].show_as_token_endpoint_url", Flag, "true", "Whether its token URL is shown."),
+    key("apim.gateway.environment[].service_url", HttpUrl, "https://localhost:${mgt.transport.https.port}${carbon.context}services/", "Admin services of the gateway."),
+    key("apim.gateway.environment[].username", Text, "${admin.username}", "User for the admin services."),
+    key("apim.gateway.environment[].password", Secret, "", "Password for the admin services. Unset: that of the administrator."),
+    key("apim.gateway.environment[].http_endpoint", Text, "http://localhost:${http.nio.port}", "Plain base URL of its APIs."),
+    key("apim.gateway.environment[].https_endpoint", Text, "https://localhost:${https.nio.port}", "TLS base URL of its APIs."),
+    key("apim.gateway.environment[].ws_endpoint", Text, "ws://localhost:9099", "Plain WebSocket base URL."),
+    key("apim.gateway.environment[].wss_endpoint", Text, "wss://localhost:8099", "TLS WebSocket base URL."),
+    key("apim.cors.enable", Flag, "true", "Whether the gateway answers CORS requests."),
+    key("apim.cors.allow_origins", Texts, "*", "Allowed origins."),
+    key("apim.cors.allow_methods", Texts, "GET,PUT,POST,DELETE,PATCH,OPTIONS", "Allowed methods."),
+    key("apim.cors.allow_headers", Texts, "authorization,Access-Control-Allow-Origin,Content-Type,SOAPAction,apikey", "Allowed request headers."),
+    key("apim.cors.allow_credentials", Flag, "false", "Whether cookies and the like are allowed."),
+
+    key("gateway.resource_matching", OneOf(&["specific", "upstream"]), "specific", "Ours. `specific`: a template wins over a bare `/*`; `upstream`: the order of WSO2's gateway."),
+    key("gateway.backend_fault_as_gateway_status", Flag, "false", "Ours. Answer 502, 503 or 504 when the backend fails, instead of WSO2's 500."),
+    key("gateway.endpoint_timeout_ms", millis(1), "120000", "Ours. Longest wait for the first byte of a backend's answer."),
+    key("gateway.in_flight_requests_max", COUNT, "10000", "Ours. Requests served at once; more are answered 503."),
+    key("events.retention_days", Duration { unit: Days, min: 1, may_be_never: false }, "7", "Ours. How long events are kept for nodes that were away."),
+    key("events.poll_interval_ms", millis(10), "50", "Ours. Rhythm at which other nodes' events are read."),
+    key("limits.body_bytes_max", Integer { min: 1_024, max: 1_073_741_824 }, "10485760", "Ours. Largest request body on the management ports."),
+    key("limits.connections_max", COUNT, "10000", "Ours. Connections open at once on each port."),
+    key("limits.request_timeout_s", seconds(1), "60", "Ours. Longest time for one request on the management ports."),
+];

@@ -1,0 +1,317 @@
+//! `Config`: the typed values of deployment.toml. One struct per section; the words are in `keys`.
+
+use super::database::{DatabaseUrl, SQLITE_FILE};
+use super::profile::Profile;
+use claviger_proto::secret::Secret;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+/// Everything configurable.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `[server]`.
+    pub server: Server,
+    /// `[super_admin]`.
+    pub super_admin: SuperAdmin,
+    /// `[database.*]`: the one database.
+    pub database: Database,
+    /// `[keystore.*]`, `[truststore]`.
+    pub keystore: Keystores,
+    /// `[oauth]`.
+    pub oauth: OAuth,
+    /// `service_provider.sp_name_regex`.
+    pub service_provider_name_pattern: String,
+    /// `[apim.key_manager]`.
+    pub key_manager: KeyManager,
+    /// `[apim.oauth_config]`.
+    pub apim_oauth: ApimOAuth,
+    /// `[[apim.gateway.environment]]`; never empty.
+    pub environments: Vec<Environment>,
+    /// `[apim.cors]`.
+    pub cors: Cors,
+    /// `[gateway]`.
+    pub gateway: Gateway,
+    /// `[events]`.
+    pub events: Events,
+    /// `[limits]`.
+    pub limits: Limits,
+}
+
+impl Config {
+    /// The built-in defaults, with the embedded database in `data_dir`.
+    pub fn default_for(data_dir: &Path) -> Self {
+        let loaded = super::load("", "(defaults)", &|_| None);
+        loaded.expect("an empty file is valid: a test loads it").config.in_data_dir(data_dir)
+    }
+
+    /// The same with all relative files made relative to `data_dir`.
+    #[must_use]
+    pub fn in_data_dir(mut self, data_dir: &Path) -> Self {
+        self.database.url = self.database.url.in_data_dir(data_dir);
+        let stores = [&mut self.keystore.primary, &mut self.keystore.tls, &mut self.keystore.internal];
+        for store in stores.into_iter().flatten() {
+            store.certificate_file = data_dir.join(&store.certificate_file);
+            store.key_file = store.key_file.as_ref().map(|file| data_dir.join(file));
+        }
+        self.keystore.trust = self.keystore.trust.map(|file| data_dir.join(file));
+        self
+    }
+
+    /// A base port with the offset.
+    pub fn port(&self, base: u16) -> u16 {
+        base.saturating_add(self.server.offset)
+    }
+}
+
+/// `[server]`.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// Public host name.
+    pub hostname: String,
+    /// This node's address.
+    pub node_ip: String,
+    /// Prefix of endpoint URLs, without a trailing slash.
+    pub base_path: String,
+    /// Added to every port.
+    pub offset: u16,
+    /// Roles of `server.server_role`; the command line wins.
+    pub profile: Profile,
+    /// Address to listen on.
+    pub bind_address: IpAddr,
+    /// Who may use the plain management port.
+    pub plain_http: PlainHttp,
+    /// Longest shutdown, seconds.
+    pub shutdown_deadline_s: u64,
+}
+
+/// Who may use the plain management port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PlainHttp {
+    /// Loopback clients.
+    Loopback,
+    /// Everyone.
+    All,
+    /// Nobody: it is not opened.
+    Off,
+}
+
+/// `[super_admin]`.
+#[derive(Clone, Debug)]
+pub struct SuperAdmin {
+    /// Name.
+    pub username: String,
+    /// Password; `None`: make one up.
+    pub password: Option<Secret>,
+    /// Administrators' role.
+    pub admin_role: String,
+    /// Whether the first start creates the account.
+    pub is_account_created: bool,
+}
+
+/// The database behind all of `[database.*]`.
+#[derive(Clone, Debug)]
+pub struct Database {
+    /// Where.
+    pub url: DatabaseUrl,
+    /// Pool.
+    pub pool: Pool,
+}
+
+/// `[database.*.pool_options]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pool {
+    /// Most connections.
+    pub connections_max: u32,
+    /// Connections kept when idle.
+    pub connections_idle_min: u32,
+    /// Longest wait for one.
+    pub acquire_timeout_ms: u64,
+    /// Ping before use.
+    pub is_tested_on_borrow: bool,
+}
+
+/// Key files. `None`: made in the data directory.
+#[derive(Clone, Debug)]
+pub struct Keystores {
+    /// Signing.
+    pub primary: Option<PemFiles>,
+    /// Server certificate.
+    pub tls: Option<PemFiles>,
+    /// Encryption of stored secrets.
+    pub internal: Option<PemFiles>,
+    /// Certificates trusted for outgoing TLS.
+    pub trust: Option<PathBuf>,
+}
+
+/// A certificate chain and its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PemFiles {
+    /// The chain, and the key unless `key_file` is set.
+    pub certificate_file: PathBuf,
+    /// The key.
+    pub key_file: Option<PathBuf>,
+}
+
+/// How long a token lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lifetime {
+    /// Seconds.
+    Seconds(i64),
+    /// Without end.
+    Never,
+}
+
+/// `[oauth]`.
+#[derive(Clone, Debug)]
+pub struct OAuth {
+    /// Forgiven clock difference.
+    pub timestamp_skew_s: i64,
+    /// Authorization codes.
+    pub authorization_code_validity_s: i64,
+    /// Application access tokens.
+    pub app_access_token_validity: Lifetime,
+    /// User access tokens.
+    pub user_access_token_validity: Lifetime,
+    /// Refresh tokens.
+    pub refresh_token_validity: Lifetime,
+    /// Whether the refresh grant issues a new refresh token.
+    pub is_refresh_token_renewed: bool,
+    /// Whether every request gets a new access token.
+    pub is_access_token_renewed_per_request: bool,
+    /// Form of access tokens.
+    pub access_token_type: AccessTokenType,
+    /// Whether self-contained tokens are also stored.
+    pub is_jwt_persisted: bool,
+}
+
+/// Form of access tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccessTokenType {
+    /// As each application says.
+    PerApplication,
+    /// Random text.
+    Opaque,
+    /// JWT.
+    SelfContained,
+}
+
+/// `[apim.key_manager]`.
+#[derive(Clone, Debug)]
+pub struct KeyManager {
+    /// Where it is.
+    pub service_url: String,
+    /// User.
+    pub username: String,
+    /// Password; `None`: that of the administrator.
+    pub password: Option<Secret>,
+    /// `default` or `WSO2-IS`.
+    pub kind: String,
+}
+
+/// `[apim.oauth_config]`.
+#[derive(Clone, Debug)]
+pub struct ApimOAuth {
+    /// Advertised revocation endpoint.
+    pub revoke_endpoint: String,
+    /// Whether the token reaches the backend.
+    pub is_outbound_auth_header_enabled: bool,
+    /// Header that carries the token.
+    pub auth_header: String,
+    /// Scope when none is asked for.
+    pub default_app_scope: String,
+    /// Patterns of scopes granted without a role check.
+    pub allowed_scopes: Vec<String>,
+}
+
+/// One `[[apim.gateway.environment]]`.
+#[derive(Clone, Debug)]
+pub struct Environment {
+    /// Unique name.
+    pub name: String,
+    /// `hybrid`, `production` or `sandbox`.
+    pub kind: String,
+    /// For people.
+    pub description: String,
+    /// Whether the portal's console offers it.
+    pub is_in_api_console: bool,
+    /// Whether its token URL is shown.
+    pub is_token_endpoint_shown: bool,
+    /// Admin services.
+    pub service_url: String,
+    /// User of the admin services.
+    pub username: String,
+    /// Their password; `None`: that of the administrator.
+    pub password: Option<Secret>,
+    /// Plain base URLs; the file may list several with commas.
+    pub http_endpoints: Vec<String>,
+    /// TLS base URLs.
+    pub https_endpoints: Vec<String>,
+    /// Plain WebSocket base URL.
+    pub ws_endpoint: String,
+    /// TLS WebSocket base URL.
+    pub wss_endpoint: String,
+}
+
+/// `[apim.cors]`.
+#[derive(Clone, Debug)]
+pub struct Cors {
+    /// Whether CORS requests are answered.
+    pub is_enabled: bool,
+    /// Origins.
+    pub allow_origins: Vec<String>,
+    /// Methods.
+    pub allow_methods: Vec<String>,
+    /// Request headers.
+    pub allow_headers: Vec<String>,
+    /// Credentials.
+    pub is_credentials_allowed: bool,
+}
+
+/// `[gateway]`.
+#[derive(Clone, Copy, Debug)]
+pub struct Gateway {
+    /// Order in which resources are matched.
+    pub resource_matching: ResourceMatching,
+    /// 502 to 504 for backend failures instead of 500.
+    pub is_backend_fault_a_gateway_status: bool,
+    /// Longest wait for a backend's first byte.
+    pub endpoint_timeout_ms: u64,
+    /// Requests served at once.
+    pub in_flight_requests_max: usize,
+}
+
+/// Order in which a gateway matches resources (portal-gateway-3x.md 6.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResourceMatching {
+    /// A template wins over a bare `/*`.
+    Specific,
+    /// As WSO2's gateway.
+    Upstream,
+}
+
+/// `[events]`.
+#[derive(Clone, Copy, Debug)]
+pub struct Events {
+    /// How long events are kept.
+    pub retention_days: u32,
+    /// Rhythm of reading other nodes' events.
+    pub poll_interval_ms: u64,
+}
+
+/// `[limits]`: the management ports.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Largest request body.
+    pub body_bytes_max: usize,
+    /// Open connections per port.
+    pub connections_max: usize,
+    /// Longest request.
+    pub request_timeout_s: u64,
+}
+
+impl Default for DatabaseUrl {
+    /// The embedded database in the data directory.
+    fn default() -> Self {
+        DatabaseUrl::Sqlite { path: SQLITE_FILE.into() }
+    }
+}

@@ -1,0 +1,65 @@
+//! The list of routes. Path, rule and handler stand in one line of the feature that owns them; the list itself is what the
+//! access test walks.
+
+use crate::app::App;
+use crate::http::access::{Rule, enforce};
+use axum::Router;
+use axum::handler::Handler;
+use axum::http::Method;
+use axum::middleware::from_fn_with_state;
+use axum::routing::{MethodFilter, on};
+use std::sync::Arc;
+
+/// One line of the list.
+#[derive(Clone, Debug)]
+pub struct RouteEntry {
+    /// HTTP method.
+    pub method: Method,
+    /// Path with `{placeholders}`.
+    pub path: &'static str,
+    /// Who may call it.
+    pub rule: Rule,
+}
+
+/// Routes under construction.
+pub struct Routes {
+    app: Arc<App>,
+    router: Router<Arc<App>>,
+    entries: Vec<RouteEntry>,
+}
+
+impl Routes {
+    /// An empty list.
+    pub fn new(app: Arc<App>) -> Self {
+        Self { app, router: Router::new(), entries: Vec::new() }
+    }
+
+    /// Adds a route.
+    #[must_use]
+    pub fn add<H, T>(mut self, method: Method, path: &'static str, rule: Rule, handler: H) -> Self
+    where
+        H: Handler<T, Arc<App>>,
+        T: 'static,
+    {
+        let filter = MethodFilter::try_from(method.clone()).expect("routes use the standard methods");
+        let mut route = on(filter, handler);
+        // Open routes are on the hot path and have nothing to enforce.
+        if !matches!(rule, Rule::Public(_) | Rule::OAuthClient) {
+            route = route.layer(from_fn_with_state((self.app.clone(), rule), enforce));
+        }
+        self.router = self.router.route(path, route);
+        self.entries.push(RouteEntry { method, path, rule });
+        self
+    }
+
+    /// Adds the routes of a feature.
+    #[must_use]
+    pub fn with(self, feature: impl FnOnce(Self) -> Self) -> Self {
+        feature(self)
+    }
+
+    /// The router and the list.
+    pub fn finish(self) -> (Router, Vec<RouteEntry>) {
+        (self.router.with_state(self.app), self.entries)
+    }
+}

@@ -1,0 +1,61 @@
+//! Keys and metadata (RFC 7517, RFC 8414; contract rest-3x.md 1.11, 1.13). Says what is there, not what IS 5.10 would have.
+
+use crate::app::App;
+use crate::http::reply;
+use crate::oauth::grant::GRANTS;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse as _, Response};
+use serde::Serialize;
+use std::sync::Arc;
+
+#[derive(Serialize)]
+struct Metadata {
+    issuer: String,
+    token_endpoint: String,
+    revocation_endpoint: String,
+    introspection_endpoint: String,
+    registration_endpoint: String,
+    jwks_uri: String,
+    scopes_supported: [&'static str; 1],
+    response_types_supported: [&'static str; 0],
+    grant_types_supported: Vec<&'static str>,
+    subject_types_supported: [&'static str; 1],
+    id_token_signing_alg_values_supported: [&'static str; 1],
+    token_endpoint_auth_methods_supported: [&'static str; 2],
+    revocation_endpoint_auth_methods_supported: [&'static str; 2],
+    introspection_endpoint_auth_methods_supported: [&'static str; 1],
+}
+
+/// `GET /oauth2/jwks`.
+pub async fn jwks(State(app): State<Arc<App>>) -> Response {
+    reply::json(StatusCode::OK, &app.oauth.keys.published)
+}
+
+/// `GET /oauth2/{token|oidcdiscovery}/.well-known/openid-configuration`.
+pub async fn metadata(State(app): State<Arc<App>>, Path(name): Path<String>) -> Response {
+    if !matches!(name.as_str(), "token" | "oidcdiscovery") {
+        let text = "Invalid path to the discovery document. The path is not resolvable";
+        return (StatusCode::NOT_FOUND, [(CONTENT_TYPE, "text/plain")], text).into_response();
+    }
+    let settings = &app.oauth.settings;
+    let at = |path: &str| format!("{}{path}", settings.base_url);
+    let metadata = Metadata {
+        issuer: settings.issuer.clone(),
+        token_endpoint: at("/oauth2/token"),
+        revocation_endpoint: at("/oauth2/revoke"),
+        introspection_endpoint: at("/oauth2/introspect"),
+        registration_endpoint: at("/keymanager-operations/dcr/register"),
+        jwks_uri: at("/oauth2/jwks"),
+        scopes_supported: ["default"],
+        response_types_supported: [],
+        grant_types_supported: GRANTS.iter().map(|grant| grant.name()).collect(),
+        subject_types_supported: ["public"],
+        id_token_signing_alg_values_supported: ["RS256"],
+        token_endpoint_auth_methods_supported: ["client_secret_basic", "client_secret_post"],
+        revocation_endpoint_auth_methods_supported: ["client_secret_basic", "client_secret_post"],
+        introspection_endpoint_auth_methods_supported: ["client_secret_basic"],
+    };
+    reply::json(StatusCode::OK, &metadata)
+}

@@ -1,0 +1,51 @@
+//! `client_credentials` (RFC 6749 section 4.4): the application acts for itself; the subject is its owner.
+
+use super::{Authorized, Grant, Rules, TokenContext};
+use crate::oauth::reply::TokenError;
+use claviger_proto::user::Username;
+use claviger_store::error::StoreError;
+use claviger_store::tenants;
+use claviger_store::tokens::UserType;
+use futures_util::future::BoxFuture;
+
+pub(super) struct ClientCredentials;
+
+impl Grant for ClientCredentials {
+    fn name(&self) -> &'static str {
+        "client_credentials"
+    }
+
+    fn parameters(&self) -> &'static [&'static str] {
+        &["scope", "validity_period"]
+    }
+
+    fn required(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    fn rules(&self) -> Rules {
+        Rules { may_refresh: false, user_type: UserType::Application }
+    }
+
+    fn authorize<'a>(&'a self, cx: TokenContext<'a>) -> BoxFuture<'a, Result<Authorized, TokenError>> {
+        Box::pin(async move {
+            let client = &cx.client.client;
+            let tenant = if client.tenant == claviger_proto::ids::TenantId::SUPER {
+                claviger_proto::ids::SUPER_TENANT_DOMAIN.to_owned()
+            } else {
+                let mut conn = cx.app.store.reader().await?;
+                tenants::find_domain(&mut conn, client.tenant)
+                    .await?
+                    .ok_or_else(|| StoreError::Corrupt(format!("client of unknown tenant {}", client.tenant)))?
+            };
+            let username = Username { domain: client.owner_domain.clone(), name: client.owner.clone(), tenant };
+            Ok(Authorized {
+                subject: username.with_tenant(),
+                username,
+                tenant: client.tenant,
+                scopes: cx.scopes.clone(),
+                replaces: None,
+            })
+        })
+    }
+}

@@ -1,0 +1,196 @@
+//! `POST /oauth2/introspect` (RFC 7662; contract rest-3x.md 1.10), the same check for our own routes, and its answer to
+//! gateways.
+//!
+//! A JWT is checked twice: its signature and times, then its row or the list of revocations. A signature alone is never
+//! enough (security.md 4.2).
+
+use crate::app::App;
+use crate::http::reply;
+use crate::oauth::OAuth;
+use crate::oauth::token::parse_form;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse as _, Response};
+use claviger_gateway::model::{ActiveToken, TokenVerdict};
+use claviger_proto::hash::TokenHash;
+use claviger_proto::ids::{ConsumerKey, SUPER_TENANT_DOMAIN, TenantId};
+use claviger_proto::jose;
+use claviger_proto::scope::Scopes;
+use claviger_proto::time::Timestamp;
+use claviger_proto::user::Username;
+use claviger_store::error::StoreError;
+use claviger_store::tokens::{Token, TokenState};
+use claviger_store::{revocations, tenants};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use std::sync::Arc;
+
+/// Name under which this installation appears in AM_KEY_MANAGER.
+pub const RESIDENT_KEY_MANAGER: &str = "Resident Key Manager";
+
+/// An active token.
+#[derive(Debug)]
+pub struct Introspected {
+    /// Its digest: the name for logs and events.
+    pub hash: TokenHash,
+    /// The client.
+    pub consumer_key: ConsumerKey,
+    /// The user.
+    pub username: Username,
+    /// Granted scopes.
+    pub scopes: Scopes,
+    /// Issue time.
+    pub issued_at: Timestamp,
+    /// End of life.
+    pub expires_at: Timestamp,
+}
+
+#[derive(Serialize)]
+struct ActiveBody<'a> {
+    nbf: i64,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    scope: String,
+    active: bool,
+    token_type: &'a str,
+    exp: i64,
+    iat: i64,
+    client_id: &'a str,
+    username: String,
+}
+
+/// Handler of the introspection endpoint.
+pub async fn introspect(State(app): State<Arc<App>>, headers: HeaderMap, body: Bytes) -> Response {
+    let Some(token) = parse_form(&headers, &body).ok().and_then(|form| form.get("token").map(str::to_owned)) else {
+        return (StatusCode::BAD_REQUEST, [(CONTENT_TYPE, "application/json")], r#"{"error": "Invalid input"}"#).into_response();
+    };
+    match app.introspect(&token).await {
+        Ok(Some(token)) => {
+            let body = ActiveBody {
+                nbf: token.issued_at.as_secs(),
+                scope: token.scopes.to_string(),
+                active: true,
+                token_type: "Bearer",
+                exp: if token.expires_at == Timestamp::NEVER { i64::MAX } else { token.expires_at.as_secs() },
+                iat: token.issued_at.as_secs(),
+                client_id: token.consumer_key.as_str(),
+                username: token.username.with_tenant(),
+            };
+            reply::json_no_store(StatusCode::OK, &body)
+        }
+        Ok(None) => reply::json_no_store(StatusCode::OK, &serde_json::json!({ "active": false })),
+        Err(error) => reply::store_failure(&error),
+    }
+}
+
+/// The same question from one of our gateways.
+pub async fn check_token(State(app): State<Arc<App>>, headers: HeaderMap, body: Bytes) -> Response {
+    let Some(token) = parse_form(&headers, &body).ok().and_then(|form| form.get("token").map(str::to_owned)) else {
+        return reply::portal_error(StatusCode::BAD_REQUEST, 400, "Bad Request", "The form has no token");
+    };
+    match verdict(&app, &token).await {
+        Ok(verdict) => reply::json_no_store(StatusCode::OK, &verdict),
+        Err(error) => reply::store_failure(&error),
+    }
+}
+
+/// What a gateway is told of a token.
+pub async fn verdict(app: &App, token: &str) -> Result<TokenVerdict, StoreError> {
+    Ok(match app.introspect(token).await? {
+        None => TokenVerdict::Inactive,
+        Some(token) => TokenVerdict::Active(ActiveToken {
+            token: token.hash,
+            consumer_key: token.consumer_key,
+            key_manager: RESIDENT_KEY_MANAGER.to_owned(),
+            username: token.username.with_tenant(),
+            scopes: token.scopes.iter().map(str::to_owned).collect(),
+            issued_at: token.issued_at,
+            expires_at: token.expires_at,
+        }),
+    })
+}
+
+impl OAuth {
+    /// Looks at a token: `None` when it is unknown, over, revoked, or of a client that is no longer active.
+    pub async fn introspect(&self, text: &str) -> Result<Option<Introspected>, StoreError> {
+        if text.len() > jose::TOKEN_BYTES_MAX {
+            return Ok(None);
+        }
+        if !jose::has_jws_shape(text) {
+            return self.introspect_identifier(text).await;
+        }
+        let Ok(claims) = self.keys.verifying.verify(text) else { return Ok(None) };
+        let now = self.clock.now();
+        let is_ours = claims.get("iss").and_then(Value::as_str) == Some(self.settings.issuer.as_str());
+        let end = time_claim(&claims, "exp");
+        let is_alive = end.is_some_and(|end| end.plus_millis(self.settings.skew_ms) > now);
+        let Some(jti) = claims.get("jti").and_then(Value::as_str).filter(|_| is_ours && is_alive) else { return Ok(None) };
+        if let Some(token) = self.introspect_identifier(jti).await? {
+            return Ok(Some(token));
+        }
+        if self.settings.is_jwt_persisted { Ok(None) } else { self.introspect_claims(jti, &claims).await }
+    }
+
+    async fn introspect_identifier(&self, identifier: &str) -> Result<Option<Introspected>, StoreError> {
+        let hash = TokenHash::of(identifier);
+        let Some(token) = self.find_token(&hash, identifier).await? else { return Ok(None) };
+        let is_alive = token.expires_at().plus_millis(self.settings.skew_ms).millis_since(self.clock.now()) > 1000;
+        if token.state != TokenState::Active || !is_alive || !self.is_client_active(&token.consumer_key).await? {
+            return Ok(None);
+        }
+        let tenant = self.tenant_domain(token.key.tenant).await?;
+        Ok(tenant.map(|tenant| describe(&token, hash, tenant)))
+    }
+
+    /// A JWT without a row: its claims count, unless it or its client's older tokens were revoked.
+    async fn introspect_claims(&self, jti: &str, claims: &Map<String, Value>) -> Result<Option<Introspected>, StoreError> {
+        let text = |name: &str| claims.get(name).and_then(Value::as_str);
+        let hash = TokenHash::of(jti);
+        let (Some(key), Some(subject), Some(issued_at), Some(expires_at)) =
+            (text("azp"), text("sub"), time_claim(claims, "iat"), time_claim(claims, "exp"))
+        else {
+            return Ok(None);
+        };
+        let key = ConsumerKey::from(key);
+        let Some(known) = self.find_client(&key).await? else { return Ok(None) };
+        let is_before_revocation = known.revoked_before.is_some_and(|before| issued_at < before);
+        let (Ok(username), Ok(scopes)) = (Username::parse(subject), Scopes::parse(text("scope").unwrap_or_default())) else {
+            return Ok(None);
+        };
+        let mut conn = self.store.reader().await?;
+        let is_revoked = revocations::is_token_revoked(&mut conn, hash).await?;
+        if is_revoked || is_before_revocation || !known.client.is_active {
+            return Ok(None);
+        }
+        Ok(Some(Introspected { hash, consumer_key: key, username, scopes, issued_at, expires_at }))
+    }
+
+    async fn is_client_active(&self, key: &ConsumerKey) -> Result<bool, StoreError> {
+        Ok(self.find_client(key).await?.is_some_and(|known| known.client.is_active))
+    }
+
+    async fn tenant_domain(&self, tenant: TenantId) -> Result<Option<String>, StoreError> {
+        if tenant == TenantId::SUPER {
+            return Ok(Some(SUPER_TENANT_DOMAIN.to_owned()));
+        }
+        let mut conn = self.store.reader().await?;
+        tenants::find_domain(&mut conn, tenant).await
+    }
+}
+
+fn describe(token: &Token, hash: TokenHash, tenant: String) -> Introspected {
+    Introspected {
+        hash,
+        consumer_key: token.consumer_key.clone(),
+        username: Username { domain: token.key.user_domain.clone(), name: token.key.user.clone(), tenant },
+        scopes: token.key.scopes.clone(),
+        issued_at: token.created,
+        expires_at: token.expires_at(),
+    }
+}
+
+/// A time claim in seconds (RFC 7519 section 2, NumericDate).
+pub(crate) fn time_claim(claims: &Map<String, Value>, name: &str) -> Option<Timestamp> {
+    claims.get(name).and_then(Value::as_i64).map(Timestamp::from_secs)
+}

@@ -1,0 +1,301 @@
+//! Making a token, or handing out the active one again (contract rest-3x.md 1.6, database.md 3.4-3.5).
+//!
+//! At most one row is ACTIVE for a client, user and scope set. In one process a lock per key keeps equal requests from
+//! racing; between processes the tables' own unique key decides, and the loser reads the winner's row.
+
+use crate::oauth::grant::Authorized;
+use crate::oauth::reply::TokenError;
+use crate::oauth::{KnownClient, OAuth};
+use claviger_proto::entropy::uuid;
+use claviger_proto::ids::TokenId;
+use claviger_proto::oauth::TokenType;
+use claviger_proto::scope::Scopes;
+use claviger_proto::secret::Secret;
+use claviger_proto::time::Timestamp;
+use claviger_store::db::Conn;
+use claviger_store::error::StoreError;
+use claviger_store::revocations::{self, RevokedJwt};
+use claviger_store::tokens::{self, Token, TokenKey, TokenState, UserType};
+use serde::Serialize;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Times the winner's row is read again after losing to another node (`retry_count_on_persistence_failures`).
+const CONFLICTS_MAX: u32 = 5;
+/// A token with this much left or less counts as over (rest-3x.md 1.6.1).
+const LEFTOVER_MS: i64 = 1000;
+/// `expires_in` of a token that never ends.
+const ENDLESS_S: i64 = i64::MAX / 1000;
+
+/// What to issue.
+#[derive(Debug)]
+pub struct Order {
+    /// The client.
+    pub client: Arc<KnownClient>,
+    /// Whom for.
+    pub authorized: Authorized,
+    /// Granted scopes.
+    pub scopes: Scopes,
+    /// GRANT_TYPE.
+    pub grant: &'static str,
+    /// USER_TYPE.
+    pub user_type: UserType,
+    /// Is a refresh token made and returned?
+    pub may_refresh: bool,
+}
+
+/// What the client gets.
+#[derive(Debug)]
+pub struct Issued {
+    /// Opaque token or JWT.
+    pub access_token: String,
+    /// Refresh token.
+    pub refresh_token: Option<String>,
+    /// Granted scopes.
+    pub scope: String,
+    /// Seconds left.
+    pub expires_in_s: i64,
+}
+
+/// What is to be done about a request, given the ACTIVE row for its key.
+#[derive(Debug, PartialEq, Eq)]
+enum Decision {
+    /// Hand out the active token again.
+    Reuse,
+    /// Retire the row into this state, if there is one, and insert a new pair.
+    New {
+        retire: Option<TokenState>,
+        /// Keep the living refresh token with its times.
+        is_refresh_kept: bool,
+    },
+}
+
+/// What a decision depends on besides the row and the time.
+#[derive(Clone, Copy, Debug)]
+struct Rules {
+    skew_ms: i64,
+    is_renewed_per_request: bool,
+    is_jwt: bool,
+    is_refresh: bool,
+    may_refresh: bool,
+}
+
+/// Issues a token.
+pub async fn issue(oauth: &OAuth, order: Order) -> Result<Issued, TokenError> {
+    let client = &order.client.client;
+    let key = TokenKey {
+        consumer_key_id: client.id,
+        user: order.authorized.username.name.clone(),
+        user_domain: order.authorized.username.domain.clone(),
+        tenant: order.authorized.tenant,
+        user_type: order.user_type,
+        scopes: order.scopes.clone(),
+    };
+    let rules = Rules {
+        skew_ms: oauth.settings.skew_ms,
+        is_renewed_per_request: oauth.settings.is_access_renewed_per_request,
+        is_jwt: client.settings.token_type == TokenType::Jwt,
+        is_refresh: order.authorized.replaces.is_some(),
+        may_refresh: order.may_refresh,
+    };
+    if rules.is_jwt {
+        wait_past_revocation(oauth, &order.client).await;
+        if !oauth.settings.is_jwt_persisted && !order.may_refresh {
+            return Ok(present(oauth, &new_token(oauth, &order, key), false, true));
+        }
+    }
+    if let Some(token) = find_reusable(oauth, &key, rules) {
+        return Ok(present(oauth, &token, order.may_refresh, rules.is_jwt));
+    }
+    let _lock = oauth.lock(&key).await;
+    // Whoever held the lock may have made the token meanwhile.
+    if let Some(token) = find_reusable(oauth, &key, rules) {
+        return Ok(present(oauth, &token, order.may_refresh, rules.is_jwt));
+    }
+    let may_refresh = order.may_refresh;
+    let order = Arc::new(order);
+    let mut conflicts = 0;
+    loop {
+        match write(oauth, &order, &key, rules).await {
+            Ok(token) => return Ok(present(oauth, &token, may_refresh, rules.is_jwt)),
+            // Another node inserted first: look again, in a new transaction that can see its row.
+            Err(TokenError::Store(StoreError::Conflict(_))) if conflicts < CONFLICTS_MAX => conflicts += 1,
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// A JWT names its issue time in whole seconds; one made in the second of its client's revocation would be refused with the
+/// older ones. So the request waits for the next second (only after a secret was regenerated, without rows per JWT).
+async fn wait_past_revocation(oauth: &OAuth, client: &KnownClient) {
+    let Some(before) = client.revoked_before else { return };
+    if let Ok(left @ 1..=1000) = u64::try_from(before.millis_since(oauth.clock.now())) {
+        tokio::time::sleep(Duration::from_millis(left)).await;
+    }
+}
+
+/// The active token as this process remembers it, when it may be handed out again.
+fn find_reusable(oauth: &OAuth, key: &TokenKey, rules: Rules) -> Option<Arc<Token>> {
+    if rules.is_jwt || rules.is_refresh {
+        return None;
+    }
+    let hash = oauth.active.get(key)?;
+    let token = oauth.tokens.find(&hash).filter(|token| token.key == *key)?;
+    (decide(Some(&token), rules, oauth.clock.now()) == Decision::Reuse).then_some(token)
+}
+
+fn decide(active: Option<&Token>, rules: Rules, now: Timestamp) -> Decision {
+    let Some(active) = active else { return Decision::New { retire: None, is_refresh_kept: false } };
+    if rules.is_jwt || rules.is_renewed_per_request || rules.is_refresh {
+        return Decision::New { retire: Some(TokenState::Revoked), is_refresh_kept: false };
+    }
+    let is_alive = |end: Timestamp| end.millis_since(now).saturating_add(rules.skew_ms) > LEFTOVER_MS;
+    let is_access_alive = is_alive(active.expires_at());
+    let is_refresh_alive = active.refresh.is_some() && is_alive(active.refresh_expires_at());
+    match (is_access_alive, is_refresh_alive || !rules.may_refresh) {
+        (true, true) => Decision::Reuse,
+        (true, false) => Decision::New { retire: Some(TokenState::Expired), is_refresh_kept: false },
+        (false, _) => Decision::New {
+            retire: Some(TokenState::Expired),
+            is_refresh_kept: is_refresh_alive && rules.may_refresh,
+        },
+    }
+}
+
+/// One transaction: read the active row, retire what must go, insert the new pair or hand out the one that is there.
+async fn write(oauth: &OAuth, order: &Arc<Order>, key: &TokenKey, rules: Rules) -> Result<Arc<Token>, TokenError> {
+    // Everything random or timed is made here: the closure may run more than once.
+    let fresh = new_token(oauth, order, key.clone());
+    let generation = oauth.tokens.generation(&fresh.hash());
+    let fresh_id = fresh.id.clone();
+    let ids = [uuid(&*oauth.rng), uuid(&*oauth.rng), uuid(&*oauth.rng)];
+    let (shared, key_copy, now) = (order.clone(), key.clone(), oauth.clock.now());
+    let token = oauth
+        .store
+        .write(move |conn| {
+            let (order, key, mut fresh, ids) = (shared.clone(), key_copy.clone(), fresh.clone(), ids.clone());
+            Box::pin(async move {
+                let idp = tokens::local_idp(conn, key.tenant).await?;
+                if let Some(replaced) = &order.authorized.replaces {
+                    retire_refreshed(conn, replaced, rules.is_jwt, &ids, now).await?;
+                }
+                let active = tokens::find_active(conn, &key, idp).await?;
+                match (decide(active.as_ref(), rules, now), active) {
+                    (Decision::Reuse, Some(active)) => return Ok::<_, TokenError>(active),
+                    (Decision::New { retire: Some(state), is_refresh_kept }, Some(active)) => {
+                        tokens::retire(conn, &active, state, &ids[2]).await?;
+                        if is_refresh_kept {
+                            fresh.refresh = active.refresh;
+                            fresh.refresh_created = active.refresh_created;
+                            fresh.refresh_validity_ms = active.refresh_validity_ms;
+                        }
+                    }
+                    (Decision::New { .. } | Decision::Reuse, _) => {}
+                }
+                tokens::insert(conn, &fresh, idp).await?;
+                Ok(fresh)
+            })
+        })
+        .await?;
+    let hash = token.hash();
+    let token = Arc::new(token);
+    if token.id == fresh_id {
+        oauth.tokens.insert(hash, generation, token.clone());
+    } else {
+        // Another node's token: remember it as it stands now, not as it was when the transaction read it.
+        oauth.find_token(&hash, token.identifier.expose()).await?;
+    }
+    oauth.active.insert(key.clone(), hash);
+    Ok(token)
+}
+
+/// A refresh retires the pair it replaces, and its access token is dead everywhere. Of parallel uses one finds the row as it
+/// was; the others are refused.
+async fn retire_refreshed(
+    conn: &mut Conn,
+    replaced: &Token,
+    is_jwt: bool,
+    ids: &[String; 3],
+    now: Timestamp,
+) -> Result<(), TokenError> {
+    if !tokens::retire(conn, replaced, TokenState::Inactive, &ids[0]).await? {
+        return Err(TokenError::InvalidGrant("Invalid refresh token state".into()));
+    }
+    if replaced.expires_at() > now {
+        let jwt = RevokedJwt { uuid: &ids[1], jti: replaced.identifier.expose(), tenant_id: replaced.key.tenant };
+        revocations::insert_token(conn, replaced.hash(), replaced.expires_at(), is_jwt.then_some(jwt), now).await?;
+    }
+    Ok(())
+}
+
+fn new_token(oauth: &OAuth, order: &Order, key: TokenKey) -> Token {
+    let (settings, client, now) = (&oauth.settings, &order.client.client, oauth.clock.now());
+    let lifetimes = client.settings.lifetimes;
+    let or_default = |own: i64, default: i64| if own == 0 { default } else { own };
+    let access_s = match order.user_type {
+        UserType::Application => or_default(lifetimes.application_s, settings.application_access_s),
+        UserType::ApplicationUser => or_default(lifetimes.user_s, settings.user_access_s),
+    };
+    let refresh_s = or_default(lifetimes.refresh_s, settings.refresh_s);
+    let is_renewed = client.settings.is_refresh_renewed.unwrap_or(settings.is_refresh_renewed);
+    let kept = order.authorized.replaces.as_ref().filter(|_| !is_renewed);
+    Token {
+        id: TokenId(uuid(&*oauth.rng)),
+        identifier: Secret::new(uuid(&*oauth.rng)),
+        refresh: match kept {
+            Some(replaced) => replaced.refresh.clone(),
+            None => order.may_refresh.then(|| Secret::new(uuid(&*oauth.rng))),
+        },
+        consumer_key: client.key.clone(),
+        key,
+        grant: order.grant.to_owned(),
+        created: now,
+        refresh_created: kept.map_or(now, |replaced| replaced.refresh_created),
+        validity_ms: access_s.saturating_mul(1000),
+        refresh_validity_ms: kept.map_or(refresh_s.saturating_mul(1000), |replaced| replaced.refresh_validity_ms),
+        state: TokenState::Active,
+        subject: order.authorized.subject.clone(),
+    }
+}
+
+/// The claims of a JWT access token in the order of IS 5.10 (rest-3x.md 1.6.3).
+#[derive(Serialize)]
+struct Claims<'a> {
+    sub: &'a str,
+    aud: &'a str,
+    nbf: i64,
+    azp: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    scope: &'a str,
+    iss: &'a str,
+    exp: i64,
+    iat: i64,
+    jti: &'a str,
+}
+
+fn present(oauth: &OAuth, token: &Token, may_refresh: bool, is_jwt: bool) -> Issued {
+    let scope = token.key.scopes.to_string();
+    let end = token.expires_at();
+    let access_token = if is_jwt {
+        let claims = Claims {
+            sub: &token.subject,
+            aud: token.consumer_key.as_str(),
+            nbf: token.created.as_secs(),
+            azp: token.consumer_key.as_str(),
+            scope: &scope,
+            iss: &oauth.settings.issuer,
+            exp: end.as_secs(),
+            iat: token.created.as_secs(),
+            jti: token.identifier.expose(),
+        };
+        oauth.keys.signing.sign(&serde_json::to_string(&claims).expect("texts and numbers always serialise"))
+    } else {
+        token.identifier.expose().to_owned()
+    };
+    Issued {
+        access_token,
+        refresh_token: token.refresh.as_ref().filter(|_| may_refresh).map(|refresh| refresh.expose().to_owned()),
+        scope,
+        expires_in_s: if end == Timestamp::NEVER { ENDLESS_S } else { end.millis_since(oauth.clock.now()).max(0) / 1000 },
+    }
+}

@@ -1,0 +1,21 @@
+//! The keys that sign tokens, and the set under which they are published.
+
+use claviger_proto::jose::{JwkSet, SigningKey, VerifyingKeys};
+
+/// Signing keys of the installation. One for now; the set is what grows when keys rotate.
+pub struct Keys {
+    /// Signs new tokens.
+    pub signing: SigningKey,
+    /// What `/oauth2/jwks` shows.
+    pub published: JwkSet,
+    /// Checks tokens that come back.
+    pub verifying: VerifyingKeys,
+}
+
+impl Keys {
+    /// The keys of an installation with one signing key.
+    pub fn new(signing: SigningKey) -> Self {
+        let published = JwkSet { keys: vec![signing.public_jwk()] };
+        Self { verifying: VerifyingKeys::new(&published), published, signing }
+    }
+}

@@ -1,0 +1,190 @@
+//! The OAuth 2.0 server: one pipeline for every grant (contract rest-3x.md 1; RFC 6749, 7009, 7662, 8414).
+//!
+//! `token` reads the request, `client_auth` finds out which client it is, one file per grant decides whom a token is for,
+//! `issue` makes or re-uses it, `reply` writes the answer. Rules that need no state live in `claviger_proto`.
+
+pub mod client_auth;
+pub mod dcr;
+pub mod discovery;
+pub mod grant;
+pub mod introspect;
+pub mod issue;
+pub mod keys;
+pub mod reply;
+pub mod revoke;
+pub mod scope_policy;
+pub mod token;
+
+use crate::cache::ReadThrough;
+use crate::http::access::{ADMINISTER, Rule};
+use crate::http::routes::Routes;
+use axum::http::Method;
+use claviger_proto::entropy::Entropy;
+use claviger_proto::event::Event;
+use claviger_proto::hash::TokenHash;
+use claviger_proto::ids::ConsumerKey;
+use claviger_proto::time::{Clock, Timestamp};
+use claviger_store::clients::{self, Client};
+use claviger_store::db::Store;
+use claviger_store::error::StoreError;
+use claviger_store::revocations;
+use claviger_store::tokens;
+use claviger_store::tokens::{Token, TokenKey};
+use quick_cache::sync::Cache;
+use std::sync::Arc;
+use tokio::sync::{Mutex, MutexGuard};
+
+/// Clients, tokens and token keys that are remembered.
+const CLIENTS_MAX: usize = 20_000;
+const TOKENS_MAX: usize = 200_000;
+/// Locks that keep identical token requests in one process from racing; two keys may share one.
+const KEY_LOCKS: usize = 1024;
+
+/// What configuration says to the OAuth server.
+#[derive(Clone, Debug)]
+pub struct OAuthSettings {
+    /// `https://host:port`: every advertised URL begins with it.
+    pub base_url: String,
+    /// `iss` of tokens and of discovery.
+    pub issuer: String,
+    /// Realm of Basic challenges.
+    pub host: String,
+    /// Life of end-user tokens in seconds; negative: never ends.
+    pub user_access_s: i64,
+    /// Life of application tokens in seconds; negative: never ends.
+    pub application_access_s: i64,
+    /// Life of refresh tokens in seconds; negative: never ends.
+    pub refresh_s: i64,
+    /// A refresh gives a new refresh token, unless the application says otherwise.
+    pub is_refresh_renewed: bool,
+    /// Never hand out the active opaque token again.
+    pub is_access_renewed_per_request: bool,
+    /// Keep a row for each JWT.
+    pub is_jwt_persisted: bool,
+    /// Tolerance for clocks, added to what is left of a token.
+    pub skew_ms: i64,
+    /// Patterns of scopes that anybody may have (`apim.oauth_config.allowed_scopes`).
+    pub allowed_scopes: Vec<String>,
+}
+
+/// A client with what the gateway must also know of it.
+#[derive(Debug)]
+pub struct KnownClient {
+    /// The registration.
+    pub client: Client,
+    /// Self-contained tokens issued before this instant are dead.
+    pub revoked_before: Option<Timestamp>,
+}
+
+/// The OAuth server's state. Everything in it can be rebuilt from the database.
+pub struct OAuth {
+    /// The database.
+    pub store: Store,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub rng: Arc<dyn Entropy>,
+    /// Signing keys.
+    pub keys: keys::Keys,
+    /// Settings.
+    pub settings: OAuthSettings,
+    clients: ReadThrough<ConsumerKey, KnownClient>,
+    /// Tokens by the digest of their identifier: introspection and re-use both end here, and a revocation kills the entry.
+    tokens: ReadThrough<TokenHash, Token>,
+    /// Which token was last active for a key. Only a hint: the token itself is found in `tokens` or read again.
+    active: Cache<TokenKey, TokenHash>,
+    key_locks: Vec<Mutex<()>>,
+}
+
+impl OAuth {
+    /// A server over a store.
+    pub fn new(
+        store: Store,
+        clock: Arc<dyn Clock>,
+        rng: Arc<dyn Entropy>,
+        keys: keys::Keys,
+        settings: OAuthSettings,
+    ) -> Self {
+        Self {
+            store,
+            clock,
+            rng,
+            keys,
+            settings,
+            clients: ReadThrough::new(CLIENTS_MAX),
+            tokens: ReadThrough::new(TOKENS_MAX),
+            active: Cache::new(TOKENS_MAX),
+            key_locks: (0..KEY_LOCKS).map(|_| Mutex::new(())).collect(),
+        }
+    }
+
+    /// Takes notice of a committed event, of this node or another. Idempotent.
+    pub fn apply(&self, event: &Event) {
+        match event {
+            Event::TokenRevoked { token, .. } => self.tokens.forget(token),
+            Event::ClientChanged { consumer_key } => self.clients.forget(consumer_key),
+            Event::ClientRevoked { consumer_key, .. } => {
+                self.clients.forget(consumer_key);
+                self.tokens.forget_all();
+            }
+            Event::UserChanged { .. } => self.tokens.forget_all(),
+            Event::ApiChanged { .. }
+            | Event::ApplicationChanged { .. }
+            | Event::PoliciesChanged { .. }
+            | Event::KeysChanged => {}
+        }
+    }
+
+    /// A client by its exact id.
+    pub async fn find_client(&self, key: &ConsumerKey) -> Result<Option<Arc<KnownClient>>, StoreError> {
+        let load = async {
+            let mut conn = self.store.reader().await?;
+            let Some(client) = clients::find(&mut conn, key).await? else { return Ok(None) };
+            let revoked_before = revocations::find_client(&mut conn, key).await?;
+            Ok(Some(KnownClient { client, revoked_before }))
+        };
+        self.clients.find_or_load(key, load).await
+    }
+
+    /// A token by its opaque text or `jti`, whatever its state, as it is since its last change.
+    pub async fn find_token(&self, hash: &TokenHash, identifier: &str) -> Result<Option<Arc<Token>>, StoreError> {
+        let load = async {
+            let mut conn = self.store.reader().await?;
+            tokens::find_by_access(&mut conn, identifier).await
+        };
+        self.tokens.find_or_load(hash, load).await
+    }
+
+    async fn lock(&self, key: &TokenKey) -> MutexGuard<'_, ()> {
+        use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
+        let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(key);
+        let index = usize::try_from(hash % KEY_LOCKS as u64).unwrap_or(0);
+        self.key_locks[index].lock().await
+    }
+}
+
+/// The routes of the OAuth server.
+pub fn routes(routes: Routes) -> Routes {
+    const VIEW: Rule = Rule::Permission("/permission/admin/manage/identity/applicationmgt/view");
+    const CREATE: Rule = Rule::Permission("/permission/admin/manage/identity/applicationmgt/create");
+    const UPDATE: Rule = Rule::Permission("/permission/admin/manage/identity/applicationmgt/update");
+    const DELETE: Rule = Rule::Permission("/permission/admin/manage/identity/applicationmgt/delete");
+    const PUBLISHED: Rule = Rule::Public("keys and metadata are published (RFC 8414)");
+    routes
+        .add(Method::POST, "/oauth2/token", Rule::OAuthClient, token::token)
+        .add(Method::POST, "/oauth2/revoke", Rule::OAuthClient, revoke::revoke)
+        .add(Method::POST, "/oauth2/introspect", VIEW, introspect::introspect)
+        .add(Method::GET, "/oauth2/jwks", PUBLISHED, discovery::jwks)
+        .add(Method::GET, "/oauth2/{name}/.well-known/openid-configuration", PUBLISHED, discovery::metadata)
+        .add(Method::POST, "/keymanager-operations/dcr/register", CREATE, dcr::create)
+        .add(Method::GET, "/keymanager-operations/dcr/register/{client_id}", VIEW, dcr::read)
+        .add(Method::PUT, "/keymanager-operations/dcr/register/{client_id}", UPDATE, dcr::update)
+        .add(Method::DELETE, "/keymanager-operations/dcr/register/{client_id}", DELETE, dcr::delete)
+        .add(
+            Method::POST,
+            "/keymanager-operations/dcr/register/{client_id}/regenerate-consumer-secret",
+            UPDATE,
+            dcr::regenerate_secret,
+        )
+        .add(Method::POST, "/internal/claviger/v1/check-token", Rule::Permission(ADMINISTER), introspect::check_token)
+}

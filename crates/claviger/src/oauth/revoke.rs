@@ -1,0 +1,176 @@
+//! `POST /oauth2/revoke` (RFC 7009; contract rest-3x.md 1.9). The row's state, its place on the list of revocations and the
+//! event are one transaction; the reply is sent after its commit.
+
+use crate::app::App;
+use crate::oauth::reply::{self, TokenError};
+use crate::oauth::token::parse_form;
+use crate::oauth::{OAuth, client_auth};
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, PRAGMA};
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::response::Response;
+use claviger_proto::entropy::uuid;
+use claviger_proto::hash::TokenHash;
+use claviger_proto::jose;
+use claviger_proto::oauth::TokenType;
+use claviger_proto::time::Timestamp;
+use claviger_store::clients::Client;
+use claviger_store::error::StoreError;
+use claviger_store::revocations::{self, RevokedJwt};
+use claviger_store::tokens::{self, Token, TokenState};
+use serde_json::Value;
+use std::sync::Arc;
+
+const REVOKED_ACCESS: HeaderName = HeaderName::from_static("revokedaccesstoken");
+const REVOKED_REFRESH: HeaderName = HeaderName::from_static("revokedrefreshtoken");
+const AUTHORIZED_USER: HeaderName = HeaderName::from_static("authorizeduser");
+
+/// What was revoked, for the response headers.
+struct Revoked {
+    access: String,
+    refresh: Option<String>,
+    user: String,
+}
+
+/// Handler of the revocation endpoint.
+pub async fn revoke(State(app): State<Arc<App>>, headers: HeaderMap, body: Bytes) -> Response {
+    match revoke_token(&app, &headers, &body).await {
+        Ok(revoked) => success(revoked),
+        Err(error) => reply::reply(&error, &app.oauth.settings.host),
+    }
+}
+
+fn success(revoked: Option<Revoked>) -> Response {
+    let mut response = Response::new(Body::empty());
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(PRAGMA, HeaderValue::from_static("no-cache"));
+    if let Some(revoked) = revoked {
+        let named = [
+            (REVOKED_ACCESS, Some(revoked.access)),
+            (REVOKED_REFRESH, revoked.refresh),
+            (AUTHORIZED_USER, Some(revoked.user)),
+        ];
+        for (name, value) in named {
+            if let Some(Ok(value)) = value.map(|value| HeaderValue::from_str(&value)) {
+                headers.insert(name, value);
+            }
+        }
+    }
+    response
+}
+
+/// Revokes a token of the client. `None`: there was nothing to revoke, which is a success too (RFC 7009 section 2.2).
+async fn revoke_token(app: &App, headers: &HeaderMap, body: &[u8]) -> Result<Option<Revoked>, TokenError> {
+    let oauth = &app.oauth;
+    let form = parse_form(headers, body)?;
+    let text = form.get("token").ok_or(TokenError::MissingToken)?;
+    let known = client_auth::authenticate(oauth, headers, &form).await?;
+    let client = &known.client;
+    let is_refresh_first = form.get("token_type_hint") == Some("refresh_token");
+    let found = find(oauth, client, text, is_refresh_first).await?;
+    let Some((token, is_refresh)) = found else {
+        if client.settings.token_type == TokenType::Jwt && !oauth.settings.is_jwt_persisted {
+            return revoke_unstored_jwt(oauth, client, text).await;
+        }
+        return Ok(None);
+    };
+    if token.consumer_key != client.key {
+        return Err(TokenError::OtherClientsToken);
+    }
+    let is_jwt = client.settings.token_type == TokenType::Jwt;
+    revoke_stored(oauth, &token, is_jwt).await?;
+    tracing::info!(target: "audit", token = %token.hash(), client_id = %client.key, user = %token.key.user, "token revoked");
+    let tenant = app.tenant_domain(token.key.tenant).await?.unwrap_or_default();
+    let domain = if token.key.user_domain == "PRIMARY" { String::new() } else { format!("{}/", token.key.user_domain) };
+    Ok(Some(Revoked {
+        access: if is_refresh { token.identifier.expose().to_owned() } else { text.to_owned() },
+        refresh: token.refresh.as_ref().map(|refresh| refresh.expose().to_owned()),
+        user: format!("{domain}{}@{tenant}", token.key.user),
+    }))
+}
+
+/// The token, and whether the text was its refresh token.
+async fn find(oauth: &OAuth, client: &Client, text: &str, is_refresh_first: bool) -> Result<Option<(Token, bool)>, StoreError> {
+    if text.len() > jose::TOKEN_BYTES_MAX {
+        return Ok(None);
+    }
+    // A JWT is found by its jti, and only when we signed it: nobody revokes by guessing a jti.
+    let claims = jose::has_jws_shape(text).then(|| oauth.keys.verifying.verify(text).ok()).flatten();
+    let jti = claims.and_then(|claims| claims.get("jti").and_then(Value::as_str).map(str::to_owned));
+    let mut conn = oauth.store.reader().await?;
+    for is_refresh in [is_refresh_first, !is_refresh_first] {
+        let token = if is_refresh {
+            tokens::find_by_refresh(&mut conn, client.id, text).await?
+        } else {
+            tokens::find_by_access(&mut conn, jti.as_deref().unwrap_or(text)).await?
+        };
+        if let Some(token) = token {
+            return Ok(Some((token, is_refresh)));
+        }
+    }
+    Ok(None)
+}
+
+/// Marks a pair revoked, lists its access token, and emits the event. A pair that is dead already is left alone, but the
+/// event is written again if its access token would still look alive to a gateway.
+async fn revoke_stored(oauth: &OAuth, token: &Token, is_jwt: bool) -> Result<(), StoreError> {
+    let (token, now) = (token.clone(), oauth.clock.now());
+    let ids = [uuid(&*oauth.rng), uuid(&*oauth.rng)];
+    oauth
+        .store
+        .write(move |conn| {
+            let (token, ids) = (token.clone(), ids.clone());
+            Box::pin(async move { revoke_row(conn, &token, is_jwt, &ids, now).await })
+        })
+        .await
+}
+
+/// The part of a revocation that runs inside a transaction: also for every token of a client that is deleted.
+pub(crate) async fn revoke_row(
+    conn: &mut claviger_store::db::Conn,
+    token: &Token,
+    is_jwt: bool,
+    ids: &[String; 2],
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let was_alive = match token.state {
+        TokenState::Active | TokenState::Expired => tokens::retire(conn, token, TokenState::Revoked, &ids[0]).await?,
+        TokenState::Inactive | TokenState::Revoked => false,
+    };
+    if was_alive && token.expires_at() > now {
+        let jwt = RevokedJwt { uuid: &ids[1], jti: token.identifier.expose(), tenant_id: token.key.tenant };
+        revocations::insert_token(conn, token.hash(), token.expires_at(), is_jwt.then_some(jwt), now).await?;
+    }
+    Ok(())
+}
+
+/// A JWT without a row: its signature proves that it is ours, its `azp` whose it is.
+async fn revoke_unstored_jwt(oauth: &OAuth, client: &Client, text: &str) -> Result<Option<Revoked>, TokenError> {
+    let Ok(claims) = oauth.keys.verifying.verify(text) else { return Ok(None) };
+    let claim = |name: &str| claims.get(name).and_then(Value::as_str);
+    if claim("azp") != Some(client.key.as_str()) {
+        return Err(TokenError::OtherClientsToken);
+    }
+    let Some(jti) = claim("jti").map(str::to_owned) else { return Ok(None) };
+    let expires_at = super::introspect::time_claim(&claims, "exp").unwrap_or(Timestamp::NEVER);
+    let user = claim("sub").unwrap_or_default().to_owned();
+    let (tenant_id, now, id) = (client.tenant, oauth.clock.now(), uuid(&*oauth.rng));
+    oauth
+        .store
+        .write::<_, StoreError, _>(move |conn| {
+            let (jti, id) = (jti.clone(), id.clone());
+            Box::pin(async move {
+                let hash = TokenHash::of(&jti);
+                if revocations::is_token_revoked(conn, hash).await? {
+                    return Ok(());
+                }
+                let jwt = RevokedJwt { uuid: &id, jti: &jti, tenant_id };
+                revocations::insert_token(conn, hash, expires_at, Some(jwt), now).await
+            })
+        })
+        .await?;
+    Ok(Some(Revoked { access: text.to_owned(), refresh: None, user }))
+}

@@ -1,0 +1,81 @@
+//! `POST /oauth2/token`: the pipeline every grant goes through (contract rest-3x.md 1.2-1.5).
+
+use crate::app::App;
+use crate::oauth::grant::{self, TokenContext};
+use crate::oauth::issue::{self, Order};
+use crate::oauth::reply::{self, TokenError};
+use crate::oauth::{client_auth, scope_policy};
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use claviger_proto::form::Form;
+use claviger_proto::scope::Scopes;
+use serde::Serialize;
+use std::sync::Arc;
+
+/// The success body (RFC 6749 section 5.1).
+#[derive(Debug, Serialize)]
+pub struct TokenReply {
+    /// Opaque token or JWT.
+    pub access_token: String,
+    /// Refresh token, when the grant and the application allow one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refresh_token: Option<String>,
+    /// Granted scopes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scope: Option<String>,
+    /// `Bearer`.
+    pub token_type: &'static str,
+    /// Seconds left.
+    pub expires_in: i64,
+}
+
+/// Handler of the token endpoint.
+pub async fn token(State(app): State<Arc<App>>, headers: HeaderMap, body: Bytes) -> Response {
+    match issue_token(&app, &headers, &body).await {
+        Ok(body) => crate::http::reply::json_no_store(StatusCode::OK, &body),
+        Err(error) => reply::reply(&error, &app.oauth.settings.host),
+    }
+}
+
+/// Reads the form of a request that must be `application/x-www-form-urlencoded`.
+pub fn parse_form(headers: &HeaderMap, body: &[u8]) -> Result<Form, TokenError> {
+    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let media_type = content_type.split(';').next().unwrap_or_default().trim();
+    if !media_type.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
+        return Err(TokenError::NotAForm);
+    }
+    Ok(Form::parse(body)?)
+}
+
+async fn issue_token(app: &App, headers: &HeaderMap, body: &[u8]) -> Result<TokenReply, TokenError> {
+    let mut form = parse_form(headers, body)?;
+    let grant_type = form.get("grant_type").ok_or(TokenError::MissingGrantType)?;
+    let grant = grant::find(grant_type).ok_or(TokenError::UnknownGrantType)?;
+    let missing: Vec<&str> = grant.required().iter().copied().filter(|name| form.get(name).is_none()).collect();
+    if !missing.is_empty() {
+        return Err(TokenError::MissingParameters(missing.join(" ")));
+    }
+    let client = client_auth::authenticate(&app.oauth, headers, &form).await?;
+    if !client.client.settings.grants.iter().any(|listed| listed == grant.name()) {
+        return Err(TokenError::GrantNotAllowed);
+    }
+    form.keep_only(grant.parameters());
+    let requested = Scopes::parse(form.get("scope").unwrap_or_default()).map_err(|_| TokenError::InvalidScope)?;
+    let cx = TokenContext { app, client: &client, form: &form, scopes: &requested };
+    let authorized = grant.authorize(cx).await?;
+    let scopes = scope_policy::grant(app, &authorized.username, authorized.tenant, &authorized.scopes).await?;
+    let rules = grant.rules();
+    let may_refresh = rules.may_refresh && client.client.settings.grants.iter().any(|listed| listed == "refresh_token");
+    let order = Order { client, authorized, scopes, grant: grant.name(), user_type: rules.user_type, may_refresh };
+    let issued = issue::issue(&app.oauth, order).await?;
+    Ok(TokenReply {
+        access_token: issued.access_token,
+        refresh_token: issued.refresh_token,
+        scope: Some(issued.scope).filter(|scope| !scope.is_empty()),
+        token_type: "Bearer",
+        expires_in: issued.expires_in_s,
+    })
+}
