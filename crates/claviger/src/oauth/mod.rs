@@ -16,7 +16,7 @@ pub mod scope_policy;
 pub mod token;
 
 use crate::cache::ReadThrough;
-use crate::http::access::{ADMINISTER, Rule};
+use crate::http::access::Rule;
 use crate::http::routes::Routes;
 use axum::http::Method;
 use claviger_proto::entropy::Entropy;
@@ -192,5 +192,4 @@ pub fn routes(routes: Routes) -> Routes {
             UPDATE,
             dcr::regenerate_secret,
         )
-        .add(Method::POST, "/internal/claviger/v1/check-token", Rule::Permission(ADMINISTER), introspect::check_token)
 }
