@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::time::Sleep;
 
 /// A body made here, or one that is passed on.
-pub struct ProxyBody {
+pub(crate) struct ProxyBody {
     content: Content,
     /// Given back when the body is dropped.
     _permit: Option<Permit>,
@@ -35,7 +35,7 @@ struct Streamed {
 
 /// Why a body broke off.
 #[derive(Debug, thiserror::Error)]
-pub enum BodyError {
+pub(crate) enum BodyError {
     /// The sender broke off or violated the framing.
     #[error("the body broke off")]
     Broken(#[source] hyper::Error),
