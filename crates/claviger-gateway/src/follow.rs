@@ -10,6 +10,7 @@
 use crate::catalog::Fetched;
 use crate::control::{ControlError, EventPage};
 use crate::gateway::Gateway;
+use crate::listen::until_shutdown;
 use claviger_proto::event::Event;
 use claviger_proto::follow::Cursor;
 use claviger_proto::ids::{ApiId, ApplicationId};
@@ -144,7 +145,7 @@ impl Gateway {
     pub async fn run_follower(self: Arc<Self>, mut shutdown: watch::Receiver<bool>) {
         tokio::select! {
             () = self.follow() => {}
-            _ = shutdown.wait_for(|is_shutting_down| *is_shutting_down) => {}
+            () = until_shutdown(&mut shutdown) => {}
         }
     }
 

@@ -109,7 +109,7 @@ impl Gateway {
         let mut connection = pin!(self.server.serve_connection(TokioIo::new(stream), service));
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
-            _ = shutdown.wait_for(|is_shutting_down| *is_shutting_down) => {
+            () = until_shutdown(&mut shutdown) => {
                 connection.as_mut().graceful_shutdown();
                 connection.await
             }
@@ -118,4 +118,10 @@ impl Gateway {
             tracing::debug!(%error, "A connection ended early: {error}");
         }
     }
+}
+
+/// Waits until a shutdown is asked for, or until nobody is left who could.
+pub(crate) async fn until_shutdown(shutdown: &mut watch::Receiver<bool>) {
+    // The value that comes back holds a lock; it ends here.
+    drop(shutdown.wait_for(|is_shutting_down| *is_shutting_down).await);
 }

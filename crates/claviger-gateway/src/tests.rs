@@ -14,11 +14,62 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 #[test]
 fn ambiguous_paths_are_refused() {
     let refused = [
-        "", "a", "*", "//", "/a//b", "//a", "/a//", "/.", "/..", "/./a", "/../a", "/a/.", "/a/..", "/a/./b", "/a/../b",
-        "/a/..;/b", "/a;x=1", "/a;/b", ";", "/a;", "/a\\b", "/..\\a", "/%2e", "/%2E%2e/a", "/a/%2e%2e/b", "/.%2e/a",
-        "/%2f", "/a%2Fb", "/a%5cb", "/a%5Cb", "/a%3bx=1", "/%00", "/a%0d%0aX: y", "/%7f", "/a%1fb", "/%", "/a%2",
-        "/a%zz", "/a%2gb", "/%252e", "/%252E%252e/a", "/%252f", "/a%255cb", "/%2500", "/%25252e", "/%c0%ae", "/%c0%af",
-        "/%e0%80%af", "/%ff", "/%c3", "/a\u{e9}", "/a\0b", "/a\tb", "/a b", "/a#b", "/a\u{7f}",
+        "",
+        "a",
+        "*",
+        "//",
+        "/a//b",
+        "//a",
+        "/a//",
+        "/.",
+        "/..",
+        "/./a",
+        "/../a",
+        "/a/.",
+        "/a/..",
+        "/a/./b",
+        "/a/../b",
+        "/a/..;/b",
+        "/a;x=1",
+        "/a;/b",
+        ";",
+        "/a;",
+        "/a\\b",
+        "/..\\a",
+        "/%2e",
+        "/%2E%2e/a",
+        "/a/%2e%2e/b",
+        "/.%2e/a",
+        "/%2f",
+        "/a%2Fb",
+        "/a%5cb",
+        "/a%5Cb",
+        "/a%3bx=1",
+        "/%00",
+        "/a%0d%0aX: y",
+        "/%7f",
+        "/a%1fb",
+        "/%",
+        "/a%2",
+        "/a%zz",
+        "/a%2gb",
+        "/%252e",
+        "/%252E%252e/a",
+        "/%252f",
+        "/a%255cb",
+        "/%2500",
+        "/%25252e",
+        "/%c0%ae",
+        "/%c0%af",
+        "/%e0%80%af",
+        "/%ff",
+        "/%c3",
+        "/a\u{e9}",
+        "/a\0b",
+        "/a\tb",
+        "/a b",
+        "/a#b",
+        "/a\u{7f}",
     ];
     for raw in refused {
         assert_eq!(path::check(raw), Err(path::Ambiguous), "{raw:?}");
@@ -128,7 +179,8 @@ fn resources_are_found_in_the_contracts_order() {
 
 #[test]
 fn a_template_beats_only_the_bare_wildcard_and_only_in_our_order() {
-    let table = table(&[("GET", "/*"), ("GET", "/city/{id}"), ("GET", "/town/*"), ("GET", "/town/{id}"), ("GET", "*.png")]);
+    let table =
+        table(&[("GET", "/*"), ("GET", "/city/{id}"), ("GET", "/town/*"), ("GET", "/town/{id}"), ("GET", "*.png")]);
     let rows = [
         ("/city/7", "/*", "/city/{id}"),
         ("/town/7", "/town/*", "/town/*"),
@@ -248,7 +300,8 @@ fn cors_headers_follow_the_configured_values() {
         expose_headers: vec!["X-A".to_owned(), "X-B".to_owned()],
         ..defaults.clone()
     };
-    let echoed = |origin: &str| cors_of(&listed, Some(origin)).contains(&format!("access-control-allow-origin: {origin}"));
+    let echoed =
+        |origin: &str| cors_of(&listed, Some(origin)).contains(&format!("access-control-allow-origin: {origin}"));
     let allowed = ["https://a.example", "https://x.b.example", "https://x.y.b.example"];
     let refused = [
         "https://a.example.evil",
@@ -277,7 +330,9 @@ fn faults_are_written_as_accepted() {
     };
     assert_eq!(format(Some("application/json")), Format::Json);
     let default = Format::Xml("application/xml; charset=UTF-8");
-    for accept in [None, Some("*/*"), Some("application/json, text/plain"), Some("application/json;q=1"), Some("image/png")] {
+    for accept in
+        [None, Some("*/*"), Some("application/json, text/plain"), Some("application/json;q=1"), Some("image/png")]
+    {
         assert_eq!(format(accept), default, "{accept:?}");
     }
     assert_eq!(format(Some("text/xml")), Format::Xml("text/xml; charset=UTF-8"));
