@@ -99,6 +99,37 @@ async fn a_backends_own_error_is_passed_on_unchanged() {
 }
 
 #[tokio::test]
+async fn a_head_answer_keeps_its_length_and_has_no_body() {
+    let world = World::start().await;
+    let mut stream = world.connect().await;
+    stream.write_all(b"HEAD /weather/open HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    let answer = read_until(&mut stream, "\r\n\r\n").await;
+    let length: usize = Reply::parse(&answer).header("content-length").unwrap().parse().unwrap();
+    assert!(length > 0, "{answer}");
+    stream.write_all(b"GET /weather/open HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    assert!(read_until(&mut stream, "GET /base/open").await.starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test]
+async fn a_caller_that_leaves_is_counted_and_frees_its_place() {
+    let world = World::start().await;
+    let mut stream = world.connect().await;
+    stream.write_all(b"GET /weather/hang HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    let until = async |line: &str| {
+        within(async {
+            while !world.metrics().lines().any(|found| found == line) {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    };
+    until("gateway_requests_in_flight 1").await;
+    drop(stream);
+    until("gateway_requests_in_flight 0").await;
+    until(r#"gateway_requests_total{outcome="abandoned"} 1"#).await;
+}
+
+#[tokio::test]
 async fn uploads_stream() {
     let world = World::start().await;
     let mut stream = world.connect().await;

@@ -239,6 +239,7 @@ pub(crate) fn api(id: i64, context: &str, url: &str) -> ApiDeployment {
             resource("GET", "/read", true, &["read", "admin"]),
             resource("GET", "/open", false, &[]),
             resource("POST", "/open", false, &[]),
+            resource("HEAD", "/open", false, &[]),
             resource("GET", "/hang", false, &[]),
             resource("GET", "/fail", false, &[]),
             resource("POST", "/upload", false, &[]),
