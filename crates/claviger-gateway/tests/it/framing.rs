@@ -80,7 +80,7 @@ async fn two_requests_in_one_piece_are_two_requests() {
 #[tokio::test]
 async fn heads_have_limits() {
     let world = World::start().await;
-    let many: String = (0..101).map(|index| format!("X-{index}: 1\r\n")).collect();
+    let many = "X-Many: 1\r\n".repeat(101);
     let large = format!("X-Large: {}\r\n", "a".repeat(17 * 1024));
     for (lines, status) in
         [(many, 431), (large, 431), ("X: \u{0}\r\n".to_owned(), 400), ("X: a\rb\r\n".to_owned(), 400)]

@@ -134,7 +134,7 @@ impl World {
     pub(crate) async fn call(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Reply {
         let mut text = format!("{method} {path} HTTP/1.1\r\nHost: api.example\r\nConnection: close\r\n");
         for (name, value) in headers {
-            text += &format!("{name}: {value}\r\n");
+            text.extend([name, ": ", value, "\r\n"]);
         }
         text += "\r\n";
         Reply::parse(&self.raw(text.as_bytes()).await)
