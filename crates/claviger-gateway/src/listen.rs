@@ -108,12 +108,7 @@ impl Gateway {
         let mut connection = pin!(self.server.serve_connection(TokioIo::new(stream), service));
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
-<<<<<<< HEAD
-            // The value's guard must not live across the await below.
-            () = async { drop(shutdown.wait_for(|is_shutting_down| *is_shutting_down).await) } => {
-=======
             () = until_shutdown(&mut shutdown) => {
->>>>>>> gateway
                 connection.as_mut().graceful_shutdown();
                 connection.await
             }
