@@ -147,6 +147,38 @@ async fn uploads_stream() {
 }
 
 #[tokio::test]
+async fn a_client_that_asks_first_is_told_to_go_on() {
+    let world = World::start().await;
+    let mut stream = world.connect().await;
+    let head = "POST /weather/open HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    read_until(&mut stream, "HTTP/1.1 100 Continue\r\n\r\n").await;
+    stream.write_all(b"hello").await.unwrap();
+    let answer = read_until(&mut stream, "\nhello").await;
+    assert!(answer.contains("POST /base/open\n") && !answer.contains("expect"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_is_given_up() {
+    let config = GatewayConfig { body_idle_timeout_ms: 50, ..GatewayConfig::default() };
+    let world = World::start_with(config, |_| {}).await;
+    let mut stream = world.connect().await;
+    stream.write_all(b"GET /weather/download HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    read_until(&mut stream, "200 OK").await;
+    let sender = world.backend.download.lock().unwrap().take().unwrap();
+    // More than the buffers of both sockets hold; sending fails when the gateway has given up.
+    let flood = async {
+        let piece = Bytes::from(vec![b'x'; 1024 * 1024]);
+        while sender.send(piece.clone()).await.is_ok() {}
+    };
+    let connection = world.connections.lock().unwrap().pop().unwrap();
+    tokio::select! {
+        () = flood => panic!("the backend's channel closed first"),
+        ended = within(connection) => ended.unwrap(),
+    }
+}
+
+#[tokio::test]
 async fn downloads_stream() {
     let world = World::start().await;
     let mut stream = world.connect().await;
