@@ -30,6 +30,8 @@ const FETCHES_MAX: usize = 8;
 /// First and longest pause after a failure.
 const PAUSE_MS_MIN: u64 = 100;
 const PAUSE_MS_MAX: u64 = 5_000;
+/// Pause after an empty page that came before its time.
+const EMPTY_PAUSE_MS: u64 = 10;
 /// How much longer than it may hold a page back the control plane may take for one.
 const ANSWER_TIMEOUT_MS: u64 = 15_000;
 /// Wait for a snapshot, which can be large.
@@ -250,6 +252,7 @@ impl Gateway {
             };
             let timeout = Duration::from_millis(wait_ms.saturating_add(ANSWER_TIMEOUT_MS));
             let request = place.cursor.request();
+            let asked_at = Instant::now();
             let page = tokio::select! {
                 page = within(timeout, self.control.events(request, wait_ms)) => page,
                 () = self.following.look_again.notified(), if look.is_none() => {
@@ -266,6 +269,11 @@ impl Gateway {
                     is_fruitful = true;
                     pause = Pause::new();
                     self.note_page(place, &page, look.take().unwrap_or(0));
+                    let is_early = asked_at.elapsed() < Duration::from_millis(wait_ms);
+                    if page.events.is_empty() && is_early {
+                        // A control plane that does not hold empty pages back is not asked in a tight loop.
+                        tokio::time::sleep(Duration::from_millis(EMPTY_PAUSE_MS)).await;
+                    }
                 }
                 Err(ControlError::SnapshotNeeded) => return is_fruitful,
                 Err(error @ (ControlError::Unavailable(_) | ControlError::Refused | ControlError::Malformed(_))) => {

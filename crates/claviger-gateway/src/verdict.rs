@@ -304,7 +304,7 @@ fn scopes_of(claim: Option<&Value>) -> Vec<String> {
 }
 
 /// `typ` is absent in tokens of IS 5.10 and `JWT` or `at+jwt` elsewhere; any other value names another kind of token.
-fn has_access_token_type(token: &str) -> bool {
+pub(crate) fn has_access_token_type(token: &str) -> bool {
     let header = token.split('.').next().and_then(from_base64url);
     let header = header.and_then(|bytes| serde_json::from_slice::<Map<String, Value>>(&bytes).ok());
     match header.as_ref().map(|header| header.get("typ")) {

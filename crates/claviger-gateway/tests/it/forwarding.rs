@@ -1,11 +1,12 @@
 //! Portal-gateway-3x.md 6.5-6.7: what the backend gets, what the client gets back, and what happens when either is slow,
 //! silent or gone.
 
-use crate::world::{Reply, World};
+use crate::world::{Reply, World, tls_trusting};
 use bytes::Bytes;
 use claviger_gateway::GatewayConfig;
 use claviger_gateway::model::Endpoint;
 use claviger_proto::ids::ApiId;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -147,6 +148,38 @@ async fn uploads_stream() {
 }
 
 #[tokio::test]
+async fn a_client_that_asks_first_is_told_to_go_on() {
+    let world = World::start().await;
+    let mut stream = world.connect().await;
+    let head = "POST /weather/open HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    read_until(&mut stream, "HTTP/1.1 100 Continue\r\n\r\n").await;
+    stream.write_all(b"hello").await.unwrap();
+    let answer = read_until(&mut stream, "\nhello").await;
+    assert!(answer.contains("POST /base/open\n") && !answer.contains("expect"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_is_given_up() {
+    let config = GatewayConfig { body_idle_timeout_ms: 50, ..GatewayConfig::default() };
+    let world = World::start_with(config, |_| {}).await;
+    let mut stream = world.connect().await;
+    stream.write_all(b"GET /weather/download HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    read_until(&mut stream, "200 OK").await;
+    let sender = world.backend.download.lock().unwrap().take().unwrap();
+    // More than the buffers of both sockets hold; sending fails when the gateway has given up.
+    let flood = async {
+        let piece = Bytes::from(vec![b'x'; 1024 * 1024]);
+        while sender.send(piece.clone()).await.is_ok() {}
+    };
+    let connection = world.connections.lock().unwrap().pop().unwrap();
+    tokio::select! {
+        () = flood => panic!("the backend's channel closed first"),
+        ended = within(connection) => ended.unwrap(),
+    }
+}
+
+#[tokio::test]
 async fn downloads_stream() {
     let world = World::start().await;
     let mut stream = world.connect().await;
@@ -204,6 +237,50 @@ async fn a_backend_that_breaks_off_is_101500_and_only_harmless_requests_are_repe
     assert_eq!(world.call("GET", "/weather/open", &[]).await.code(), (500, "101500"));
     assert!(seen.try_recv().unwrap().starts_with("GET /open") && seen.try_recv().unwrap().starts_with("GET /open"));
     assert!(seen.try_recv().is_err(), "the GET was sent twice");
+}
+
+#[tokio::test]
+async fn a_backend_behind_tls_is_called_only_when_it_is_trusted_by_its_name() {
+    let certified = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let key = rustls::pki_types::PrivateKeyDer::try_from(certified.signing_key.serialize_der()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let server = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certified.cert.der().clone()], key)
+        .unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(server));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let Ok(mut stream) = acceptor.accept(stream).await else { continue };
+            let mut head = vec![0; 4096];
+            assert_ne!(stream.read(&mut head).await.unwrap(), 0);
+            let answer = "HTTP/1.1 200 OK\r\nContent-Length: 6\r\nConnection: close\r\n\r\nsecret";
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            stream.shutdown().await.unwrap();
+        }
+    });
+    let mut trusting = rustls::RootCertStore::empty();
+    trusting.add(certified.cert.der().clone()).unwrap();
+    let rows = [
+        ("localhost", trusting.clone(), (200, "")),
+        ("127.0.0.1", trusting, (500, "101500")),
+        ("localhost", rustls::RootCertStore::empty(), (500, "101500")),
+    ];
+    for (host, roots, expected) in rows {
+        let world = World::start_with_tls(GatewayConfig::default(), tls_trusting(roots), |control| {
+            let mut state = control.state();
+            let production = &mut state.apis.get_mut(&ApiId(1)).unwrap().production;
+            production.as_mut().unwrap().url = format!("https://{host}:{port}");
+        })
+        .await;
+        world.until(|progress| progress.snapshots > 0).await;
+        let reply = world.call("GET", "/weather/open", &[]).await;
+        assert_eq!(reply.code(), expected, "{host}: {reply:?}");
+    }
 }
 
 #[tokio::test]

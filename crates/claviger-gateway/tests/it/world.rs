@@ -75,6 +75,15 @@ impl World {
     }
 
     pub(crate) async fn start_without_snapshot(config: GatewayConfig, prepare: impl FnOnce(&FakeControl)) -> Self {
+        Self::start_with_tls(config, tls(), prepare).await
+    }
+
+    /// With other trust in backends; the first snapshot may still be on its way.
+    pub(crate) async fn start_with_tls(
+        config: GatewayConfig,
+        backend_tls: rustls::ClientConfig,
+        prepare: impl FnOnce(&FakeControl),
+    ) -> Self {
         let backend = Backend::start().await;
         let control = Arc::new(FakeControl::default());
         fill(&control, &backend.url());
@@ -87,7 +96,7 @@ impl World {
             Arc::clone(&control) as _,
             Arc::clone(&clock) as _,
             Arc::new(TestEntropy),
-            tls(),
+            backend_tls,
             &mut registry,
         );
         let (shutdown, shutting_down) = watch::channel(false);
@@ -180,11 +189,16 @@ impl Reply {
     }
 }
 
+/// Trusts nobody.
 pub(crate) fn tls() -> rustls::ClientConfig {
+    tls_trusting(rustls::RootCertStore::empty())
+}
+
+pub(crate) fn tls_trusting(roots: rustls::RootCertStore) -> rustls::ClientConfig {
     rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
         .unwrap()
-        .with_root_certificates(rustls::RootCertStore::empty())
+        .with_root_certificates(roots)
         .with_no_client_auth()
 }
 
