@@ -14,6 +14,7 @@ pub mod events;
 pub mod policies;
 pub mod registry;
 pub mod revocations;
+pub mod roles;
 pub mod schema;
 pub mod scopes;
 pub mod seed;
@@ -34,6 +35,7 @@ pub fn statements() -> impl Iterator<Item = (&'static str, &'static sql::Sql)> {
         policies::STATEMENTS,
         registry::STATEMENTS,
         revocations::STATEMENTS,
+        roles::STATEMENTS,
         schema::STATEMENTS,
         scopes::STATEMENTS,
         seed::STATEMENTS,

@@ -222,7 +222,8 @@ impl Walk<'_> {
                 Ok(Value::Texts(texts))
             }
             (kind, DeValue::String(text)) => {
-                let text = self.expanded(key, here, text).map_err(|message| Problem::new(Some(span.clone()), message))?;
+                let text =
+                    self.expanded(key, here, text).map_err(|message| Problem::new(Some(span.clone()), message))?;
                 from_text(kind, &text).map_err(at)
             }
             (Kind::Flag, DeValue::Boolean(flag)) => Ok(Value::Flag(*flag)),
@@ -276,9 +277,9 @@ fn from_text(kind: Kind, text: &str) -> Result<Value, String> {
             .find(|word| word.eq_ignore_ascii_case(text.trim()))
             .map(|word| Value::Text((*word).to_owned()))
             .ok_or_else(|| format!("expected {}", type_name(kind))),
-        Kind::Texts => {
-            Ok(Value::Texts(text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect()))
-        }
+        Kind::Texts => Ok(Value::Texts(
+            text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect(),
+        )),
     }
 }
 
@@ -356,7 +357,13 @@ fn masks_in(table: &DeTable<'_>, schema: &Schema, place: &Place, out: &mut Vec<R
     }
 }
 
-fn mask_value(value: &Spanned<DeValue<'_>>, schema: &Schema, here: &Place, is_public: bool, out: &mut Vec<Range<usize>>) {
+fn mask_value(
+    value: &Spanned<DeValue<'_>>,
+    schema: &Schema,
+    here: &Place,
+    is_public: bool,
+    out: &mut Vec<Range<usize>>,
+) {
     match value.get_ref() {
         DeValue::Table(table) => masks_in(table, schema, here, out),
         DeValue::Array(items) => {

@@ -72,8 +72,9 @@ impl DatabaseUrl {
         };
         match (self, other) {
             (DatabaseUrl::Sqlite { path: a }, DatabaseUrl::Sqlite { path: b }) => a == b,
-            (DatabaseUrl::MySql(a), DatabaseUrl::MySql(b))
-            | (DatabaseUrl::Postgres(a), DatabaseUrl::Postgres(b)) => same(a, b),
+            (DatabaseUrl::MySql(a), DatabaseUrl::MySql(b)) | (DatabaseUrl::Postgres(a), DatabaseUrl::Postgres(b)) => {
+                same(a, b)
+            }
             _ => false,
         }
     }
@@ -148,13 +149,38 @@ pub enum UrlError {
 
 /// Parameters of the Java drivers that tune what this program does by itself; dropped silently.
 const HARMLESS: &[&str] = &[
-    "allowPublicKeyRetrieval", "ApplicationName", "autoReconnect", "autoReconnectForPools", "cachePrepStmts",
-    "characterEncoding", "connectionCollation", "connectTimeout", "defaultFetchSize", "failOverReadOnly",
-    "initialTimeout", "loginTimeout", "maxReconnects", "noAccessToProcedureBodies", "nullCatalogMeansCurrent",
-    "nullNamePatternMatchesAll", "permitMysqlScheme", "prepareThreshold", "prepStmtCacheSize",
-    "prepStmtCacheSqlLimit", "relaxAutoCommit", "reWriteBatchedInserts", "rewriteBatchedStatements",
-    "serverTimezone", "socketTimeout", "stringtype", "tcpKeepAlive", "useLegacyDatetimeCode", "useLocalSessionState",
-    "useServerPrepStmts", "useUnicode", "zeroDateTimeBehavior",
+    "allowPublicKeyRetrieval",
+    "ApplicationName",
+    "autoReconnect",
+    "autoReconnectForPools",
+    "cachePrepStmts",
+    "characterEncoding",
+    "connectionCollation",
+    "connectTimeout",
+    "defaultFetchSize",
+    "failOverReadOnly",
+    "initialTimeout",
+    "loginTimeout",
+    "maxReconnects",
+    "noAccessToProcedureBodies",
+    "nullCatalogMeansCurrent",
+    "nullNamePatternMatchesAll",
+    "permitMysqlScheme",
+    "prepareThreshold",
+    "prepStmtCacheSize",
+    "prepStmtCacheSqlLimit",
+    "relaxAutoCommit",
+    "reWriteBatchedInserts",
+    "rewriteBatchedStatements",
+    "serverTimezone",
+    "socketTimeout",
+    "stringtype",
+    "tcpKeepAlive",
+    "useLegacyDatetimeCode",
+    "useLocalSessionState",
+    "useServerPrepStmts",
+    "useUnicode",
+    "zeroDateTimeBehavior",
 ];
 
 /// Parses a JDBC or native URL.

@@ -82,7 +82,10 @@ impl<'a> Expander<'a> {
                 .map(|text| Expanded { text, has_secret: false })
                 .ok_or_else(|| format!("`$env{{{}}}`: this environment variable is not set", shown(name))),
             "sys" | "" => self.resolve_builtin(kind, name, chain),
-            _ => Err(format!("`$secret{{{}}}`: encrypted secrets are not supported yet; use `$env{{NAME}}`", shown(name))),
+            _ => Err(format!(
+                "`$secret{{{}}}`: encrypted secrets are not supported yet; use `$env{{NAME}}`",
+                shown(name)
+            )),
         }
     }
 

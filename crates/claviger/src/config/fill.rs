@@ -3,7 +3,9 @@
 //! Owns: rules that need more than one key. Leaves to others: single values (`check`), URLs (`database`).
 
 use super::check::{Checked, Leaf, Value, default_value};
-use super::database::{DatabaseServer, DatabaseTls, DatabaseUrl, SQLITE_FILE, SUPPORTED, UrlError, default_port, parse_url};
+use super::database::{
+    DatabaseServer, DatabaseTls, DatabaseUrl, SQLITE_FILE, SUPPORTED, UrlError, default_port, parse_url,
+};
 use super::expand::Expander;
 use super::model::{
     AccessTokenType, ApimOAuth, Config, Cors, Database, Environment, Events, Gateway, KeyManager, Keystores, Lifetime,
@@ -35,7 +37,14 @@ const DEFAULT_PASSWORD: &str = "admin";
 
 /// Fills the configuration. Problems go to `checked`; with any of them the result is not used.
 pub(super) fn fill(checked: &mut Checked, schema: &Schema, expander: &Expander<'_>, source: &Source<'_>) -> Config {
-    let mut values = Values { checked, schema, expander, source, #[cfg(test)] read: Vec::new() };
+    let mut values = Values {
+        checked,
+        schema,
+        expander,
+        source,
+        #[cfg(test)]
+        read: Vec::new(),
+    };
     let config = values.config();
     #[cfg(test)]
     super::tests::note_read(&values.read);
@@ -185,7 +194,11 @@ impl Values<'_> {
         });
         let hostname = self.text("server.hostname");
         if !is_host_name(&hostname) {
-            self.problem("server.hostname", "`server.hostname`: expected a host name or an address", "no scheme, port or path");
+            self.problem(
+                "server.hostname",
+                "`server.hostname`: expected a host name or an address",
+                "no scheme, port or path",
+            );
         }
         let role = self.text("server.server_role");
         let file_offset = self.number("server.offset");
@@ -245,7 +258,11 @@ impl Values<'_> {
             Some("JWTTokenIssuer") => AccessTokenType::SelfContained,
             Some(_) => {
                 let path = "oauth.extensions.token_generator";
-                self.problem(path, format!("`{path}`: this class is not known"), "expected OauthTokenIssuerImpl, JWTTokenIssuer or APIMTokenIssuer");
+                self.problem(
+                    path,
+                    format!("`{path}`: this class is not known"),
+                    "expected OauthTokenIssuerImpl, JWTTokenIssuer or APIMTokenIssuer",
+                );
                 AccessTokenType::PerApplication
             }
         };
@@ -357,7 +374,11 @@ impl Values<'_> {
                 None => found = Some((family, url)),
                 Some((first, other)) if !other.is_same_database(&url) => {
                     let message = format!("[database.{family}] is another database than [database.{first}]");
-                    self.problem(&format!("database.{family}"), message, "not supported yet: one database for all families");
+                    self.problem(
+                        &format!("database.{family}"),
+                        message,
+                        "not supported yet: one database for all families",
+                    );
                 }
                 Some((first, other)) => {
                     let user = |url: &DatabaseUrl| url.server().map(|server| server.user.clone());
@@ -389,7 +410,11 @@ impl Values<'_> {
         let name = self.text(path);
         let name = name.strip_prefix("jdbc/").unwrap_or(&name);
         match DATA_SOURCES.iter().find(|(source, _)| *source == name) {
-            None => self.problem(path, format!("`{path}`: no such data source"), "expected SHARED_DB, WSO2USER_DB, WSO2AM_DB or WSO2IdentityDB"),
+            None => self.problem(
+                path,
+                format!("`{path}`: no such data source"),
+                "expected SHARED_DB, WSO2USER_DB, WSO2AM_DB or WSO2IdentityDB",
+            ),
             Some((_, family)) => {
                 let is_defined = self.checked.tables.contains_key(&format!("database.{family}"));
                 if !is_defined && self.checked.leaves.contains_key(path) && *family != "shared_db" {
@@ -452,7 +477,8 @@ impl Values<'_> {
         let parsed = match parse_url(url) {
             Ok(parsed) => parsed,
             Err(error) => {
-                let help = if error == UrlError::SeveralHosts { "for example the address of a load balancer" } else { "" };
+                let help =
+                    if error == UrlError::SeveralHosts { "for example the address of a load balancer" } else { "" };
                 self.problem(&path, format!("`{path}`: {error}"), help);
                 return None;
             }
@@ -471,7 +497,11 @@ impl Values<'_> {
         }
         if !parsed.ignored.is_empty() {
             let names = parsed.ignored.join("`, `");
-            self.note(&path, true, format!("`{path}`: these parameters are not understood and have no effect: `{names}`"));
+            self.note(
+                &path,
+                true,
+                format!("`{path}`: these parameters are not understood and have no effect: `{names}`"),
+            );
         }
         Some(parsed.url)
     }
@@ -511,7 +541,9 @@ fn is_host_name(text: &str) -> bool {
         || (!text.is_empty()
             && text.len() <= 253
             && text.split('.').all(|label| {
-                !label.is_empty() && label.len() <= 63 && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+                !label.is_empty()
+                    && label.len() <= 63
+                    && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
             }))
 }
 

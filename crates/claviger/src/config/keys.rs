@@ -51,7 +51,12 @@ const ALLOWED_SCOPES: Key = key(
     "^device_.*,openid",
     "Scopes (regular expressions) that are granted without a role check.",
 );
-const STORE_FILE: Key = key("keystore.<keystore>.file_name", Text, "", "PEM file with the certificate chain, and the private key unless `key_file_name` is set. Relative to the data directory.");
+const STORE_FILE: Key = key(
+    "keystore.<keystore>.file_name",
+    Text,
+    "",
+    "PEM file with the certificate chain, and the private key unless `key_file_name` is set. Relative to the data directory.",
+);
 const STORE_TYPE: Kind = OneOf(&["PEM", "JKS", "PKCS12"]);
 
 /// All known keys, in the order of the reference.

@@ -41,9 +41,8 @@ pub struct Profile(u8);
 
 impl Profile {
     /// All roles.
-    pub const ALL: Profile = Profile(
-        Role::KeyManager.bit() | Role::Gateway.bit() | Role::Portal.bit() | Role::TrafficManager.bit(),
-    );
+    pub const ALL: Profile =
+        Profile(Role::KeyManager.bit() | Role::Gateway.bit() | Role::Portal.bit() | Role::TrafficManager.bit());
 
     /// Whether a role is played.
     pub const fn has(self, role: Role) -> bool {

@@ -193,7 +193,11 @@ fn durations_convert_to_the_unit_of_their_key() {
 fn database_urls_in_all_forms() {
     let table = [
         ("jdbc:mysql://db:3307/am?autoReconnect=true&useSSL=false", "mysql db:3307/am", Some(DatabaseTls::Disable)),
-        ("jdbc:mysql://db/am?useSSL=true&amp;verifyServerCertificate=true", "mysql db:3306/am", Some(DatabaseTls::VerifyCa)),
+        (
+            "jdbc:mysql://db/am?useSSL=true&amp;verifyServerCertificate=true",
+            "mysql db:3306/am",
+            Some(DatabaseTls::VerifyCa),
+        ),
         ("jdbc:mariadb://[::1]:3306/am?sslMode=verify-full", "mysql ::1:3306/am", Some(DatabaseTls::VerifyFull)),
         ("mysql://u:p%40ss@db/am", "mysql db:3306/am", Some(DatabaseTls::Prefer)),
         ("jdbc:postgresql://db/am?ssl=true", "postgresql db:5432/am", Some(DatabaseTls::VerifyFull)),
@@ -238,7 +242,8 @@ fn database_passwords_are_in_no_debug_text() {
         assert_eq!(parsed.url.server().unwrap().password.as_ref().unwrap().expose(), "hunter2");
         assert!(!format!("{parsed:?}").contains("hunter"));
     }
-    let text = "super_admin.password='hunter2'\n[database.apim_db]\ntype='mysql'\nname='x'\nusername='u'\npassword='hunter2'";
+    let text =
+        "super_admin.password='hunter2'\n[database.apim_db]\ntype='mysql'\nname='x'\nusername='u'\npassword='hunter2'";
     assert!(!format!("{:?}", read(text).unwrap()).contains("hunter"));
 }
 
@@ -280,9 +285,18 @@ fn access_token_type_by_word_and_by_class() {
     let table = [
         ("", AccessTokenType::PerApplication),
         ("oauth.token_generation.access_token_type='self_contained'", AccessTokenType::SelfContained),
-        ("oauth.extensions.token_generator='org.wso2.carbon.identity.oauth2.token.OauthTokenIssuerImpl'", AccessTokenType::Opaque),
-        ("oauth.extensions.token_generator='org.wso2.carbon.apimgt.keymgt.issuers.APIMTokenIssuer'", AccessTokenType::PerApplication),
-        ("oauth.extensions.token_generator='JWTTokenIssuer'\noauth.token_generation.access_token_type='opaque'", AccessTokenType::Opaque),
+        (
+            "oauth.extensions.token_generator='org.wso2.carbon.identity.oauth2.token.OauthTokenIssuerImpl'",
+            AccessTokenType::Opaque,
+        ),
+        (
+            "oauth.extensions.token_generator='org.wso2.carbon.apimgt.keymgt.issuers.APIMTokenIssuer'",
+            AccessTokenType::PerApplication,
+        ),
+        (
+            "oauth.extensions.token_generator='JWTTokenIssuer'\noauth.token_generation.access_token_type='opaque'",
+            AccessTokenType::Opaque,
+        ),
     ];
     for (text, expected) in table {
         assert_eq!(good(text).oauth.access_token_type, expected, "{text}");
@@ -314,7 +328,13 @@ fn profile_words() {
 #[test]
 fn nearest_name() {
     let names = ["hostname", "node_ip", "offset", "maxActive"];
-    let table = [("hostnam", Some("hostname")), ("ofsfet", Some("offset")), ("MAXACTIVE", Some("maxActive")), ("xyz", None), ("", None)];
+    let table = [
+        ("hostnam", Some("hostname")),
+        ("ofsfet", Some("offset")),
+        ("MAXACTIVE", Some("maxActive")),
+        ("xyz", None),
+        ("", None),
+    ];
     for (name, expected) in table {
         assert_eq!(nearest(name, names.into_iter()), expected, "{name}");
     }
