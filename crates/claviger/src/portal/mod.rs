@@ -7,13 +7,31 @@
 
 pub mod api_object;
 pub mod api_rules;
+pub mod apis;
+pub mod applications;
 pub mod artifact;
 pub mod artifact_map;
 pub mod body;
+pub mod client_registration;
 pub mod context;
 pub mod deployment;
+pub mod devportal;
 pub mod error;
+pub mod forms;
+pub mod keys;
 pub mod lifecycle;
+pub mod lifecycle_change;
 pub mod openapi;
 pub mod openapi_read;
+pub mod page;
+pub mod policy_views;
+pub mod publisher;
+pub mod publisher_views;
 pub mod reply;
+pub mod routes;
+pub mod search;
+pub mod state;
+pub mod subscriptions;
+
+#[cfg(test)]
+mod tests;
