@@ -10,7 +10,7 @@ use super::reply::json;
 use super::routes::RouteSink;
 use super::state::{Actor, ClientInfo, ClientOrder, Portal, RESIDENT, TokenInfo};
 use axum::body::Bytes;
-use axum::extract::{FromRef, Path, State};
+use axum::extract::{Path, State};
 use axum::response::{IntoResponse as _, Response};
 use claviger_proto::entropy::uuid;
 use claviger_proto::event::Event;
@@ -25,37 +25,32 @@ use serde_json::{Map, Value, json as object};
 use std::sync::Arc;
 
 /// The routes of this file.
-pub fn routes<S, R>(sink: R) -> R
-where
-    R: RouteSink<S>,
-    S: Clone + Send + Sync + 'static,
-    Portal: FromRef<S>,
-{
+pub fn routes(routes: Routes) -> Routes {
     const BY_TYPE: &str = "/api/am/store/v1/applications/{id}/keys/{key}";
     const BY_ID: &str = "/api/am/store/v1/applications/{id}/oauth-keys/{key}";
-    sink.operation(Method::POST, "/api/am/store/v1/applications/{id}/generate-keys", MANAGE, generate)
-        .operation(Method::GET, "/api/am/store/v1/applications/{id}/keys", MANAGE, list_keys)
-        .operation(Method::GET, "/api/am/store/v1/applications/{id}/oauth-keys", MANAGE, list_keys)
-        .operation(Method::GET, BY_TYPE, MANAGE, read)
-        .operation(Method::PUT, BY_TYPE, MANAGE, update)
-        .operation(Method::GET, BY_ID, MANAGE, read)
-        .operation(Method::PUT, BY_ID, MANAGE, update)
-        .operation(
+    routes.add(Method::POST, "/api/am/store/v1/applications/{id}/generate-keys", MANAGE, generate)
+        .add(Method::GET, "/api/am/store/v1/applications/{id}/keys", MANAGE, list_keys)
+        .add(Method::GET, "/api/am/store/v1/applications/{id}/oauth-keys", MANAGE, list_keys)
+        .add(Method::GET, BY_TYPE, MANAGE, read)
+        .add(Method::PUT, BY_TYPE, MANAGE, update)
+        .add(Method::GET, BY_ID, MANAGE, read)
+        .add(Method::PUT, BY_ID, MANAGE, update)
+        .add(
             Method::POST,
             "/api/am/store/v1/applications/{id}/keys/{key}/regenerate-secret",
             MANAGE,
             regenerate_secret,
         )
-        .operation(
+        .add(
             Method::POST,
             "/api/am/store/v1/applications/{id}/oauth-keys/{key}/regenerate-secret",
             MANAGE,
             regenerate_secret,
         )
-        .operation(Method::POST, "/api/am/store/v1/applications/{id}/keys/{key}/clean-up", MANAGE, clean_up)
-        .operation(Method::POST, "/api/am/store/v1/applications/{id}/oauth-keys/{key}/clean-up", MANAGE, clean_up)
-        .operation(Method::POST, "/api/am/store/v1/applications/{id}/keys/{key}/generate-token", MANAGE, issue)
-        .operation(Method::POST, "/api/am/store/v1/applications/{id}/oauth-keys/{key}/generate-token", MANAGE, issue)
+        .add(Method::POST, "/api/am/store/v1/applications/{id}/keys/{key}/clean-up", MANAGE, clean_up)
+        .add(Method::POST, "/api/am/store/v1/applications/{id}/oauth-keys/{key}/clean-up", MANAGE, clean_up)
+        .add(Method::POST, "/api/am/store/v1/applications/{id}/keys/{key}/generate-token", MANAGE, issue)
+        .add(Method::POST, "/api/am/store/v1/applications/{id}/oauth-keys/{key}/generate-token", MANAGE, issue)
 }
 
 /// Does the key belong to the resident key manager?

@@ -3,7 +3,6 @@
 //! Path, access and handler stand in one line of the feature's file. Who checks the access is the sink's business.
 
 use super::state::Portal;
-use axum::extract::FromRef;
 use axum::handler::Handler;
 use http::Method;
 
@@ -25,19 +24,14 @@ where
 {
     /// Adds one operation.
     #[must_use]
-    fn operation<H, T>(self, method: Method, path: &'static str, access: Access, handler: H) -> Self
+    fn operation<H, T>(self, method: Method, path: &'static str, access: Rule, handler: H) -> Self
     where
         H: Handler<T, S>,
         T: 'static;
 }
 
 /// Every route of the portal.
-pub fn routes<S, R>(sink: R) -> R
-where
-    R: RouteSink<S>,
-    S: Clone + Send + Sync + 'static,
-    Portal: FromRef<S>,
-{
+pub fn routes(routes: Routes) -> Routes {
     let sink = super::publisher::routes(sink);
     let sink = super::publisher_views::routes(sink);
     let sink = super::devportal::routes(sink);
