@@ -5,16 +5,21 @@
 //! schema ([`schema`]), and one file per table family. A change and its event are one transaction ([`events`]).
 //! Leaves to the program: every decision. A function here reads or writes rows and knows no HTTP.
 
+pub mod apis;
+pub mod applications;
 pub mod clients;
 pub mod db;
 pub mod error;
 pub mod events;
 pub mod location;
+pub mod policies;
+pub mod registry;
 pub mod revocations;
 pub mod schema;
 pub mod scopes;
 pub mod seed;
 pub mod sql;
+pub mod subscriptions;
 pub mod tenants;
 pub mod tokens;
 pub mod users;
@@ -23,12 +28,17 @@ mod writer;
 /// Every statement of the crate with its name, for the test that prepares each one on each engine.
 pub fn statements() -> impl Iterator<Item = (&'static str, &'static sql::Sql)> {
     [
+        apis::STATEMENTS,
+        applications::STATEMENTS,
         clients::STATEMENTS,
         events::STATEMENTS,
+        policies::STATEMENTS,
+        registry::STATEMENTS,
         revocations::STATEMENTS,
         schema::STATEMENTS,
         scopes::STATEMENTS,
         seed::STATEMENTS,
+        subscriptions::STATEMENTS,
         tenants::STATEMENTS,
         tokens::STATEMENTS,
         users::STATEMENTS,

@@ -9,6 +9,16 @@ queries! {
     LIST_BINDINGS = "SELECT S.NAME, B.SCOPE_BINDING FROM IDN_OAUTH2_SCOPE S \
                      LEFT JOIN IDN_OAUTH2_SCOPE_BINDING B ON B.SCOPE_ID = S.SCOPE_ID AND B.BINDING_TYPE = 'DEFAULT' \
                      WHERE S.NAME = ? AND S.TENANT_ID = ?";
+    FIND_SCOPE = "SELECT SCOPE_ID, NAME, DISPLAY_NAME, DESCRIPTION FROM IDN_OAUTH2_SCOPE WHERE NAME = ? AND TENANT_ID = ? AND SCOPE_TYPE = 'OAUTH2' \
+                  ORDER BY SCOPE_ID";
+    INSERT_SCOPE = "INSERT INTO IDN_OAUTH2_SCOPE (NAME, DISPLAY_NAME, DESCRIPTION, TENANT_ID, SCOPE_TYPE) VALUES (?, ?, ?, ?, 'OAUTH2')",
+        Postgres = "INSERT INTO IDN_OAUTH2_SCOPE (NAME, DISPLAY_NAME, DESCRIPTION, TENANT_ID, SCOPE_TYPE) VALUES (?, ?, ?, ?, 'OAUTH2') \
+                    RETURNING SCOPE_ID";
+    UPDATE_SCOPE = "UPDATE IDN_OAUTH2_SCOPE SET DISPLAY_NAME = ?, DESCRIPTION = ? WHERE SCOPE_ID = ?";
+    DELETE_SCOPE = "DELETE FROM IDN_OAUTH2_SCOPE WHERE SCOPE_ID = ?";
+    DELETE_BINDINGS = "DELETE FROM IDN_OAUTH2_SCOPE_BINDING WHERE SCOPE_ID = ? AND BINDING_TYPE = 'DEFAULT'";
+    INSERT_BINDING = "INSERT INTO IDN_OAUTH2_SCOPE_BINDING (SCOPE_ID, SCOPE_BINDING, BINDING_TYPE) VALUES (?, ?, 'DEFAULT')";
+    FIND_SHARED = "SELECT UUID, NAME FROM AM_SHARED_SCOPE WHERE NAME = ? AND TENANT_ID = ?";
 }
 
 /// Roles bound to a scope: `None` when the scope is unknown, an empty list when it has no roles.
@@ -20,4 +30,79 @@ pub async fn find_roles(conn: &mut Conn, tenant: TenantId, scope: &str) -> Resul
         }
     }
     Ok(roles)
+}
+
+/// A scope with its texts and the roles bound to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scope {
+    /// NAME.
+    pub name: String,
+    /// DISPLAY_NAME.
+    pub display_name: String,
+    /// DESCRIPTION.
+    pub description: Option<String>,
+    /// Roles.
+    pub roles: Vec<String>,
+}
+
+/// A scope by its exact name; of several rows the oldest counts.
+pub async fn find(conn: &mut Conn, tenant: TenantId, name: &str) -> Result<Option<Scope>, StoreError> {
+    let Some((_, mut scope)) = find_row(conn, tenant, name).await? else { return Ok(None) };
+    scope.roles = find_roles(conn, tenant, name).await?.unwrap_or_default();
+    Ok(Some(scope))
+}
+
+async fn find_row(conn: &mut Conn, tenant: TenantId, name: &str) -> Result<Option<(i64, Scope)>, StoreError> {
+    for row in conn.rows(&FIND_SCOPE, &[name.into(), tenant.into()]).await? {
+        if row.text(1)? == name {
+            let scope = Scope {
+                name: row.text(1)?,
+                display_name: row.opt_text(2)?.unwrap_or_default(),
+                description: row.opt_text(3)?,
+                roles: Vec::new(),
+            };
+            return Ok(Some((row.int(0)?, scope)));
+        }
+    }
+    Ok(None)
+}
+
+/// Inserts a scope, or gives one that is there these texts and roles.
+pub async fn put(conn: &mut Conn, tenant: TenantId, scope: &Scope) -> Result<(), StoreError> {
+    let id = match find_row(conn, tenant, &scope.name).await? {
+        Some((id, _)) => {
+            let args = [(&scope.display_name).into(), (&scope.description).into(), id.into()];
+            conn.execute(&UPDATE_SCOPE, &args).await?;
+            id
+        }
+        None => {
+            let args = [(&scope.name).into(), (&scope.display_name).into(), (&scope.description).into(), tenant.into()];
+            conn.insert(&INSERT_SCOPE, &args).await?
+        }
+    };
+    conn.execute(&DELETE_BINDINGS, &[id.into()]).await?;
+    for (index, role) in scope.roles.iter().enumerate() {
+        // A migrated table keeps (scope, role) unique, on MySQL without regard to case.
+        let is_repeated = scope.roles[..index].iter().any(|other| other.eq_ignore_ascii_case(role));
+        if !is_repeated {
+            conn.execute(&INSERT_BINDING, &[id.into(), role.into()]).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Deletes a scope with its bindings.
+pub async fn delete(conn: &mut Conn, tenant: TenantId, name: &str) -> Result<(), StoreError> {
+    if let Some((id, _)) = find_row(conn, tenant, name).await? {
+        conn.execute(&DELETE_BINDINGS, &[id.into()]).await?;
+        conn.execute(&DELETE_SCOPE, &[id.into()]).await?;
+    }
+    Ok(())
+}
+
+/// Is the scope shared between APIs (AM_SHARED_SCOPE)?
+pub async fn is_shared(conn: &mut Conn, tenant: TenantId, name: &str) -> Result<bool, StoreError> {
+    let rows = conn.rows(&FIND_SHARED, &[name.into(), tenant.into()]).await?;
+    let names = rows.iter().map(|row| row.opt_text(1)).collect::<Result<Vec<_>, _>>()?;
+    Ok(names.iter().flatten().any(|found| found == name))
 }

@@ -12,6 +12,7 @@ pub mod health;
 pub mod http;
 pub mod oauth;
 pub mod ops;
+pub mod portal;
 pub mod portal_scopes;
 pub mod server;
 pub mod startup;

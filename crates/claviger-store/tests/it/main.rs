@@ -7,6 +7,7 @@ mod clients;
 mod concurrency;
 mod database;
 mod events;
+mod portal;
 mod statements;
 mod tokens;
 mod users;
