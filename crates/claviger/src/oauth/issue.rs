@@ -26,6 +26,8 @@ const CONFLICTS_MAX: u32 = 5;
 const LEFTOVER_MS: i64 = 1000;
 /// `expires_in` of a token that never ends.
 const ENDLESS_S: i64 = i64::MAX / 1000;
+/// Largest `exp` of a JWT: beyond the exact range of a double (RFC 7493 section 2.2) verifiers such as HAProxy refuse it.
+const EXP_S_MAX: i64 = (1 << 53) - 1;
 
 /// What to issue.
 #[derive(Debug)]
@@ -286,7 +288,7 @@ fn present(oauth: &OAuth, token: &Token, may_refresh: bool, is_jwt: bool) -> Iss
             azp: token.consumer_key.as_str(),
             scope: &scope,
             iss: &oauth.settings.issuer,
-            exp: end.as_secs(),
+            exp: end.as_secs().min(EXP_S_MAX),
             iat: token.created.as_secs(),
             jti: token.identifier.expose(),
         };
