@@ -4,15 +4,17 @@
 // verifies them by RFC 7519 against the published keys, and the library must refuse them.
 import * as jose from 'jose'
 import * as oauth from 'oauth4webapi'
-import { ADMIN_PASSWORD, CLIENT_SECRET, ISSUER, JWT_ID, OPAQUE_ID, assert, check } from './checks.mjs'
+import { ADMIN_PASSWORD, CLIENT_SECRET, ENDLESS_ID, ISSUER, JWT_ID, OPAQUE_ID, assert, check } from './checks.mjs'
 
 const report = (what, body) => check('oauth4webapi', what, body)
 const issuer = new URL(ISSUER)
 let server
 
-await report('discovery', async () => {
-  const response = await oauth.discoveryRequest(issuer, { algorithm: 'oidc' })
-  server = await oauth.processDiscoveryResponse(issuer, response)
+await report('discovery by OpenID Connect Discovery and by RFC 8414', async () => {
+  const discover = async (algorithm) =>
+    oauth.processDiscoveryResponse(issuer, await oauth.discoveryRequest(issuer, { algorithm }))
+  server = await discover('oidc')
+  assert.deepEqual(await discover('oauth2'), server)
 })
 
 async function introspect(token) {
@@ -76,4 +78,13 @@ await report('jose verifies a JWT with the published keys', async () => {
 
   const call = new Request('https://api.invalid/', { headers: { authorization: `Bearer ${access_token}` } })
   await assert.rejects(oauth.validateJwtAccessToken(server, call, JWT_ID), { message: /typ/ })
+})
+
+await report('a JWT that never ends', async () => {
+  const client = { client_id: ENDLESS_ID }
+  const request = oauth.clientCredentialsGrantRequest(server, client, oauth.ClientSecretBasic(CLIENT_SECRET), {})
+  const { access_token, expires_in } = await oauth.processClientCredentialsResponse(server, client, await request)
+  assert.ok(expires_in > 1e9)
+  await jose.jwtVerify(access_token, jose.createRemoteJWKSet(new URL(server.jwks_uri)), { issuer: ISSUER, audience: ENDLESS_ID })
+  assert.equal((await introspect(access_token)).active, true)
 })

@@ -12,7 +12,7 @@ from joserfc import jwt
 from joserfc.errors import BadSignatureError
 from joserfc.jwk import KeySet
 
-from checks import ADMIN_PASSWORD, CLIENT_SECRET, ISSUER, JWT_ID, OPAQUE_ID, check
+from checks import ADMIN_PASSWORD, CLIENT_SECRET, ENDLESS_ID, ISSUER, JWT_ID, OPAQUE_ID, check
 
 METHODS = ["client_secret_basic", "client_secret_post"]
 
@@ -96,3 +96,9 @@ with check("authlib", "joserfc refuses an altered JWT"):
         raise AssertionError("an altered signature was accepted")
     except BadSignatureError:
         pass
+
+with check("authlib", "a token that never ends"):
+    token = session(ENDLESS_ID, CLIENT_SECRET, METHODS[0]).fetch_token(grant_type="client_credentials")
+    assert not token.is_expired()
+    registry = jwt.JWTClaimsRegistry(exp=wanted)
+    registry.validate(jwt.decode(token["access_token"], keys, algorithms=["RS256"]).claims)

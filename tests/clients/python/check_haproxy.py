@@ -13,7 +13,7 @@ import requests
 from joserfc import jwt
 from joserfc.jwk import KeySet, RSAKey
 
-from checks import BASE_URL, BRIEF_ID, CLIENT_SECRET, ISSUER, JWT_ID, check
+from checks import BASE_URL, BRIEF_ID, CLIENT_SECRET, ENDLESS_ID, ISSUER, JWT_ID, check
 
 CONFIG = pathlib.Path(__file__).resolve().parent.parent / "haproxy" / "haproxy.cfg"
 WAIT_SECONDS_MAX = 30
@@ -54,6 +54,9 @@ def checks(url, keys):
 
     with check("haproxy", "our JWT passes"):
         assert call(good) == (200, None), call(good)
+    with check("haproxy", "our JWT that never ends passes"):
+        endless = token(ENDLESS_ID)
+        assert call(endless) == (200, None), call(endless)
     with check("haproxy", "no token, and an altered one, are refused"):
         assert call(None) == (401, "no-token"), call(None)
         letter = "B" if claims[20] == "A" else "A"

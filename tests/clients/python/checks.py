@@ -10,6 +10,7 @@ ISSUER = os.environ["ISSUER"]
 OPAQUE_ID = os.environ["OPAQUE_ID"]
 JWT_ID = os.environ["JWT_ID"]
 BRIEF_ID = os.environ["BRIEF_ID"]
+ENDLESS_ID = os.environ["ENDLESS_ID"]
 CLIENT_SECRET = os.environ["CLIENT_SECRET"]
 ADMIN_PASSWORD = os.environ["CLAVIGER_ADMIN_PASSWORD"]
 
