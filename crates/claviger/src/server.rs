@@ -13,7 +13,7 @@ use crate::http::serve::{ManagementConnection, Port, Stream, accept, serve_manag
 use crate::http::tls;
 use crate::ops::Metrics;
 use crate::startup::{self, Administrator};
-use crate::{events, gateway_role, health, oauth, ops};
+use crate::{events, gateway_role, health, oauth, ops, portal};
 use anyhow::Context as _;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -200,6 +200,9 @@ fn management_routes(app: &Arc<App>, profile: Profile) -> (Router, Vec<RouteEntr
     let mut routes = Routes::new(app.clone()).with(health::routes).with(gateway_feed::routes);
     if profile.has(Role::KeyManager) {
         routes = routes.with(oauth::routes);
+    }
+    if profile.has(Role::Portal) {
+        routes = routes.with(portal::routes);
     }
     routes.finish()
 }

@@ -8,9 +8,9 @@ use super::error::{Finding, PortalError, Resource};
 use super::page::{Page, Paging};
 use super::policy_views;
 use super::reply::{created, json};
+use super::state::{Actor, Portal};
 use crate::http::access::Rule;
 use crate::http::routes::Routes;
-use super::state::{Actor, Portal};
 use axum::body::Bytes;
 use axum::extract::{Path, Query as Params, State};
 use axum::response::{IntoResponse as _, Response};
@@ -38,7 +38,8 @@ pub const MANAGE: Rule = Rule::Portal(&["apim:subscribe", "apim:app_manage"]);
 /// The routes of this file.
 pub fn routes(routes: Routes) -> Routes {
     const WIDE: Rule = Rule::Portal(&["apim:subscribe", "apim:app_manage", "apim:app_import_export"]);
-    routes.add(Method::GET, "/api/am/store/v1/applications", WIDE, list)
+    routes
+        .add(Method::GET, "/api/am/store/v1/applications", WIDE, list)
         .add(Method::POST, "/api/am/store/v1/applications", MANAGE, create)
         .add(Method::GET, "/api/am/store/v1/applications/{id}", MANAGE, read)
         .add(Method::PUT, "/api/am/store/v1/applications/{id}", MANAGE, update)
@@ -325,7 +326,7 @@ async fn delete(State(portal): State<Portal>, actor: Actor, Path(id): Path<Strin
         })
     });
     for key in written.await? {
-        portal.key_manager.remove(&key).await?;
+        portal.key_manager().remove(&key).await?;
     }
     Ok(StatusCode::OK.into_response())
 }

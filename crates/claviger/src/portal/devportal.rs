@@ -9,11 +9,11 @@ use super::lifecycle::State as Lifecycle;
 use super::page::{Page, Paging};
 use super::publisher::{ListParams, link_query};
 use super::reply::json;
-use crate::http::access::Rule;
-use crate::http::routes::Routes;
 use super::search::Query;
 use super::state::{Actor, MaybeActor, Portal};
 use super::{applications, openapi, policy_views};
+use crate::http::access::Rule;
+use crate::http::routes::Routes;
 use axum::extract::{Path, Query as Params, State};
 use axum::response::Response;
 use claviger_proto::ids::{SUPER_TENANT_DOMAIN, TenantId};
@@ -28,7 +28,8 @@ use std::collections::HashMap;
 /// The routes of this file.
 pub fn routes(routes: Routes) -> Routes {
     const ANY: Rule = Rule::Portal(&[]);
-    routes.add(Method::GET, "/api/am/store/v1/apis", Rule::PortalOrAnonymous, list)
+    routes
+        .add(Method::GET, "/api/am/store/v1/apis", Rule::PortalOrAnonymous, list)
         .add(Method::GET, "/api/am/store/v1/apis/{id}", Rule::PortalOrAnonymous, read)
         .add(Method::GET, "/api/am/store/v1/apis/{id}/swagger", Rule::PortalOrAnonymous, read_definition)
         .add(Method::GET, "/api/am/store/v1/apis/{id}/subscription-policies", ANY, api_policies)

@@ -11,11 +11,11 @@ use super::lifecycle_change;
 use super::openapi_read::{Definition, validation};
 use super::page::{Page, Paging};
 use super::reply::{created, json};
-use crate::http::access::Rule;
-use crate::http::routes::Routes;
 use super::search::Query;
 use super::state::{Actor, Portal};
 use super::{forms, openapi};
+use crate::http::access::Rule;
+use crate::http::routes::Routes;
 use axum::body::Bytes;
 use axum::extract::{Multipart, Path, Query as Params, State};
 use axum::response::{IntoResponse as _, Response};
@@ -27,13 +27,13 @@ use serde_json::{Value, json as object};
 /// The routes of this file.
 pub fn routes(routes: Routes) -> Routes {
     const VIEW: Rule = Rule::Portal(&["apim:api_view", "apim:api_import_export"]);
-    const VIEW_ONE: Rule =
-        Rule::Portal(&["apim:api_view", "apim:api_import_export", "apim:api_product_import_export"]);
+    const VIEW_ONE: Rule = Rule::Portal(&["apim:api_view", "apim:api_import_export", "apim:api_product_import_export"]);
     const CREATE: Rule = Rule::Portal(&["apim:api_create"]);
     const WRITE: Rule = Rule::Portal(&["apim:api_create", "apim:api_publish"]);
     const DELETE: Rule = Rule::Portal(&["apim:api_delete", "apim:api_import_export"]);
     const STEP: Rule = Rule::Portal(&["apim:api_publish", "apim:api_import_export"]);
-    routes.add(Method::GET, "/api/am/publisher/v1/apis", VIEW, list)
+    routes
+        .add(Method::GET, "/api/am/publisher/v1/apis", VIEW, list)
         .add(Method::POST, "/api/am/publisher/v1/apis", CREATE, create)
         .add(Method::POST, "/api/am/publisher/v1/apis/import-openapi", CREATE, import)
         .add(Method::POST, "/api/am/publisher/v1/apis/validate-openapi", CREATE, validate_definition)

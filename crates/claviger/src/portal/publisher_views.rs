@@ -5,10 +5,10 @@ use super::error::{PortalError, Resource};
 use super::page::{Page, Paging};
 use super::policy_views;
 use super::reply::json;
-use crate::http::access::Rule;
-use crate::http::routes::Routes;
 use super::search::Query;
 use super::state::{Actor, Portal};
+use crate::http::access::Rule;
+use crate::http::routes::Routes;
 use axum::extract::{Path, Query as Params, State};
 use axum::response::Response;
 use claviger_proto::event::Event;
@@ -26,7 +26,8 @@ use serde_json::{Value, json as object};
 pub fn routes(routes: Routes) -> Routes {
     const VIEW: Rule = Rule::Portal(&["apim:api_view"]);
     const BLOCK: Rule = Rule::Portal(&["apim:subscription_block"]);
-    routes.add(Method::GET, "/api/am/publisher/v1/apis/{id}/subscription-policies", VIEW, api_policies)
+    routes
+        .add(Method::GET, "/api/am/publisher/v1/apis/{id}/subscription-policies", VIEW, api_policies)
         .add(
             Method::GET,
             "/api/am/publisher/v1/subscriptions",
@@ -210,7 +211,7 @@ async fn key_managers(State(portal): State<Portal>, actor: Actor) -> Result<Resp
 
 async fn settings(State(portal): State<Portal>, actor: super::state::MaybeActor) -> Result<Response, PortalError> {
     let environments: Vec<Value> = portal
-        .settings
+        .portal
         .environments
         .iter()
         .map(|it| {

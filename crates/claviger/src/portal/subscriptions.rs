@@ -8,10 +8,10 @@ use super::error::{Finding, PortalError, Resource};
 use super::lifecycle::State as Lifecycle;
 use super::page::{Page, Paging};
 use super::reply::{created, json};
-use crate::http::access::Rule;
-use crate::http::routes::Routes;
 use super::state::{Actor, Portal};
 use super::{apis, devportal};
+use crate::http::access::Rule;
+use crate::http::routes::Routes;
 use axum::body::Bytes;
 use axum::extract::{Path, Query as Params, State};
 use axum::response::{IntoResponse as _, Response};
@@ -32,7 +32,8 @@ const MULTIPLE_MAX: usize = 100;
 /// The routes of this file.
 pub fn routes(routes: Routes) -> Routes {
     const MANAGE: Rule = Rule::Portal(&["apim:subscribe", "apim:sub_manage"]);
-    routes.add(Method::GET, "/api/am/store/v1/subscriptions", MANAGE, list)
+    routes
+        .add(Method::GET, "/api/am/store/v1/subscriptions", MANAGE, list)
         .add(Method::POST, "/api/am/store/v1/subscriptions", MANAGE, create)
         .add(Method::POST, "/api/am/store/v1/subscriptions/multiple", MANAGE, create_many)
         .add(Method::GET, "/api/am/store/v1/subscriptions/{id}", MANAGE, read)
