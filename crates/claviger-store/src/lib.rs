@@ -11,12 +11,9 @@ pub mod clients;
 pub mod db;
 pub mod error;
 pub mod events;
-<<<<<<< HEAD
 pub mod location;
-=======
 pub mod policies;
 pub mod registry;
->>>>>>> portal
 pub mod revocations;
 pub mod schema;
 pub mod scopes;
