@@ -41,6 +41,8 @@ async fn either_token_ends_the_pair_with_any_hint() {
         }
         let next = client.application_token(server).await;
         client.revoke(server, &[("token", &next)]).await;
+        // Looking at it must not bring it back.
+        assert!(!server.is_active(&next).await);
         assert_ne!(client.application_token(server).await, next, "a revoked token is not handed out again");
     })
     .await;
