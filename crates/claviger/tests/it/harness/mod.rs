@@ -9,9 +9,9 @@ mod wire;
 
 pub(crate) use database::{Database, databases};
 pub(crate) use people::{insert_tenant, insert_user};
-pub(crate) use process::{Ended, Process, free_offset, plain_client};
+pub(crate) use process::{Process, free_offset};
 pub(crate) use server::{Options, Server, on_every_engine, on_sqlite};
-pub(crate) use wire::{Call, Registered, Reply, register, registration};
+pub(crate) use wire::{Call, Registered, Reply, http2_client, plain_client, register, registration};
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -3,7 +3,6 @@
 use super::{ADMIN_PASSWORD, Directory};
 use claviger::config::ports;
 use claviger_proto::entropy::Entropy as _;
-use reqwest::Client;
 use std::io::{BufRead as _, BufReader, Read};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
@@ -110,12 +109,17 @@ impl Process {
         format!("http://{}", self.plain_address())
     }
 
+    /// The TLS management port.
+    pub(crate) fn secure(&self) -> String {
+        format!("https://localhost:{}", ports::MANAGEMENT_HTTPS + self.offset)
+    }
+
     /// As a socket address.
     pub(crate) fn plain_address(&self) -> SocketAddr {
         SocketAddr::from((Ipv4Addr::LOCALHOST, ports::MANAGEMENT_HTTP + self.offset))
     }
 
-    /// Ends it at once, as a power failure would.
+    /// Ends it at once, with no chance to tidy up (SIGKILL).
     pub(crate) fn kill(mut self) -> Ended {
         self.child.kill().unwrap();
         self.ended()
@@ -164,9 +168,4 @@ fn collect(stream: impl Read + Send + 'static, output: Arc<Mutex<String>>, repor
         }
         report.send_modify(|progress| progress.ends += 1);
     });
-}
-
-/// A client for plain ports.
-pub(crate) fn plain_client() -> Client {
-    Client::builder().no_proxy().http1_only().build().unwrap()
 }

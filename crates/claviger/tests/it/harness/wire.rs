@@ -1,14 +1,27 @@
 //! The HTTP client of the tests and what every feature says on the wire.
 
 use super::{ADMIN, ADMIN_PASSWORD, Server};
-use reqwest::{Certificate, Client, RequestBuilder, redirect};
+use reqwest::{Certificate, Client, ClientBuilder, RequestBuilder, redirect};
 use serde_json::{Value, json};
 
-/// A client that trusts this certificate only.
+/// A client that trusts this certificate only. It has HTTP/1.1 connections of its own for parallel requests.
 pub(crate) fn client(certificate_pem: &[u8]) -> Client {
+    builder(certificate_pem).http1_only().build().unwrap()
+}
+
+/// As [`client`], with HTTP/2.
+pub(crate) fn http2_client(certificate_pem: &[u8]) -> Client {
+    builder(certificate_pem).build().unwrap()
+}
+
+/// A client for plain ports.
+pub(crate) fn plain_client() -> Client {
+    Client::builder().no_proxy().http1_only().build().unwrap()
+}
+
+fn builder(certificate_pem: &[u8]) -> ClientBuilder {
     let certificate = Certificate::from_pem(certificate_pem).unwrap();
-    let builder = Client::builder().tls_certs_only([certificate]).no_proxy().redirect(redirect::Policy::none());
-    builder.http1_only().build().unwrap()
+    Client::builder().tls_certs_only([certificate]).no_proxy().redirect(redirect::Policy::none())
 }
 
 /// A whole answer.
