@@ -245,11 +245,13 @@ async fn what_was_made_survives_a_restart() {
 }
 
 #[tokio::test]
-async fn two_nodes_may_start_together_on_an_empty_database() {
+async fn nodes_may_start_together_on_an_empty_database() {
     for database in databases().await {
         if database.is_shared() {
             let start = async |database: &Database| Server::start(database, Options::default()).await;
             let (a, b) = tokio::join!(start(&database), start(&database));
+            let made = [&a, &b].iter().filter(|server| server.has_made_administrator()).count();
+            assert_eq!(made, 1, "{}", a.engine);
             for server in [&a, &b] {
                 let request = server.post("/oauth2/introspect").basic_auth(ADMIN, Some(ADMIN_PASSWORD));
                 assert_eq!(request.form(&[("token", "x")]).call().await.status, 200, "{}", server.engine);

@@ -7,6 +7,7 @@ use claviger::config;
 use claviger::files::{DataDir, TLS_CERTIFICATE_FILE};
 use claviger::http::routes::RouteEntry;
 use claviger::server::{Launch, Listeners, Running, start};
+use claviger::startup::Administrator;
 use claviger_proto::time::{Clock, Timestamp};
 use reqwest::{Method, RequestBuilder};
 use serde_json::Value;
@@ -108,6 +109,11 @@ impl Server {
     /// The state, for what no wire can do.
     pub(crate) fn app(&self) -> &Arc<App> {
         self.running.app.as_ref().unwrap()
+    }
+
+    /// Did this start insert the administrator?
+    pub(crate) fn has_made_administrator(&self) -> bool {
+        self.running.administrator == Some(Administrator::Configured)
     }
 
     /// The list of routes.
