@@ -162,8 +162,7 @@ async fn loopback_routes_refuse_strangers_from_elsewhere() {
     };
     let loopback = Listeners::ephemeral().await.unwrap();
     let any = async || TcpListener::bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0))).await.unwrap();
-    let listeners =
-        Listeners { management_https: Some(any().await), management_http: Some(any().await), ..loopback };
+    let listeners = Listeners { management_https: Some(any().await), management_http: Some(any().await), ..loopback };
     let plain_port = listeners.management_http.as_ref().unwrap().local_addr().unwrap().port();
     let secure_port = listeners.management_https.as_ref().unwrap().local_addr().unwrap().port();
     let server = Server::start(&Database::Sqlite, Options { sections: "", listeners: Some(listeners) }).await;
@@ -174,7 +173,8 @@ async fn loopback_routes_refuse_strangers_from_elsewhere() {
     let is_loopback_only = |entry: &&RouteEntry| matches!(entry.rule, Rule::LoopbackOrPermission(_));
     for entry in server.routes().iter().filter(is_loopback_only) {
         for stranger in strangers.iter().chain([&other_boss]) {
-            let request = client.request(entry.method.clone(), format!("https://{outer}:{secure_port}{}", concrete(entry)));
+            let request =
+                client.request(entry.method.clone(), format!("https://{outer}:{secure_port}{}", concrete(entry)));
             let reply = authorized(request, stranger.authorization.as_deref()).call().await;
             assert!(matches!(reply.status, 401 | 403), "{} at {entry:?}: {reply:?}", stranger.name);
         }
@@ -202,13 +202,23 @@ async fn no_route_breaks_on_garbage() {
             ("application/json", br#"{"name":{"a":[1,2]},"client_name":null,"id":-1,"limit":"x"}"#),
             ("application/json", b"\xff\xfe"),
             ("application/x-www-form-urlencoded", b"%zz=&&&=%00&a=%ff"),
-            ("application/x-www-form-urlencoded", b"token=%F0%9F%94%91&grant_type=password&username=%27%22&password=%0d%0a"),
-            ("multipart/form-data; boundary=x", b"--x\r\ncontent-disposition: form-data; name=\"file\"\r\n\r\n\xff\xfe"),
+            (
+                "application/x-www-form-urlencoded",
+                b"token=%F0%9F%94%91&grant_type=password&username=%27%22&password=%0d%0a",
+            ),
+            (
+                "multipart/form-data; boundary=x",
+                b"--x\r\ncontent-disposition: form-data; name=\"file\"\r\n\r\n\xff\xfe",
+            ),
             ("text/\u{e9}", b"x"),
         ];
         let deep = "[".repeat(5000);
         for entry in server.routes() {
-            let paths = [concrete(entry), concrete(entry).replace("b3JkZXJz", "%00%ff%27%22..%2f"), concrete(entry) + "?limit=-1&offset=x&query=%00&after=-9"];
+            let paths = [
+                concrete(entry),
+                concrete(entry).replace("b3JkZXJz", "%00%ff%27%22..%2f"),
+                concrete(entry) + "?limit=-1&offset=x&query=%00&after=-9",
+            ];
             for path in &paths {
                 for (content_type, body) in bodies.iter().copied().chain([("application/json", deep.as_bytes())]) {
                     for authorization in [admin.authorization.as_deref(), None] {

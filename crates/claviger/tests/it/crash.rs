@@ -128,10 +128,8 @@ async fn what_was_acknowledged_survives_kill_9() {
     let notes = Arc::new(Notes::default());
     let started = std::time::Instant::now();
     let mut process = Process::start(&directory, &["--log", "warn"]).await;
-    let register = registration(
-        "crash",
-        json!({ "ext_param_client_id": CLIENT_ID, "ext_param_client_secret": CLIENT_SECRET }),
-    );
+    let register =
+        registration("crash", json!({ "ext_param_client_id": CLIENT_ID, "ext_param_client_secret": CLIENT_SECRET }));
     let url = format!("{}/keymanager-operations/dcr/register", process.plain());
     let request = plain_client().post(url).basic_auth(ADMIN, Some(ADMIN_PASSWORD)).json(&register);
     assert_eq!(request.call().await.status, 201);

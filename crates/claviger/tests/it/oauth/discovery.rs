@@ -48,7 +48,10 @@ async fn the_published_keys() {
         let mut sorted = names.clone();
         sorted.sort();
         assert_eq!(sorted, ["alg", "e", "kid", "kty", "n", "use"], "no private member may be published");
-        assert_eq!((&keys[0]["kty"], &keys[0]["alg"], &keys[0]["use"]), (&"RSA".into(), &"RS256".into(), &"sig".into()));
+        assert_eq!(
+            (&keys[0]["kty"], &keys[0]["alg"], &keys[0]["use"]),
+            (&"RSA".into(), &"RS256".into(), &"sig".into())
+        );
         assert_eq!(keys[0]["e"], "AQAB");
     })
     .await;

@@ -31,7 +31,10 @@ async fn an_opaque_token_is_handed_out_again_until_it_ends() {
         server.clock.advance_s(100);
         let second = client.issue(server, &[GRANT]).await;
         assert_eq!(first.text("access_token"), second.text("access_token"), "{}", server.engine);
-        assert_eq!((first.json()["expires_in"].clone(), second.json()["expires_in"].clone()), (json!(3600), json!(3500)));
+        assert_eq!(
+            (first.json()["expires_in"].clone(), second.json()["expires_in"].clone()),
+            (json!(3600), json!(3500))
+        );
         // Another scope set is another token; the order of scopes is not.
         let other = client.issue(server, &[GRANT, ("scope", "a b")]).await.text("access_token");
         assert_ne!(other, first.text("access_token"));

@@ -1,6 +1,8 @@
 //! The revocation endpoint (rest-3x.md 1.9; RFC 7009).
 
-use crate::harness::{ADMIN, ADMIN_PASSWORD, Call as _, Registered, Reply, Server, on_every_engine, on_sqlite, register};
+use crate::harness::{
+    ADMIN, ADMIN_PASSWORD, Call as _, Registered, Reply, Server, on_every_engine, on_sqlite, register,
+};
 use serde_json::json;
 
 async fn log_in(server: &Server, client: &Registered) -> Reply {

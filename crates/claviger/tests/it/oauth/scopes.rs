@@ -81,7 +81,10 @@ async fn what_is_granted_when_nothing_is_asked() {
         let client = register(server, "defaults", json!({})).await;
         assert_eq!(granted(server, &client, None, "").await, "default");
         assert_eq!(granted(server, &client, None, "am_application_scope").await, "am_application_scope");
-        assert_eq!(granted(server, &client, None, "am_application_scope default").await, "am_application_scope default");
+        assert_eq!(
+            granted(server, &client, None, "am_application_scope default").await,
+            "am_application_scope default"
+        );
         assert_eq!(granted(server, &client, None, "SYSTEM").await, "default");
     })
     .await;
