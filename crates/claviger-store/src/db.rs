@@ -5,6 +5,7 @@
 //! a task of its own, so a caller that goes away in the middle leaves no half transaction behind.
 
 use crate::error::{StoreError, WriteError};
+use crate::location::Location;
 use crate::sql::{Engine, Sql};
 use crate::writer::Writer;
 use chrono::{DateTime, NaiveDateTime};
@@ -15,15 +16,14 @@ use claviger_proto::ids::{
 };
 use claviger_proto::time::Timestamp;
 use futures_util::future::BoxFuture;
-use sqlx::mysql::{MySqlArguments, MySqlConnectOptions, MySqlPool, MySqlPoolOptions, MySqlRow};
+use sqlx::mysql::{MySqlArguments, MySqlPool, MySqlPoolOptions, MySqlRow};
 use sqlx::pool::PoolConnection;
-use sqlx::postgres::{PgArguments, PgConnectOptions, PgPool, PgPoolOptions, PgRow};
+use sqlx::postgres::{PgArguments, PgPool, PgPoolOptions, PgRow};
 use sqlx::sqlite::{
     SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow,
     SqliteSynchronous,
 };
 use sqlx::{Arguments as _, MySql, Postgres, Row as _, Sqlite};
-use std::path::PathBuf;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
@@ -31,17 +31,6 @@ use std::time::Duration;
 pub const WRITE_MS_MAX: u64 = 30_000;
 /// How often a write is repeated when the engine asks for it.
 const ATTEMPTS_MAX: u32 = 8;
-
-/// Where the database is.
-#[derive(Clone, Debug)]
-pub enum Location {
-    /// A file; made when it is not there.
-    Sqlite(PathBuf),
-    /// A MariaDB or MySQL server.
-    MySql(MySqlConnectOptions),
-    /// A PostgreSQL server.
-    Postgres(PgConnectOptions),
-}
 
 /// Bounds of the connection pool.
 #[derive(Clone, Copy, Debug)]
@@ -118,15 +107,13 @@ impl Store {
                     readers.max_lifetime(None).connect_lazy_with(options.read_only(true).create_if_missing(false));
                 return Ok(Self { pool: Pool::Sqlite(readers), writer: Some(writer), listeners });
             }
-            // The session keeps the server's time zone and SQL mode: a WSO2 node writes under the same (database.md 1.4).
-            Location::MySql(options) => {
-                let options = options.timezone(None).pipes_as_concat(false).no_engine_substitution(false);
+            Location::MySql(server) => {
                 let pool = MySqlPoolOptions::new().max_connections(limits.connections_max).acquire_timeout(wait);
-                Pool::MySql(pool.connect_with(options).await?)
+                Pool::MySql(pool.connect_with(server.mysql_options()).await?)
             }
-            Location::Postgres(options) => {
+            Location::Postgres(server) => {
                 let pool = PgPoolOptions::new().max_connections(limits.connections_max).acquire_timeout(wait);
-                Pool::Postgres(pool.connect_with(options).await?)
+                Pool::Postgres(pool.connect_with(server.postgres_options()).await?)
             }
         };
         Ok(Self { pool, writer: None, listeners })
@@ -153,6 +140,11 @@ impl Store {
             Pool::MySql(pool) => Link::MySql(pool.acquire().await?),
             Pool::Postgres(pool) => Link::Postgres(pool.acquire().await?),
         }))
+    }
+
+    /// Does the database answer?
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        self.reader().await?.command("SELECT 1").await
     }
 
     /// Runs a closure in a transaction and commits it. The closure may run several times; it must have no effect but through

@@ -11,6 +11,7 @@ pub mod clients;
 pub mod db;
 pub mod error;
 pub mod events;
+pub mod location;
 pub mod policies;
 pub mod registry;
 pub mod revocations;

@@ -1,2 +1,149 @@
-//! placeholder
-fn main() {}
+//! The program: reads the command line, starts the server, waits for a signal.
+
+use anyhow::Context as _;
+use claviger::cli::{self, Action, LogFormat, Serve};
+use claviger::config::Config;
+use claviger::config::profile::{Profile, Role};
+use claviger::files::{ADMIN_PASSWORD_FILE, DataDir};
+use claviger::server::{self, Launch, Listeners, Running};
+use claviger::startup::Administrator;
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    let code = match cli::parse(std::env::args_os(), &environment) {
+        Err(error) => {
+            drop(error.print());
+            u8::try_from(error.exit_code()).unwrap_or(cli::EXIT_USAGE)
+        }
+        Ok(Action::ConfigCheck(file)) => {
+            cli::config_check(&file, &environment, &mut io::stdout()).unwrap_or(cli::EXIT_FAILURE)
+        }
+        Ok(Action::ConfigKeys) => cli::config_keys(&mut io::stdout()).unwrap_or(cli::EXIT_FAILURE),
+        Ok(Action::Serve(options)) => serve(&options),
+    };
+    ExitCode::from(code)
+}
+
+#[expect(clippy::disallowed_methods, reason = "the program's one look at its environment")]
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+fn serve(options: &Serve) -> u8 {
+    let (mut config, notes, file) = match cli::load_config(options, &environment) {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            eprintln!("{error}");
+            return cli::EXIT_CONFIG;
+        }
+    };
+    init_log(options);
+    if let Some(file) = &file {
+        tracing::info!(file = %file.display(), "configuration read");
+    }
+    for note in &notes {
+        tracing::info!("{note}");
+    }
+    if let Some(password) = environment("CLAVIGER_ADMIN_PASSWORD").filter(|password| !password.is_empty()) {
+        config.super_admin.password = Some(password.into());
+    }
+    let profile = config.server.profile;
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("claviger: no threads can be started: {error}");
+            return cli::EXIT_FAILURE;
+        }
+    };
+    match runtime.block_on(run(options, config, profile)) {
+        Ok(()) => cli::EXIT_OK,
+        Err(error) => {
+            eprintln!("claviger: {error:#}");
+            cli::EXIT_FAILURE
+        }
+    }
+}
+
+async fn run(options: &Serve, config: Config, profile: Profile) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let listeners = Listeners::bind(&config, profile).await?;
+    let data_dir = DataDir::open(&options.data_dir)?;
+    let _lock = data_dir.lock()?;
+    if data_dir.is_open_to_others() {
+        tracing::warn!(path = %data_dir.path().display(), "the data directory can be read by other users of this machine");
+    }
+    let summary = Summary::of(&config, profile, &data_dir);
+    let running =
+        server::start(Launch::new(config, data_dir, profile), listeners).await.context("the server cannot start")?;
+    summary.print(&running)?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("stopping: running requests finish, no new ones are taken");
+    let is_clean = running.stop().await;
+    tracing::info!(is_clean, "stopped");
+    Ok(())
+}
+
+fn init_log(options: &Serve) {
+    let filter = EnvFilter::try_new(&options.log_filter).unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    match options.log_format {
+        LogFormat::Text => builder.with_ansi(io::IsTerminal::is_terminal(&io::stderr())).init(),
+        LogFormat::Json => builder.json().init(),
+    }
+}
+
+/// The few lines that tell where everything is.
+struct Summary(Vec<(&'static str, String)>);
+
+impl Summary {
+    fn of(config: &Config, profile: Profile, data_dir: &DataDir) -> Self {
+        let host = &config.server.hostname;
+        let base = &config.server.base_path;
+        let mut lines = Vec::new();
+        let has = |role: Role| profile.has(role);
+        lines.push(("Roles", profile.roles().map(Role::name).collect::<Vec<_>>().join(", ")));
+        if profile.roles().any(|role| role != Role::Gateway) {
+            lines.push(("Database", config.database.url.label()));
+        }
+        if has(Role::KeyManager) {
+            lines.push(("Token endpoint", format!("{base}/oauth2/token")));
+        }
+        if has(Role::Portal) {
+            lines.push(("Publisher API", format!("{base}/api/am/publisher/v1")));
+            lines.push(("Developer API", format!("{base}/api/am/store/v1")));
+        }
+        if has(Role::Gateway) {
+            use claviger::config::ports::{GATEWAY_HTTP, GATEWAY_HTTPS};
+            let (https, http) = (config.port(GATEWAY_HTTPS), config.port(GATEWAY_HTTP));
+            lines.push(("Gateway", format!("https://{host}:{https} and http://{host}:{http}")));
+        }
+        lines.push(("Data directory", data_dir.path().display().to_string()));
+        Self(lines)
+    }
+
+    fn print(mut self, running: &Running) -> io::Result<()> {
+        let admin = match running.administrator {
+            None => None,
+            Some(Administrator::Existing) => Some("admin exists since an earlier start".to_owned()),
+            Some(Administrator::Configured) => Some("created with the configured password".to_owned()),
+            Some(Administrator::Generated) => {
+                let app = running.app.as_ref().map(|app| app.config.super_admin.username.clone()).unwrap_or_default();
+                Some(format!("created: user {app}, password in the file {ADMIN_PASSWORD_FILE} of the data directory"))
+            }
+        };
+        self.0.extend(admin.map(|text| ("Administrator", text)));
+        let mut out = io::stdout().lock();
+        writeln!(out, "Claviger {} is ready", env!("CARGO_PKG_VERSION"))?;
+        for (name, value) in self.0 {
+            writeln!(out, "  {name:15} {value}")?;
+        }
+        out.flush()
+    }
+}

@@ -84,13 +84,22 @@ impl Users {
     /// Takes notice of a committed event.
     pub fn apply(&self, event: &Event) {
         if let Event::UserChanged { .. } = event {
-            self.generation.fetch_add(1, Ordering::AcqRel);
-            self.principals.forget_all();
+            self.forget_everything();
         }
     }
 
+    /// Forgets every login and role.
+    pub fn forget_everything(&self) {
+        self.generation.fetch_add(1, Ordering::AcqRel);
+        self.principals.forget_all();
+    }
+
     /// Checks a password. `None`: unknown user, unknown tenant or wrong password, which look and last alike.
-    pub async fn authenticate(&self, username: &Username, password: &Secret) -> Result<Option<Arc<Principal>>, StoreError> {
+    pub async fn authenticate(
+        &self,
+        username: &Username,
+        password: &Secret,
+    ) -> Result<Option<Arc<Principal>>, StoreError> {
         let key = self.login_key(username, password);
         let (now, generation) = (self.clock.now(), self.generation.load(Ordering::Acquire));
         if let Some(login) = self.logins.get(&key)
@@ -142,7 +151,8 @@ impl Users {
     }
 
     fn login_key(&self, username: &Username, password: &Secret) -> [u8; 32] {
-        let mut text = Secret::new(format!("{}\0{}", username.with_tenant(), password.expose())).expose().as_bytes().to_vec();
+        let mut text =
+            Secret::new(format!("{}\0{}", username.with_tenant(), password.expose())).expose().as_bytes().to_vec();
         text.extend_from_slice(&self.pepper);
         let key = sha256(&text);
         text.fill(0);

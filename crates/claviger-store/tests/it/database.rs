@@ -2,8 +2,10 @@
 
 use claviger_proto::entropy::Entropy;
 use claviger_proto::ids::{SUPER_TENANT_DOMAIN, TenantId};
-use claviger_store::db::{Location, PoolLimits, Store};
+use claviger_proto::secret::Secret;
+use claviger_store::db::{PoolLimits, Store};
 use claviger_store::error::StoreError;
+use claviger_store::location::{Location, Server, Tls};
 use claviger_store::schema::{self, Prepared};
 use claviger_store::seed::{self, TenantSeed};
 use sqlx::{ConnectOptions as _, Connection as _};
@@ -69,7 +71,8 @@ async fn on_mysql<F: Future<Output = ()>>(url: &str, case: impl Fn(Store) -> F) 
     let mut admin = options.connect().await.unwrap();
     let run = |text: String| sqlx::raw_sql(sqlx::AssertSqlSafe(text));
     run(format!("CREATE DATABASE {name}")).execute(&mut admin).await.unwrap();
-    let store = open(Location::MySql(options.database(&name))).await;
+    let server = server(options.get_host(), options.get_port(), options.get_username(), &name);
+    let store = open(Location::MySql(server)).await;
     case(store.clone()).await;
     store.close().await;
     run(format!("DROP DATABASE {name}")).execute(&mut admin).await.unwrap();
@@ -82,11 +85,26 @@ async fn on_postgres<F: Future<Output = ()>>(url: &str, case: impl Fn(Store) -> 
     let mut admin = options.connect().await.unwrap();
     let run = |text: String| sqlx::raw_sql(sqlx::AssertSqlSafe(text));
     run(format!("CREATE DATABASE {name}")).execute(&mut admin).await.unwrap();
-    let store = open(Location::Postgres(options.database(&name))).await;
+    let server = server(options.get_host(), options.get_port(), options.get_username(), &name);
+    let store = open(Location::Postgres(server)).await;
     case(store.clone()).await;
     store.close().await;
     run(format!("DROP DATABASE {name}")).execute(&mut admin).await.unwrap();
     admin.close().await.unwrap();
+}
+
+/// The test servers' password is their user's name.
+fn server(host: &str, port: u16, user: &str, database: &str) -> Server {
+    Server {
+        host: host.into(),
+        port,
+        database: database.into(),
+        schema: None,
+        user: user.into(),
+        password: Some(Secret::new(user)),
+        tls: Tls::Disable,
+        tls_root_file: None,
+    }
 }
 
 async fn open(location: Location) -> Store {

@@ -1,1 +1,269 @@
-//! placeholder
+//! The command line: `claviger [serve]`, `claviger config check FILE`, `claviger config keys`.
+//!
+//! Owns: words, options, their environment fallbacks, which configuration file is read, exit codes. Leaves to others: the
+//! meaning of the configuration (`config`), running (`app`). The environment is a function given from outside; an option
+//! wins over its variable, a variable over the file (`server.offset`, `server.server_role`).
+
+#[cfg(test)]
+mod tests;
+
+use crate::config::{self, Config, FILE_BYTES_MAX, Loaded, Note, Problems};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Read as _, Write};
+use std::path::{Path, PathBuf};
+
+pub use crate::config::profile::{Profile, Role};
+
+/// Exit code: done, or stopped as asked.
+pub const EXIT_OK: u8 = 0;
+/// Exit code: could not start or had to stop.
+pub const EXIT_FAILURE: u8 = 1;
+/// Exit code: the command line is wrong (clap's own code).
+pub const EXIT_USAGE: u8 = 2;
+/// Exit code: the configuration is wrong or cannot be read.
+pub const EXIT_CONFIG: u8 = 3;
+
+/// Data directory when none is given.
+const DATA_DIR: &str = "claviger-data";
+/// Configuration file looked for in the data directory.
+const CONFIG_FILE: &str = "deployment.toml";
+/// Largest port offset; the same as the row of `server.offset`.
+const PORT_OFFSET_MAX: i64 = 50_000;
+const ENV_CONFIG: &str = "CLAVIGER_CONFIG";
+const ENV_DATA_DIR: &str = "CLAVIGER_DATA_DIR";
+const ENV_PORT_OFFSET: &str = "CLAVIGER_PORT_OFFSET";
+const ENV_PROFILE: &str = "CLAVIGER_PROFILE";
+
+/// What the user wants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Run the server.
+    Serve(Serve),
+    /// Check a configuration file.
+    ConfigCheck(PathBuf),
+    /// Print the reference of all keys.
+    ConfigKeys,
+}
+
+/// Options of the server, with the environment and defaults applied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Serve {
+    /// File named by the user; `None`: the one in the data directory if it is there.
+    pub config_file: Option<PathBuf>,
+    /// Data directory.
+    pub data_dir: PathBuf,
+    /// Offset that wins over the file's.
+    pub port_offset: Option<u16>,
+    /// Roles that win over the file's.
+    pub profile: Option<Profile>,
+    /// Form of log lines.
+    pub log_format: LogFormat,
+    /// Filter of log lines (`info`, `claviger=debug`).
+    pub log_filter: String,
+}
+
+/// Form of log lines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// Key manager, API gateway and portal in one program.
+#[derive(Parser)]
+#[command(name = "claviger", version, after_help = EXIT_CODES)]
+struct Cli {
+    #[command(flatten)]
+    options: ServeOptions,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 done or stopped as asked, 1 could not start or had to stop, 2 wrong command line, \
+                          3 wrong configuration.";
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the server (what happens without a command)
+    #[command(after_help = EXIT_CODES)]
+    Serve(ServeOptions),
+    /// Work with configuration files
+    #[command(subcommand)]
+    Config(ConfigCommand),
+}
+
+#[derive(Subcommand)]
+enum ConfigCommand {
+    /// List everything that is wrong with a file
+    Check {
+        /// A deployment.toml
+        file: PathBuf,
+    },
+    /// Print all known keys
+    Keys,
+}
+
+/// The fallbacks are applied by `serve_options`, because these options may stand before and after the word `serve`.
+#[derive(Args, Default)]
+struct ServeOptions {
+    /// Configuration file [env: CLAVIGER_CONFIG] [default: deployment.toml in the data directory, if there]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Keys, certificates and the embedded database [env: CLAVIGER_DATA_DIR] [default: claviger-data]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Added to every port [env: CLAVIGER_PORT_OFFSET] [default: server.offset of the file]
+    #[arg(long, value_name = "N", value_parser = port_offset)]
+    port_offset: Option<u16>,
+    /// Roles: all, or some of key-manager,gateway,portal,traffic-manager [env: CLAVIGER_PROFILE] [default: all]
+    #[arg(long, value_name = "ROLES", value_parser = profile)]
+    profile: Option<Profile>,
+    /// Form of log lines [default: text]
+    #[arg(long, value_name = "FORMAT")]
+    log_format: Option<LogFormat>,
+    /// What is logged, for example info or claviger=debug [default: info]
+    #[arg(long = "log", value_name = "FILTER")]
+    log_filter: Option<String>,
+}
+
+fn profile(text: &str) -> Result<Profile, String> {
+    text.parse().map_err(|error: config::profile::UnknownRole| error.to_string())
+}
+
+fn port_offset(text: &str) -> Result<u16, String> {
+    let wrong = || format!("expected 0 to {PORT_OFFSET_MAX}");
+    let number: i64 = text.trim().parse().map_err(|_| wrong())?;
+    u16::try_from(number).ok().filter(|_| number <= PORT_OFFSET_MAX).ok_or_else(wrong)
+}
+
+/// Reads the command line. The error knows how to print itself and its exit code (also for `--help`).
+pub fn parse<I>(arguments: I, env: &dyn Fn(&str) -> Option<String>) -> Result<Action, clap::Error>
+where
+    I: IntoIterator,
+    I::Item: Into<OsString> + Clone,
+{
+    let cli = Cli::try_parse_from(arguments)?;
+    match cli.command {
+        None => serve_options(cli.options, ServeOptions::default(), env).map(Action::Serve),
+        Some(Command::Serve(after)) => serve_options(cli.options, after, env).map(Action::Serve),
+        Some(Command::Config(ConfigCommand::Check { file })) => Ok(Action::ConfigCheck(file)),
+        Some(Command::Config(ConfigCommand::Keys)) => Ok(Action::ConfigKeys),
+    }
+}
+
+/// Options after `serve` win over those before it, these over the environment, that over defaults.
+fn serve_options(
+    before: ServeOptions,
+    after: ServeOptions,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<Serve, clap::Error> {
+    // An empty variable is one that a script forgot to set.
+    let env = |name: &str| env(name).filter(|value| !value.is_empty());
+    let wrong =
+        |name: &str, message: String| Cli::command().error(ErrorKind::ValueValidation, format!("{name}: {message}"));
+    let port_offset = match (after.port_offset.or(before.port_offset), env(ENV_PORT_OFFSET)) {
+        (None, Some(text)) => Some(port_offset(&text).map_err(|message| wrong(ENV_PORT_OFFSET, message))?),
+        (given, _) => given,
+    };
+    let profile = match (after.profile.or(before.profile), env(ENV_PROFILE)) {
+        (None, Some(text)) => Some(profile(&text).map_err(|message| wrong(ENV_PROFILE, message))?),
+        (given, _) => given,
+    };
+    Ok(Serve {
+        config_file: after.config.or(before.config).or_else(|| env(ENV_CONFIG).map(PathBuf::from)),
+        data_dir: (after.data_dir.or(before.data_dir))
+            .or_else(|| env(ENV_DATA_DIR).map(PathBuf::from))
+            .unwrap_or_else(|| PathBuf::from(DATA_DIR)),
+        port_offset,
+        profile,
+        log_format: after.log_format.or(before.log_format).unwrap_or_default(),
+        log_filter: after.log_filter.or(before.log_filter).unwrap_or_else(|| "info".to_owned()),
+    })
+}
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration {}: {source}", path.display())]
+    Io {
+        /// Which file.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// The file is wrong.
+    #[error("{0}")]
+    Problems(#[from] Problems),
+}
+
+impl ConfigError {
+    /// The process' exit code for this error.
+    pub const fn exit_code(&self) -> u8 {
+        EXIT_CONFIG
+    }
+}
+
+/// The configuration that a server runs with: files relative to the data directory made absolute, the command line's
+/// offset and roles put in. Also says which file was read.
+pub fn load_config(
+    serve: &Serve,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<(Config, Vec<Note>, Option<PathBuf>), ConfigError> {
+    let in_data_dir = serve.data_dir.join(CONFIG_FILE);
+    let file = match &serve.config_file {
+        Some(file) => Some(file.clone()),
+        None => in_data_dir.exists().then_some(in_data_dir),
+    };
+    let loaded = match &file {
+        Some(file) => read_config(file, env, serve.port_offset)?,
+        None => config::load_with_offset("", "(defaults)", env, serve.port_offset)?,
+    };
+    let mut config = loaded.config.in_data_dir(&serve.data_dir);
+    config.server.profile = serve.profile.unwrap_or(config.server.profile);
+    Ok((config, loaded.notes, file))
+}
+
+fn read_config(
+    file: &Path,
+    env: &dyn Fn(&str) -> Option<String>,
+    port_offset: Option<u16>,
+) -> Result<Loaded, ConfigError> {
+    let failed = |source| ConfigError::Io { path: file.to_owned(), source };
+    let mut text = String::new();
+    // One byte more than is allowed, so that `config` sees that the file is too large.
+    let limit = u64::try_from(FILE_BYTES_MAX).unwrap_or(u64::MAX).saturating_add(1);
+    File::open(file).and_then(|opened| opened.take(limit).read_to_string(&mut text)).map_err(failed)?;
+    // Editors on Windows put a byte order mark in front.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    Ok(config::load_with_offset(text, &file.to_string_lossy(), env, port_offset)?)
+}
+
+/// `claviger config check FILE`: prints notes and problems, returns the exit code.
+pub fn config_check(file: &Path, env: &dyn Fn(&str) -> Option<String>, out: &mut dyn Write) -> io::Result<u8> {
+    match read_config(file, env, None) {
+        Ok(loaded) => {
+            for note in &loaded.notes {
+                writeln!(out, "{note}")?;
+            }
+            writeln!(out, "{}: no problems", file.display())?;
+            Ok(EXIT_OK)
+        }
+        Err(error) => {
+            writeln!(out, "{error}")?;
+            Ok(error.exit_code())
+        }
+    }
+}
+
+/// `claviger config keys`: prints the reference.
+pub fn config_keys(out: &mut dyn Write) -> io::Result<u8> {
+    out.write_all(config::reference().as_bytes())?;
+    Ok(EXIT_OK)
+}

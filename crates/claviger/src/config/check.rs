@@ -107,7 +107,7 @@ impl Walk<'_> {
                 self.subtable(kind, &here, &span, value, out);
             } else {
                 let is_table = matches!(value.get_ref(), DeValue::Table(_));
-                let problem = self.unknown(name, place, span, is_table);
+                let problem = unknown(name, place, span, is_table);
                 let help = if out.problems.len() < ADVICE_MAX { self.advice(name, place) } else { String::new() };
                 out.problems.push(problem.help(help));
             }
@@ -186,12 +186,6 @@ impl Walk<'_> {
         }
     }
 
-    fn unknown(&self, name: &str, place: &Place, span: Range<usize>, is_table: bool) -> Problem {
-        let name = shown_name(name);
-        let path = if place.schema.is_empty() { name } else { format!("{}.{name}", place.schema) };
-        Problem::new(Some(span), format!("unknown {} `{path}`", if is_table { "section" } else { "key" }))
-    }
-
     /// The nearest name at this place, or a key of the same name elsewhere.
     fn advice(&self, name: &str, place: &Place) -> String {
         let elsewhere = || self.schema.keys().map(|(path, _)| path).find(|path| path.rsplit('.').next() == Some(name));
@@ -212,7 +206,7 @@ impl Walk<'_> {
                     return Err(at(format!("more than {ELEMENTS_MAX} elements")));
                 }
                 let mut texts = Vec::with_capacity(items.len());
-                for item in items.iter() {
+                for item in items {
                     let DeValue::String(text) = item.get_ref() else {
                         return Err(wrong_type(item.span(), &here.schema, "a list of texts", item.get_ref()));
                     };
@@ -246,6 +240,12 @@ impl Walk<'_> {
         }
         Ok(expanded.text)
     }
+}
+
+fn unknown(name: &str, place: &Place, span: Range<usize>, is_table: bool) -> Problem {
+    let name = shown_name(name);
+    let path = if place.schema.is_empty() { name } else { format!("{}.{name}", place.schema) };
+    Problem::new(Some(span), format!("unknown {} `{path}`", if is_table { "section" } else { "key" }))
 }
 
 /// The default of a key, converted; `None` when it has none or refers to a key that is itself wrong.
@@ -368,7 +368,7 @@ fn mask_value(
         DeValue::Table(table) => masks_in(table, schema, here, out),
         DeValue::Array(items) => {
             let mut element = here.element(0);
-            for item in items.iter() {
+            for item in items {
                 element.depth += 1;
                 if element.depth <= DEPTH_MAX {
                     mask_value(item, schema, &element, is_public, out);

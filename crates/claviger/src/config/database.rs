@@ -271,17 +271,15 @@ fn apply_parameters(server: &mut DatabaseServer, url: &Url) -> Result<Vec<String
             "password" => server.password = Some(Secret::new(value)),
             "useSSL" if is_true(&value, "useSSL")? => server.tls = server.tls.at_least(DatabaseTls::Require),
             "requireSSL" if is_true(&value, "requireSSL")? => server.tls = server.tls.at_least(DatabaseTls::Require),
-            "useSSL" => server.tls = DatabaseTls::Disable,
-            "requireSSL" => {}
             "verifyServerCertificate" => is_verified = is_true(&value, "verifyServerCertificate")?,
             "ssl" if value.is_empty() || is_true(&value, "ssl")? => {
                 server.tls = server.tls.at_least(DatabaseTls::VerifyFull);
             }
-            "ssl" => server.tls = DatabaseTls::Disable,
+            "useSSL" | "ssl" => server.tls = DatabaseTls::Disable,
             "sslmode" | "sslMode" | "ssl-mode" => server.tls = tls_mode(&value)?,
             "sslrootcert" | "serverSslCert" | "ssl-ca" => server.tls_root_file = Some(value.into_owned().into()),
             "currentSchema" => server.schema = Some(value.into_owned()),
-            other if HARMLESS.contains(&other) => {}
+            other if other == "requireSSL" || HARMLESS.contains(&other) => {}
             other => ignored.push(super::problem::shown_name(other)),
         }
     }

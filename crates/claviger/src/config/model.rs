@@ -39,6 +39,7 @@ pub struct Config {
 
 impl Config {
     /// The built-in defaults, with the embedded database in `data_dir`.
+    #[expect(clippy::missing_panics_doc, reason = "the defaults are constants and a test loads them")]
     pub fn default_for(data_dir: &Path) -> Self {
         let loaded = super::load("", "(defaults)", &|_| None);
         loaded.expect("an empty file is valid: a test loads it").config.in_data_dir(data_dir)

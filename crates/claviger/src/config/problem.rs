@@ -111,7 +111,7 @@ impl Source<'_> {
 
     /// Line number (from 1) of a byte offset.
     pub(super) fn line_of(&self, offset: usize) -> usize {
-        self.text.as_bytes()[..offset.min(self.text.len())].iter().filter(|byte| **byte == b'\n').count() + 1
+        self.text[..offset.min(self.text.len())].matches('\n').count() + 1
     }
 
     fn render_one(&self, problem: &Problem) -> String {

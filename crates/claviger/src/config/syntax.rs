@@ -33,10 +33,9 @@ fn has_deep_key(line: &str) -> bool {
             (None, b'#') => return false,
             (None, b'"' | b'\'') => quote = Some(byte),
             (Some(open), byte) if open == byte => quote = None,
-            (Some(_), _) => {}
             (None, b'.') => dots += 1,
             (None, b'=' | b',' | b'{' | b'[') => dots = 0,
-            (None, _) => {}
+            (Some(_) | None, _) => {}
         }
         if dots > KEY_DOTS_MAX {
             return true;
@@ -64,7 +63,10 @@ pub(super) fn masks(text: &str, errors: &[Error]) -> Vec<Range<usize>> {
         let line = &text[start..end];
         let is_inside_text = ["\"\"\"", "'''"].iter().any(|quotes| text[..start].matches(quotes).count() % 2 == 1);
         let lower = line.to_ascii_lowercase();
-        let value = line.find('=').map(|equals| start + equals + 1);
+        let value = line.find('=').map(|equals| {
+            let after = &line[equals + 1..];
+            start + line.len() - after.trim_start().len()
+        });
         if is_inside_text {
             out.push(start..end);
         } else if SENSITIVE.iter().any(|word| lower.contains(word)) {

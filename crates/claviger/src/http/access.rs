@@ -132,7 +132,9 @@ async fn check_permission(app: &App, headers: &HeaderMap, permission: &str) -> R
 }
 
 async fn check_basic(app: &App, headers: &HeaderMap) -> Result<Arc<Principal>, Refusal> {
-    let Some((name, password)) = basic_credentials(headers) else { return Err(Refusal::Unauthenticated(String::new())) };
+    let Some((name, password)) = basic_credentials(headers) else {
+        return Err(Refusal::Unauthenticated(String::new()));
+    };
     let Ok(username) = Username::parse(&name) else { return Err(Refusal::Unauthenticated(String::new())) };
     let found = app.users.authenticate(&username, &Secret::new(password.expose())).await.map_err(Refusal::Store)?;
     if found.is_none() {

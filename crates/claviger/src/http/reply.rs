@@ -42,7 +42,8 @@ pub fn container_refusal(status: StatusCode, name: &str) -> Response {
     let challenge = format!(r#"realm user="{name}""#);
     let body = format!("<!doctype html><title>{status}</title><h1>{status}</h1>");
     let challenge = HeaderValue::from_str(&challenge).unwrap_or(HeaderValue::from_static("realm user=\"\""));
-    (status, [(WWW_AUTHENTICATE, challenge), (CONTENT_TYPE, HeaderValue::from_static("text/html"))], body).into_response()
+    (status, [(WWW_AUTHENTICATE, challenge), (CONTENT_TYPE, HeaderValue::from_static("text/html"))], body)
+        .into_response()
 }
 
 /// The one refusal of the portal REST APIs (portal-gateway-3x.md 1.2).

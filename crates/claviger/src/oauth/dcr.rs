@@ -230,7 +230,9 @@ fn preset(request: &RegistrationRequest, oauth: &OAuth) -> Result<Option<(Consum
         return Err(RegistrationError::Metadata(text.into()));
     }
     let secret = match &request.ext_param_client_secret {
-        Some(secret) if secret.is_empty() => return Err(RegistrationError::Metadata("The client secret is empty".into())),
+        Some(secret) if secret.is_empty() => {
+            return Err(RegistrationError::Metadata("The client secret is empty".into()));
+        }
         Some(secret) => secret.clone(),
         None => key_text(&*oauth.rng, KEY_LENGTH),
     };
@@ -295,7 +297,8 @@ pub fn check(settings: &ClientSettings) -> Result<(), RegistrationError> {
     if let Some(unknown) = settings.grants.iter().find(|name| !is_known(name)) {
         return Err(RegistrationError::Metadata(format!("Unknown grant type: {unknown}")));
     }
-    let needs_callback = settings.grants.iter().any(|grant| matches!(grant.as_str(), "authorization_code" | "implicit"));
+    let needs_callback =
+        settings.grants.iter().any(|grant| matches!(grant.as_str(), "authorization_code" | "implicit"));
     if needs_callback && settings.callback.is_empty() {
         let text = "RedirectUris property must have at least one URI value when using Authorization code or implicit grant types.";
         return Err(RegistrationError::Metadata(text.into()));
@@ -306,10 +309,9 @@ pub fn check(settings: &ClientSettings) -> Result<(), RegistrationError> {
 /// Registers a client in a transaction of its own.
 pub async fn register(oauth: &OAuth, registration: Registration) -> Result<Arc<KnownClient>, RegistrationError> {
     check(&registration.settings)?;
-    let (key, secret) = registration
-        .preset
-        .clone()
-        .unwrap_or_else(|| (ConsumerKey(key_text(&*oauth.rng, KEY_LENGTH)), Secret::new(key_text(&*oauth.rng, KEY_LENGTH))));
+    let (key, secret) = registration.preset.clone().unwrap_or_else(|| {
+        (ConsumerKey(key_text(&*oauth.rng, KEY_LENGTH)), Secret::new(key_text(&*oauth.rng, KEY_LENGTH)))
+    });
     let (provider_uuid, now) = (uuid(&*oauth.rng), oauth.clock.now());
     let stored_key = key.clone();
     oauth
@@ -337,7 +339,9 @@ pub async fn register(oauth: &OAuth, registration: Registration) -> Result<Arc<K
                 match clients::insert(conn, &client).await {
                     Ok(_) => {}
                     // Lost a race for the name (or, on MySQL, for a name or id that differs in case only).
-                    Err(StoreError::Conflict(_)) => return Err(RegistrationError::NameTaken(registration.settings.name)),
+                    Err(StoreError::Conflict(_)) => {
+                        return Err(RegistrationError::NameTaken(registration.settings.name));
+                    }
                     Err(StoreError::TooLong(what)) => {
                         return Err(RegistrationError::Metadata(format!("{what} is too long")));
                     }
@@ -397,7 +401,11 @@ pub async fn remove(oauth: &OAuth, known: &Arc<KnownClient>) -> Result<(), Regis
 }
 
 /// One transaction: revoke every token of the client, then store a new secret, or delete the client when there is none.
-async fn kill_tokens_and(oauth: &OAuth, known: &Arc<KnownClient>, secret: Option<Secret>) -> Result<(), RegistrationError> {
+async fn kill_tokens_and(
+    oauth: &OAuth,
+    known: &Arc<KnownClient>,
+    secret: Option<Secret>,
+) -> Result<(), RegistrationError> {
     let (shared, now, rng) = (known.clone(), oauth.clock.now(), oauth.rng.clone());
     let is_self_contained = known.client.settings.token_type == TokenType::Jwt && !oauth.settings.is_jwt_persisted;
     let longest_s = known.client.settings.lifetimes.application_s.max(known.client.settings.lifetimes.user_s);
@@ -414,7 +422,11 @@ async fn kill_tokens_and(oauth: &OAuth, known: &Arc<KnownClient>, secret: Option
                 if is_self_contained {
                     // JWTs name whole seconds: everything up to the end of this one is dead; the next is issued after it.
                     let before = Timestamp::from_secs(now.as_secs() + 1);
-                    let end = if longest_s < 0 { Timestamp::NEVER } else { before.plus_millis(longest_s.saturating_mul(1000)) };
+                    let end = if longest_s < 0 {
+                        Timestamp::NEVER
+                    } else {
+                        before.plus_millis(longest_s.saturating_mul(1000))
+                    };
                     revocations::insert_client(conn, &client.key, before, end, now).await?;
                 }
                 match &secret {
@@ -488,7 +500,9 @@ fn refuse(error: &RegistrationError) -> Response {
     };
     const METADATA: &str = "invalid_client_metadata";
     match error {
-        RegistrationError::Malformed(text) => bad(METADATA, &format!("The body is not valid JSON of a registration: {text}")),
+        RegistrationError::Malformed(text) => {
+            bad(METADATA, &format!("The body is not valid JSON of a registration: {text}"))
+        }
         RegistrationError::Metadata(text) => bad(METADATA, text),
         RegistrationError::RedirectUri(uri) => bad("invalid_redirect_uri", &format!("Invalid redirect URI: {uri}")),
         RegistrationError::NameTaken(name) => {

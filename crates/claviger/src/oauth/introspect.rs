@@ -63,7 +63,8 @@ struct ActiveBody<'a> {
 /// Handler of the introspection endpoint.
 pub async fn introspect(State(app): State<Arc<App>>, headers: HeaderMap, body: Bytes) -> Response {
     let Some(token) = parse_form(&headers, &body).ok().and_then(|form| form.get("token").map(str::to_owned)) else {
-        return (StatusCode::BAD_REQUEST, [(CONTENT_TYPE, "application/json")], r#"{"error": "Invalid input"}"#).into_response();
+        return (StatusCode::BAD_REQUEST, [(CONTENT_TYPE, "application/json")], r#"{"error": "Invalid input"}"#)
+            .into_response();
     };
     match app.introspect(&token).await {
         Ok(Some(token)) => {
@@ -125,7 +126,9 @@ impl OAuth {
         let is_ours = claims.get("iss").and_then(Value::as_str) == Some(self.settings.issuer.as_str());
         let end = time_claim(&claims, "exp");
         let is_alive = end.is_some_and(|end| end.plus_millis(self.settings.skew_ms) > now);
-        let Some(jti) = claims.get("jti").and_then(Value::as_str).filter(|_| is_ours && is_alive) else { return Ok(None) };
+        let Some(jti) = claims.get("jti").and_then(Value::as_str).filter(|_| is_ours && is_alive) else {
+            return Ok(None);
+        };
         if let Some(token) = self.introspect_identifier(jti).await? {
             return Ok(Some(token));
         }
@@ -144,7 +147,11 @@ impl OAuth {
     }
 
     /// A JWT without a row: its claims count, unless it or its client's older tokens were revoked.
-    async fn introspect_claims(&self, jti: &str, claims: &Map<String, Value>) -> Result<Option<Introspected>, StoreError> {
+    async fn introspect_claims(
+        &self,
+        jti: &str,
+        claims: &Map<String, Value>,
+    ) -> Result<Option<Introspected>, StoreError> {
         let text = |name: &str| claims.get(name).and_then(Value::as_str);
         let hash = TokenHash::of(jti);
         let (Some(key), Some(subject), Some(issued_at), Some(expires_at)) =
@@ -155,7 +162,8 @@ impl OAuth {
         let key = ConsumerKey::from(key);
         let Some(known) = self.find_client(&key).await? else { return Ok(None) };
         let is_before_revocation = known.revoked_before.is_some_and(|before| issued_at < before);
-        let (Ok(username), Ok(scopes)) = (Username::parse(subject), Scopes::parse(text("scope").unwrap_or_default())) else {
+        let (Ok(username), Ok(scopes)) = (Username::parse(subject), Scopes::parse(text("scope").unwrap_or_default()))
+        else {
             return Ok(None);
         };
         let mut conn = self.store.reader().await?;

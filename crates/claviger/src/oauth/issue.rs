@@ -155,10 +155,9 @@ fn decide(active: Option<&Token>, rules: Rules, now: Timestamp) -> Decision {
     match (is_access_alive, is_refresh_alive || !rules.may_refresh) {
         (true, true) => Decision::Reuse,
         (true, false) => Decision::New { retire: Some(TokenState::Expired), is_refresh_kept: false },
-        (false, _) => Decision::New {
-            retire: Some(TokenState::Expired),
-            is_refresh_kept: is_refresh_alive && rules.may_refresh,
-        },
+        (false, _) => {
+            Decision::New { retire: Some(TokenState::Expired), is_refresh_kept: is_refresh_alive && rules.may_refresh }
+        }
     }
 }
 
@@ -296,6 +295,10 @@ fn present(oauth: &OAuth, token: &Token, may_refresh: bool, is_jwt: bool) -> Iss
         access_token,
         refresh_token: token.refresh.as_ref().filter(|_| may_refresh).map(|refresh| refresh.expose().to_owned()),
         scope,
-        expires_in_s: if end == Timestamp::NEVER { ENDLESS_S } else { end.millis_since(oauth.clock.now()).max(0) / 1000 },
+        expires_in_s: if end == Timestamp::NEVER {
+            ENDLESS_S
+        } else {
+            (end.millis_since(oauth.clock.now()).max(0) + 500) / 1000
+        },
     }
 }

@@ -135,6 +135,12 @@ impl OAuth {
         }
     }
 
+    /// Forgets every cached value.
+    pub fn forget_everything(&self) {
+        self.clients.forget_all();
+        self.tokens.forget_all();
+    }
+
     /// A client by its exact id.
     pub async fn find_client(&self, key: &ConsumerKey) -> Result<Option<Arc<KnownClient>>, StoreError> {
         let load = async {

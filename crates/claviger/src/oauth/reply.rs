@@ -85,9 +85,11 @@ impl WriteError for TokenError {
 pub fn reply(error: &TokenError, host: &str) -> Response {
     use OAuthErrorCode as Code;
     let (status, code, description): (StatusCode, Code, Cow<'static, str>) = match error {
-        TokenError::NotAForm => {
-            (StatusCode::BAD_REQUEST, Code::InvalidRequest, "Content-Type must be application/x-www-form-urlencoded".into())
-        }
+        TokenError::NotAForm => (
+            StatusCode::BAD_REQUEST,
+            Code::InvalidRequest,
+            "Content-Type must be application/x-www-form-urlencoded".into(),
+        ),
         TokenError::Form(error) => (StatusCode::BAD_REQUEST, Code::InvalidRequest, error.to_string().into()),
         TokenError::MissingGrantType => {
             (StatusCode::BAD_REQUEST, Code::InvalidRequest, "Missing grant_type parameter value".into())
@@ -118,7 +120,9 @@ pub fn reply(error: &TokenError, host: &str) -> Response {
         }
         TokenError::InvalidGrant(text) => (StatusCode::BAD_REQUEST, Code::InvalidGrant, text.clone()),
         TokenError::InvalidScope => (StatusCode::BAD_REQUEST, Code::InvalidScope, "Invalid Scope!".into()),
-        TokenError::MissingToken => (StatusCode::BAD_REQUEST, Code::InvalidRequest, "Invalid revocation request".into()),
+        TokenError::MissingToken => {
+            (StatusCode::BAD_REQUEST, Code::InvalidRequest, "Invalid revocation request".into())
+        }
         TokenError::OtherClientsToken => {
             (StatusCode::UNAUTHORIZED, Code::UnauthorizedClient, "Client Authentication failed.".into())
         }
@@ -133,7 +137,11 @@ pub fn reply(error: &TokenError, host: &str) -> Response {
         TokenError::Store(error) => {
             let id = reply::correlation_id();
             tracing::error!(correlation_id = %id, error = %reply::Chain(error), "the request failed");
-            (StatusCode::INTERNAL_SERVER_ERROR, Code::ServerError, format!("Internal Server Error. Correlation id {id}").into())
+            (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                Code::ServerError,
+                format!("Internal Server Error. Correlation id {id}").into(),
+            )
         }
     };
     let mut response = write(status, &OAuthError::new(code, description));

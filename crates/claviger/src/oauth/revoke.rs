@@ -93,7 +93,12 @@ async fn revoke_token(app: &App, headers: &HeaderMap, body: &[u8]) -> Result<Opt
 }
 
 /// The token, and whether the text was its refresh token.
-async fn find(oauth: &OAuth, client: &Client, text: &str, is_refresh_first: bool) -> Result<Option<(Token, bool)>, StoreError> {
+async fn find(
+    oauth: &OAuth,
+    client: &Client,
+    text: &str,
+    is_refresh_first: bool,
+) -> Result<Option<(Token, bool)>, StoreError> {
     if text.len() > jose::TOKEN_BYTES_MAX {
         return Ok(None);
     }

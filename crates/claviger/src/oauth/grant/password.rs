@@ -46,7 +46,8 @@ impl Grant for Password {
                 return Err(TokenError::InvalidGrant(text.into()));
             }
             // Plain name in the super tenant, with the tenant otherwise (rest-3x.md 1.6.3).
-            let subject = if username.tenant == SUPER_TENANT_DOMAIN { username.with_domain() } else { username.with_tenant() };
+            let subject =
+                if username.tenant == SUPER_TENANT_DOMAIN { username.with_domain() } else { username.with_tenant() };
             Ok(Authorized { subject, username, tenant: principal.tenant, scopes: cx.scopes.clone(), replaces: None })
         })
     }

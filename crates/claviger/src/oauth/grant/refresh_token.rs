@@ -6,8 +6,8 @@ use crate::oauth::reply::TokenError;
 use claviger_proto::scope::Scopes;
 use claviger_proto::user::Username;
 use claviger_store::error::StoreError;
-use claviger_store::tokens::{self, Token, TokenState, UserType};
 use claviger_store::tenants;
+use claviger_store::tokens::{self, Token, TokenState, UserType};
 use futures_util::future::BoxFuture;
 
 pub(super) struct RefreshToken;

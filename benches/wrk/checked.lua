@@ -1,0 +1,45 @@
+-- wrk script: one request again and again, every answer checked. From the environment:
+--   METHOD, BODY (a form), AUTH (value of Authorization), AUTH_FILE (one such value per line, taken in turn),
+--   EXPECT (text that every body must hold).
+local method = os.getenv("METHOD") or "POST"
+local body = os.getenv("BODY")
+local expect = os.getenv("EXPECT")
+local headers = { ["Accept"] = "application/json" }
+if body then headers["Content-Type"] = "application/x-www-form-urlencoded" end
+if os.getenv("AUTH") then headers["Authorization"] = os.getenv("AUTH") end
+local threads = {}
+local prepared = {}
+local turn = 0
+
+function setup(thread) table.insert(threads, thread) end
+
+function init(args)
+  bad = 0
+  missing = 0
+  if os.getenv("AUTH_FILE") then
+    for line in io.lines(os.getenv("AUTH_FILE")) do
+      headers["Authorization"] = line
+      table.insert(prepared, wrk.format(method, nil, headers, body))
+    end
+  else
+    table.insert(prepared, wrk.format(method, nil, headers, body))
+  end
+end
+
+function request()
+  turn = turn % #prepared + 1
+  return prepared[turn]
+end
+
+function response(status, _, text)
+  if status < 200 or status > 299 then bad = bad + 1
+  elseif expect and not string.find(text, expect, 1, true) then missing = missing + 1 end
+end
+
+function done(summary, latency)
+  local b, m = 0, 0
+  for _, thread in ipairs(threads) do b = b + thread:get("bad"); m = m + thread:get("missing") end
+  io.write(string.format("RESULT n=%d us=%d p50_us=%d p99_us=%d bad=%d\n", summary.requests, summary.duration,
+    latency:percentile(50), latency:percentile(99),
+    b + m + summary.errors.connect + summary.errors.read + summary.errors.write + summary.errors.timeout))
+end

@@ -1,0 +1,92 @@
+//! The state every feature works on, and the only place where a real clock and real randomness are made.
+
+use crate::config::Config;
+use crate::events::EventLog;
+use crate::oauth::OAuth;
+use crate::oauth::introspect::Introspected;
+use crate::ops::{Limits, Metrics};
+use crate::users::Users;
+use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
+use claviger_proto::entropy::Entropy;
+use claviger_proto::event::Event;
+use claviger_proto::ids::TenantId;
+use claviger_proto::time::{Clock, Timestamp};
+use claviger_store::db::Store;
+use claviger_store::error::StoreError;
+use claviger_store::tenants;
+use std::sync::Arc;
+
+/// The state of a process with a database: key manager, portal, traffic manager.
+pub struct App {
+    /// The configuration it was started with.
+    pub config: Config,
+    /// The database.
+    pub store: Store,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub rng: Arc<dyn Entropy>,
+    /// Who users are.
+    pub users: Users,
+    /// The OAuth server.
+    pub oauth: OAuth,
+    /// The event log.
+    pub events: EventLog,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// Bounds.
+    pub limits: Limits,
+}
+
+impl App {
+    /// Takes notice of committed events: those of this process right after their commit, those of others when they are read.
+    pub fn apply(&self, events: &[Event]) {
+        for event in events {
+            self.users.apply(event);
+            self.oauth.apply(event);
+        }
+    }
+
+    /// Forgets every cached value.
+    pub fn forget_everything(&self) {
+        self.users.forget_everything();
+        self.oauth.forget_everything();
+    }
+
+    /// Looks at an access token.
+    pub async fn introspect(&self, token: &str) -> Result<Option<Introspected>, StoreError> {
+        self.oauth.introspect(token).await
+    }
+
+    /// Domain of a tenant.
+    pub async fn tenant_domain(&self, tenant: TenantId) -> Result<Option<String>, StoreError> {
+        let mut conn = self.store.reader().await?;
+        tenants::find_domain(&mut conn, tenant).await
+    }
+}
+
+/// The system's clock.
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "this is the program's one real clock")]
+    fn now(&self) -> Timestamp {
+        let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        Timestamp::from_millis(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
+    }
+}
+
+/// The system's random source, through the crypto provider.
+pub struct SystemEntropy(SystemRandom);
+
+impl Default for SystemEntropy {
+    fn default() -> Self {
+        Self(SystemRandom::new())
+    }
+}
+
+impl Entropy for SystemEntropy {
+    fn fill(&self, buffer: &mut [u8]) {
+        self.0.fill(buffer).expect("the system's random source does not fail once it is seeded");
+    }
+}

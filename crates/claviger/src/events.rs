@@ -1,0 +1,167 @@
+//! This node's place in the event log: it takes notice of what other nodes committed, and lets gateways read on.
+//!
+//! The database is the log; a wake-up after each commit of this process makes following immediate here, a poll finds what
+//! other nodes wrote. Numbers that commit late are asked for again (claviger-proto `follow`).
+
+use crate::app::App;
+use crate::http::serve::stopped;
+use claviger_gateway::control::{ControlError, EventPage};
+use claviger_proto::follow::{Cursor, EventsRequest};
+use claviger_proto::ids::EventId;
+use claviger_store::db::Store;
+use claviger_store::error::StoreError;
+use claviger_store::{events, revocations};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// At start, events this far back are read again: one of a lower number may commit late. Reading twice does no harm.
+const LOOK_BACK: i64 = 1_000;
+/// Pause after a failed read.
+const RETRY_MS: u64 = 500;
+/// Between two clean-ups of the log.
+const CLEAN_UP_S: u64 = 3_600;
+/// Longest time a page may be waited for.
+pub const WAIT_MS_MAX: u64 = 30_000;
+
+/// Wakes those who wait for events.
+pub struct EventLog {
+    wake: watch::Sender<u64>,
+    /// Everything up to here was surely seen.
+    low_watermark: AtomicI64,
+}
+
+impl Default for EventLog {
+    fn default() -> Self {
+        Self { wake: watch::Sender::new(0), low_watermark: AtomicI64::new(0) }
+    }
+}
+
+impl EventLog {
+    /// There may be new events.
+    pub fn wake(&self) {
+        self.wake.send_modify(|count| *count += 1);
+    }
+
+    /// The last event whose effect a snapshot that is read from now on surely contains.
+    pub fn low_watermark(&self) -> EventId {
+        EventId(self.low_watermark.load(Ordering::Acquire))
+    }
+
+    /// A page for a gateway; waits for the first event up to `wait_ms`.
+    pub async fn page(&self, store: &Store, request: &EventsRequest, wait_ms: u64) -> Result<EventPage, ControlError> {
+        let mut wake = self.wake.subscribe();
+        let deadline = tokio::time::Instant::now() + Duration::from_millis(wait_ms.min(WAIT_MS_MAX));
+        loop {
+            wake.mark_unchanged();
+            let page = read_page(store, request).await?;
+            if !page.events.is_empty() {
+                return Ok(page);
+            }
+            tokio::select! {
+                changed = wake.changed() => if changed.is_err() { return Ok(page) },
+                () = tokio::time::sleep_until(deadline) => return Ok(page),
+            }
+        }
+    }
+}
+
+async fn read_page(store: &Store, request: &EventsRequest) -> Result<EventPage, ControlError> {
+    let unavailable = |error: StoreError| ControlError::Unavailable(error.to_string());
+    let mut conn = store.reader().await.map_err(unavailable)?;
+    let (first, last) = events::bounds(&mut conn).await.map_err(unavailable)?;
+    let is_cut_off = request.after.0 + 1 < first.0 && first.0 > 1;
+    let is_ahead = request.after > last;
+    if is_cut_off || is_ahead {
+        return Err(ControlError::SnapshotNeeded);
+    }
+    let events = events::list(&mut conn, request).await.map_err(unavailable)?;
+    Ok(EventPage { events, last })
+}
+
+/// Follows the log until shutdown.
+pub async fn follow(app: Arc<App>, poll_ms: u64, mut shutdown: watch::Receiver<bool>) {
+    let mut wake = app.events.wake.subscribe();
+    let mut cursor = None;
+    loop {
+        wake.mark_unchanged();
+        let pause = match step(&app, &mut cursor).await {
+            Ok(()) => Duration::from_millis(poll_ms),
+            Err(error) => {
+                tracing::warn!(error = %crate::http::reply::Chain(&error), "the event log could not be read");
+                Duration::from_millis(RETRY_MS)
+            }
+        };
+        tokio::select! {
+            () = stopped(&mut shutdown) => return,
+            _ = wake.changed() => {}
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}
+
+async fn step(app: &App, place: &mut Option<Cursor>) -> Result<(), StoreError> {
+    let mut conn = app.store.reader().await?;
+    let (_, last) = events::bounds(&mut conn).await?;
+    let cursor = place.get_or_insert_with(|| Cursor::new(EventId((last.0 - LOOK_BACK).max(0))));
+    let mut is_news = false;
+    loop {
+        let page = events::list(&mut conn, &cursor.request()).await?;
+        let now = app.clock.now();
+        let (mut is_full, mut is_lost) =
+            (page.len() >= usize::try_from(events::PAGE_EVENTS_MAX).unwrap_or(usize::MAX), false);
+        for event in &page {
+            match cursor.observe(event.id, now) {
+                Ok(true) => {
+                    app.apply(std::slice::from_ref(&event.event));
+                    is_news = true;
+                }
+                Ok(false) => {}
+                Err(_) => is_lost = true,
+            }
+        }
+        if is_lost {
+            // So many numbers are missing that no bookkeeping helps: forget every cached value and start at the end.
+            app.forget_everything();
+            *cursor = Cursor::new(last);
+            is_full = false;
+        }
+        cursor.expire(now);
+        app.metrics.event_lag.set((last.0 - cursor.after().0).max(0));
+        app.events.low_watermark.store(cursor.low_watermark().0, Ordering::Release);
+        if !is_full {
+            break;
+        }
+    }
+    // Gateways that wait for a page of this node hear of other nodes' events too.
+    if is_news {
+        app.events.wake();
+    }
+    Ok(())
+}
+
+/// Removes events past their retention and revocations past their end, every hour until shutdown.
+pub async fn clean_up(app: Arc<App>, retention_days: u32, mut shutdown: watch::Receiver<bool>) {
+    let retention_ms = i64::from(retention_days) * 86_400_000;
+    loop {
+        let now = app.clock.now();
+        let result = app
+            .store
+            .write::<_, StoreError, _>(move |conn| {
+                Box::pin(async move {
+                    let removed = events::delete_before(conn, now.plus_millis(-retention_ms)).await?;
+                    Ok(removed + revocations::delete_expired(conn, now).await?)
+                })
+            })
+            .await;
+        match result {
+            Ok(rows) => tracing::debug!(rows, "events and revocations cleaned up"),
+            Err(error) => tracing::warn!(error = %crate::http::reply::Chain(&error), "events could not be cleaned up"),
+        }
+        tokio::select! {
+            () = stopped(&mut shutdown) => return,
+            () = tokio::time::sleep(Duration::from_secs(CLEAN_UP_S)) => {}
+        }
+    }
+}

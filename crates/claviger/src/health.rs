@@ -1,0 +1,41 @@
+//! `/health/live`, `/health/ready`, `/metrics` of the management port.
+
+use crate::app::App;
+use crate::http::access::{ADMINISTER, Rule};
+use crate::http::reply;
+use crate::http::routes::Routes;
+use axum::extract::State;
+use axum::http::{Method, StatusCode};
+use axum::response::Response;
+use serde_json::json;
+use std::sync::Arc;
+
+/// The routes.
+pub fn routes(routes: Routes) -> Routes {
+    const OPEN: Rule = Rule::Public("load balancers ask without credentials; the answer names no secret");
+    routes.add(Method::GET, "/health/live", OPEN, live).add(Method::GET, "/health/ready", OPEN, ready).add(
+        Method::GET,
+        "/metrics",
+        Rule::LoopbackOrPermission(ADMINISTER),
+        metrics,
+    )
+}
+
+async fn live() -> Response {
+    reply::json(StatusCode::OK, &json!({ "status": "live" }))
+}
+
+/// Ready when the database answers.
+async fn ready(State(app): State<Arc<App>>) -> Response {
+    match app.store.ping().await {
+        Ok(()) => reply::json(StatusCode::OK, &json!({ "status": "ready" })),
+        Err(error) => {
+            tracing::warn!(error = %reply::Chain(&error), "not ready: the database does not answer");
+            reply::json(StatusCode::SERVICE_UNAVAILABLE, &json!({ "status": "the database does not answer" }))
+        }
+    }
+}
+
+async fn metrics(State(app): State<Arc<App>>) -> Response {
+    app.metrics.reply()
+}

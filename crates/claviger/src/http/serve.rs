@@ -1,0 +1,234 @@
+//! Accept loops, and what happens around every management request: time limit, panic barrier, access log, metrics.
+//!
+//! One loop serves any protocol: the gateway's ports use it with the gateway's own connection handler.
+
+use crate::app::App;
+use crate::http::access::Peer;
+use crate::http::reply;
+use axum::Router;
+use axum::body::Body;
+use axum::http::{Request, Response, StatusCode};
+use futures_util::FutureExt as _;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use std::convert::Infallible;
+use std::future::Future;
+use std::io;
+use std::panic::AssertUnwindSafe;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tower_service::Service as _;
+
+/// Longest TLS handshake.
+const HANDSHAKE_MS_MAX: u64 = 10_000;
+/// Longest wait for a request's head; also ends idle connections.
+const HEADER_READ_MS_MAX: u64 = 60_000;
+/// Header lines of a request.
+const HEADERS_MAX: usize = 100;
+/// Request line and headers together.
+const HEADER_BYTES_MAX: usize = 16 * 1024;
+/// Pause after a failed accept (no descriptors left), so that the loop does not spin.
+const ACCEPT_PAUSE_MS: u64 = 50;
+
+/// A port: a bound listener, with TLS or without.
+pub struct Port {
+    /// The listener.
+    pub listener: TcpListener,
+    /// TLS, or plain.
+    pub tls: Option<TlsAcceptor>,
+    /// Most open connections; beyond it new ones wait in the system's queue.
+    pub connections_max: usize,
+}
+
+/// A stream of either kind.
+pub enum Stream {
+    /// As it came.
+    Plain(TcpStream),
+    /// Decrypted.
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// Accepts connections until shutdown, then waits for those that are open. `serve` must end its connection soon after the
+/// shutdown signal.
+pub async fn accept<F, S>(port: Port, shutdown: watch::Receiver<bool>, serve: F)
+where
+    F: Fn(Stream, Peer, watch::Receiver<bool>) -> S + Send + Sync + 'static,
+    S: Future<Output = ()> + Send + 'static,
+{
+    let serve = Arc::new(serve);
+    let slots = Arc::new(Semaphore::new(port.connections_max));
+    let mut connections = JoinSet::new();
+    let mut ending = shutdown.clone();
+    loop {
+        while connections.try_join_next().is_some() {}
+        let accepted = tokio::select! {
+            () = stopped(&mut ending) => break,
+            accepted = accept_one(&port.listener, &slots) => accepted,
+        };
+        let (stream, address, slot) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(Duration::from_millis(ACCEPT_PAUSE_MS)).await;
+                continue;
+            }
+        };
+        let (serve, tls, shutdown) = (serve.clone(), port.tls.clone(), shutdown.clone());
+        let peer = Peer { address, is_tls: tls.is_some() };
+        connections.spawn(async move {
+            let _slot = slot;
+            if let Some(stream) = handshake(stream, tls).await {
+                serve(stream, peer, shutdown).await;
+            }
+        });
+    }
+    drop(port.listener);
+    while connections.join_next().await.is_some() {}
+}
+
+/// Waits for the shutdown signal. (The value's guard must not live across an await.)
+pub async fn stopped(shutdown: &mut watch::Receiver<bool>) {
+    drop(shutdown.wait_for(|is_ending| *is_ending).await);
+}
+
+async fn accept_one(
+    listener: &TcpListener,
+    slots: &Arc<Semaphore>,
+) -> io::Result<(TcpStream, std::net::SocketAddr, tokio::sync::OwnedSemaphorePermit)> {
+    let slot = slots.clone().acquire_owned().await.map_err(io::Error::other)?;
+    let (stream, address) = listener.accept().await?;
+    stream.set_nodelay(true)?;
+    Ok((stream, address, slot))
+}
+
+async fn handshake(stream: TcpStream, tls: Option<TlsAcceptor>) -> Option<Stream> {
+    let Some(tls) = tls else { return Some(Stream::Plain(stream)) };
+    let bound = Duration::from_millis(HANDSHAKE_MS_MAX);
+    match tokio::time::timeout(bound, tls.accept(stream)).await {
+        Ok(Ok(stream)) => Some(Stream::Tls(Box::new(stream))),
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "TLS handshake failed");
+            None
+        }
+        Err(_) => None,
+    }
+}
+
+/// Serves one management connection.
+pub async fn serve_management(
+    app: Arc<App>,
+    router: Router,
+    stream: Stream,
+    peer: Peer,
+    mut shutdown: watch::Receiver<bool>,
+) {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(Duration::from_millis(HEADER_READ_MS_MAX))
+        .max_headers(HEADERS_MAX)
+        .max_buf_size(HEADER_BYTES_MAX);
+    builder.http2().timer(TokioTimer::new()).max_concurrent_streams(100).max_header_list_size(16 * 1024);
+    let service = service_fn(|request: Request<Incoming>| {
+        let (app, router) = (app.clone(), router.clone());
+        async move { Ok::<_, Infallible>(handle(&app, router, request, peer).await) }
+    });
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stopped(&mut shutdown) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection ended early");
+    }
+}
+
+async fn handle(app: &App, mut router: Router, request: Request<Incoming>, peer: Peer) -> Response<Body> {
+    let started = Instant::now();
+    let mut request = request.map(Body::new);
+    request.extensions_mut().insert(peer);
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let bound = Duration::from_secs(app.limits.request_timeout_s);
+    let answer = AssertUnwindSafe(tokio::time::timeout(bound, router.call(request))).catch_unwind().await;
+    let response = match answer {
+        Ok(Ok(Ok(response))) => response,
+        Ok(Ok(Err(never))) => match never {},
+        Ok(Err(_)) => reply::portal_error(
+            StatusCode::SERVICE_UNAVAILABLE,
+            503,
+            "Service Unavailable",
+            "The request took too long",
+        ),
+        // One request's panic is one request's 500.
+        Err(_) => reply::internal(&io::Error::other("the handler panicked")),
+    };
+    let elapsed = started.elapsed();
+    app.metrics.observe(response.status(), elapsed);
+    // The path alone: a query may hold credentials.
+    tracing::info!(target: "access", peer = %peer.address, %method, path, status = response.status().as_u16(), duration_us = elapsed.as_micros());
+    response
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Self::Plain(stream) => stream.is_write_vectored(),
+            Self::Tls(stream) => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}

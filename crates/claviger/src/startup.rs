@@ -1,0 +1,252 @@
+//! From configuration to a working state: keys, database, first rows, administrator.
+
+use crate::app::App;
+use crate::config::Config;
+use crate::config::database::{DatabaseServer, DatabaseTls, DatabaseUrl};
+use crate::config::model::{Lifetime, PemFiles};
+use crate::events::EventLog;
+use crate::files::{DataDir, FilesError, KeyPair, load_pem};
+use crate::oauth::keys::Keys;
+use crate::oauth::{OAuth, OAuthSettings};
+use crate::ops::{Limits, Metrics};
+use crate::users::Users;
+use anyhow::Context as _;
+use claviger_proto::entropy::{Entropy, key_text, uuid};
+use claviger_proto::event::Event;
+use claviger_proto::ids::{SUPER_TENANT_DOMAIN, TenantId};
+use claviger_proto::jose::SigningKey;
+use claviger_proto::password::StoredPassword;
+use claviger_proto::secret::Secret;
+use claviger_proto::time::Clock;
+use claviger_proto::user::Username;
+use claviger_store::db::{PoolLimits, Store};
+use claviger_store::error::StoreError;
+use claviger_store::location::{Location, Server, Tls};
+use claviger_store::schema::Prepared;
+use claviger_store::seed::TenantSeed;
+use claviger_store::users::NewUser;
+use claviger_store::{schema, seed, users};
+use std::sync::Arc;
+
+/// Length of a generated administrator password: 24 of 63 characters are 143 bits.
+const PASSWORD_LENGTH: usize = 24;
+
+/// What the operator is told about the administrator at start.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Administrator {
+    /// Was there before.
+    Existing,
+    /// Made now, with the configured password.
+    Configured,
+    /// Made now, with a generated password that stands in a file.
+    Generated,
+}
+
+/// The state, and what start-up found.
+pub struct Started {
+    /// The state.
+    pub app: Arc<App>,
+    /// What happened with the administrator.
+    pub administrator: Administrator,
+    /// Were the tables made now?
+    pub prepared: Prepared,
+}
+
+/// Opens everything a process with a database needs.
+pub async fn start(
+    config: Config,
+    data_dir: &DataDir,
+    metrics: Arc<Metrics>,
+    clock: Arc<dyn Clock>,
+    rng: Arc<dyn Entropy>,
+) -> anyhow::Result<Started> {
+    let signing = signing_key(&config, data_dir, &*clock)?;
+    let pool = config.database.pool;
+    let limits = PoolLimits { connections_max: pool.connections_max, acquire_ms_max: pool.acquire_timeout_ms };
+    let label = config.database.url.label();
+    let store = Store::open(location(&config.database.url), limits)
+        .await
+        .with_context(|| format!("the database {label} cannot be opened"))?;
+    let prepared =
+        schema::prepare(&store).await.with_context(|| format!("the tables of {label} cannot be prepared"))?;
+    seed_rows(&store, &config, prepared, &rng).await.context("the first rows cannot be written")?;
+    let administrator = ensure_administrator(&store, &config, data_dir, &*clock, &rng).await?;
+    let users = Users::new(store.clone(), clock.clone(), &*rng);
+    let keys = Keys::new(signing);
+    let oauth = OAuth::new(store.clone(), clock.clone(), rng.clone(), keys, oauth_settings(&config));
+    let bounds = Limits {
+        body_bytes_max: config.limits.body_bytes_max,
+        connections_max: config.limits.connections_max,
+        request_timeout_s: config.limits.request_timeout_s,
+    };
+    let app = App { config, store, clock, rng, users, oauth, events: EventLog::default(), metrics, limits: bounds };
+    let app = Arc::new(app);
+    let weak = Arc::downgrade(&app);
+    app.store.on_commit(Arc::new(move |events: &[Event]| {
+        if let Some(app) = weak.upgrade() {
+            app.apply(events);
+            app.events.wake();
+        }
+    }));
+    Ok(Started { app, administrator, prepared })
+}
+
+fn signing_key(config: &Config, data_dir: &DataDir, clock: &dyn Clock) -> anyhow::Result<SigningKey> {
+    let pair = match &config.keystore.primary {
+        Some(files) => load_files(files)?,
+        None => data_dir.signing_material(clock.now())?,
+    };
+    let certificate = pair.chain.first().context("the signing key has no certificate")?;
+    SigningKey::new(pair.key.secret_der(), certificate)
+        .context("the signing key is not an RSA key of 2048 bits or more in PKCS#8")
+}
+
+/// The server's TLS key and certificate.
+pub fn tls_pair(config: &Config, data_dir: &DataDir, clock: &dyn Clock) -> Result<KeyPair, FilesError> {
+    match &config.keystore.tls {
+        Some(files) => load_files(files),
+        None => data_dir.tls_material(&config.server.hostname, clock.now()),
+    }
+}
+
+fn load_files(files: &PemFiles) -> Result<KeyPair, FilesError> {
+    load_pem(&files.certificate_file, files.key_file.as_deref())
+}
+
+fn location(url: &DatabaseUrl) -> Location {
+    match url {
+        DatabaseUrl::Sqlite { path } => Location::Sqlite(path.clone()),
+        DatabaseUrl::MySql(at) => Location::MySql(server(at)),
+        DatabaseUrl::Postgres(at) => Location::Postgres(server(at)),
+    }
+}
+
+fn server(server: &DatabaseServer) -> Server {
+    Server {
+        host: server.host.clone(),
+        port: server.port,
+        database: server.name.clone(),
+        schema: server.schema.clone(),
+        user: server.user.clone(),
+        password: server.password.clone(),
+        tls: match server.tls {
+            DatabaseTls::Disable => Tls::Disable,
+            DatabaseTls::Prefer => Tls::Prefer,
+            DatabaseTls::Require => Tls::Require,
+            DatabaseTls::VerifyCa => Tls::VerifyCa,
+            DatabaseTls::VerifyFull => Tls::VerifyFull,
+        },
+        tls_root_file: server.tls_root_file.clone(),
+    }
+}
+
+async fn seed_rows(
+    store: &Store,
+    config: &Config,
+    prepared: Prepared,
+    rng: &Arc<dyn Entropy>,
+) -> Result<(), StoreError> {
+    let tenant = TenantSeed {
+        id: TenantId::SUPER,
+        domain: SUPER_TENANT_DOMAIN.to_owned(),
+        admin_role: config.super_admin.admin_role.clone(),
+        host: config.server.hostname.clone(),
+    };
+    let rng = rng.clone();
+    store
+        .write(move |conn| {
+            let (tenant, rng) = (tenant.clone(), rng.clone());
+            Box::pin(async move {
+                if prepared == Prepared::Created {
+                    seed::database(conn).await?;
+                }
+                seed::tenant(conn, &tenant, &*rng).await
+            })
+        })
+        .await
+}
+
+/// Makes the administrator when there is none. No password is ever assumed: it is configured, or generated and told.
+async fn ensure_administrator(
+    store: &Store,
+    config: &Config,
+    data_dir: &DataDir,
+    clock: &dyn Clock,
+    rng: &Arc<dyn Entropy>,
+) -> anyhow::Result<Administrator> {
+    let admin = &config.super_admin;
+    let username = Username::parse(&admin.username).context("super_admin.username is not a user name")?;
+    let mut conn = store.reader().await?;
+    if users::find(&mut conn, TenantId::SUPER, &username.name).await?.is_some() {
+        return Ok(Administrator::Existing);
+    }
+    drop(conn);
+    anyhow::ensure!(
+        admin.is_account_created,
+        "the administrator {username} does not exist and super_admin.create_admin_account is false"
+    );
+    let (password, outcome) = match &admin.password {
+        Some(password) => {
+            let is_guessable = password.expose() == admin.username || password.expose() == "admin";
+            anyhow::ensure!(
+                !is_guessable || config.server.bind_address.is_loopback(),
+                "the password in [super_admin] is the well-known default; choose another one, or leave it out to have one generated"
+            );
+            (password.clone(), Administrator::Configured)
+        }
+        None => {
+            // A file from an interrupted first start holds the password to use.
+            let password = match data_dir.read_admin_password()? {
+                Some(password) => password,
+                None => {
+                    let password = Secret::new(key_text(&**rng, PASSWORD_LENGTH));
+                    data_dir.create_admin_password(&password)?;
+                    data_dir.read_admin_password()?.unwrap_or(password)
+                }
+            };
+            (password, Administrator::Generated)
+        }
+    };
+    let user = NewUser {
+        uuid: uuid(&**rng),
+        name: username.name.clone(),
+        password: StoredPassword::new(&password, &**rng),
+        tenant: TenantId::SUPER,
+    };
+    let (role, now) = (admin.admin_role.clone(), clock.now());
+    store
+        .write::<_, StoreError, _>(move |conn| {
+            let (user, role) = (user.clone(), role.clone());
+            Box::pin(async move {
+                // Two nodes may start together: the other one's administrator is as good.
+                if users::find(conn, TenantId::SUPER, &user.name).await?.is_none() {
+                    let id = users::insert(conn, &user, now).await?;
+                    users::add_role(conn, TenantId::SUPER, id, &role).await?;
+                }
+                Ok(())
+            })
+        })
+        .await?;
+    Ok(outcome)
+}
+
+fn oauth_settings(config: &Config) -> OAuthSettings {
+    let seconds = |lifetime: Lifetime| match lifetime {
+        Lifetime::Seconds(seconds) => seconds,
+        Lifetime::Never => -1,
+    };
+    let oauth = &config.oauth;
+    OAuthSettings {
+        issuer: format!("{}/oauth2/token", config.server.base_path),
+        base_url: config.server.base_path.clone(),
+        host: config.server.hostname.clone(),
+        user_access_s: seconds(oauth.user_access_token_validity),
+        application_access_s: seconds(oauth.app_access_token_validity),
+        refresh_s: seconds(oauth.refresh_token_validity),
+        is_refresh_renewed: oauth.is_refresh_token_renewed,
+        is_access_renewed_per_request: oauth.is_access_token_renewed_per_request,
+        is_jwt_persisted: oauth.is_jwt_persisted,
+        skew_ms: oauth.timestamp_skew_s.saturating_mul(1000),
+        allowed_scopes: config.apim_oauth.allowed_scopes.clone(),
+    }
+}

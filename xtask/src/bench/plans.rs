@@ -1,0 +1,286 @@
+//! What is compared with what, by the numbers of the performance goals. A plan starts what it needs, runs its rounds,
+//! and returns Markdown; starting and measuring are the neighbours' business.
+
+use super::{
+    Bench,
+    baseline::{self, Baseline},
+    load::{Contender, Figure, Load, SERVER_CPU, resident_kib, rounds},
+    stats::{Row, Spread, table},
+    subject::{OPEN, SECURED, Subject, TokenKind},
+};
+use crate::{
+    process,
+    servers::{Running, Servers},
+};
+use anyhow::{Context as _, Result};
+use std::fmt::Write as _;
+
+/// One benchmark.
+pub(crate) struct Plan {
+    pub(crate) name: &'static str,
+    pub(crate) what: &'static str,
+    pub(crate) goal: &'static str,
+    pub(crate) run: fn(&mut Bench) -> Result<String>,
+}
+
+pub(crate) const PLANS: &[Plan] = &[
+    Plan {
+        name: "P1",
+        what: "client_credentials, RS256 JWT, not persisted, to the signing rate",
+        goal: "0.85, aim 0.90",
+        run: jwt_not_persisted,
+    },
+    Plan {
+        name: "P2",
+        what: "client_credentials, RS256 JWT, persisted, per engine (CPU of server and database together)",
+        goal: "0.70 of what signing and one commit allow together, aim 0.85",
+        run: jwt_persisted,
+    },
+    Plan {
+        name: "P3",
+        what: "new opaque token per request, persisted, to the engine's own single-row commits",
+        goal: "0.70, aim 0.90",
+        run: opaque_persisted,
+    },
+    Plan {
+        name: "P4",
+        what: "opaque token handed out again, 1000 clients, to the bare hyper server",
+        goal: "0.50, aim 0.65",
+        run: opaque_again,
+    },
+    Plan {
+        name: "P5",
+        what: "introspection from the cache to the bare hyper server",
+        goal: "0.65, aim 0.80",
+        run: introspection,
+    },
+    Plan {
+        name: "P8",
+        what: "gateway, known token, 1 KiB body, to nginx and haproxy",
+        goal: "1.5 of haproxy jwt_verify and 1.0 of nginx auth_request, aim 0.95 of nginx plain proxy",
+        run: gateway,
+    },
+    Plan {
+        name: "P9",
+        what: "gateway, secured resource to open resource of the same API",
+        goal: "0.90, aim 0.96",
+        run: gateway_overhead,
+    },
+    Plan { name: "P14", what: "resident memory, idle, all roles", goal: "below 40 MiB, aim 25 MiB", run: idle_memory },
+    Plan {
+        name: "P16",
+        what: "start of the process to its first token, database there",
+        goal: "below 300 ms, aim 120 ms",
+        run: cold_start,
+    },
+];
+
+const NOT_PERSISTED: &str = "[oauth.token_persistence]\npersist_jwt_access_tokens = false\n";
+const NEW_EACH_TIME: &str = "[oauth.token_renewal]\nrenew_access_token_per_request = true\n";
+const PER_CPU: &str = "per server CPU-second";
+const CLIENTS: usize = 1000;
+const KIB_PER_MIB: f64 = 1024.0;
+
+fn jwt_not_persisted(bench: &mut Bench) -> Result<String> {
+    let subject = Subject::start(bench, "claviger", NOT_PERSISTED)?;
+    let load = token_load(&subject, TokenKind::Jwt, &[])?;
+    let ours = Contender::load("Claviger", bench.pace, Figure::PerCpuSecond, load);
+    let rows = rounds(bench.pace, vec![ours, Contender::new("aws-lc-rs RS256 signatures", baseline::sign_rate)])?;
+    Ok(table(PER_CPU, &rows))
+}
+
+/// The token endpoint with one client, keep-alive.
+fn token_load(subject: &Subject, kind: TokenKind, others: &[u32]) -> Result<Load> {
+    let client = subject.register("bench", kind)?;
+    subject.token(&client)?;
+    Ok(Load {
+        url: subject.management_url("/oauth2/token"),
+        method: "POST",
+        form: Some("grant_type=client_credentials".to_owned()),
+        authorization: Some(client.basic()),
+        expect: Some("access_token"),
+        servers: [&[subject.pid()?], others].concat(),
+        ..Load::default()
+    })
+}
+
+/// The engines by name, with the server that is theirs.
+fn engines(servers: &Servers) -> [(&'static str, Option<&Running>); 3] {
+    [("sqlite", None), ("mariadb", Some(servers.mariadb())), ("postgres", Some(servers.postgres()))]
+}
+
+/// The configuration that makes our server keep everything in a database of one engine.
+fn on_engine(engine: &str, server: Option<&Running>) -> String {
+    let Some(server) = server else { return String::new() };
+    let (kind, scheme) = if engine == "mariadb" { ("mysql", "mysql") } else { ("postgre", "postgresql") };
+    ["apim_db", "shared_db"]
+        .map(|database| {
+            format!(
+                "[database.{database}]\ntype = \"{kind}\"\nurl = \"jdbc:{scheme}://127.0.0.1:{}/claviger_test\"\n\
+                 username = \"claviger\"\npassword = \"{}\"\n",
+                server.port, server.password
+            )
+        })
+        .concat()
+}
+
+fn jwt_persisted(bench: &mut Bench) -> Result<String> {
+    let servers = Servers::start(true)?;
+    let mut text = String::new();
+    for (engine, server) in engines(&servers) {
+        let subject = Subject::start(bench, engine, &on_engine(engine, server))?;
+        let others: Vec<u32> = server.map(Running::pid).into_iter().collect();
+        let load = token_load(&subject, TokenKind::Jwt, &others)?;
+        let ours = Contender::load(&format!("Claviger on {engine}"), bench.pace, Figure::PerCpuSecond, load);
+        let signing = Contender::new("aws-lc-rs RS256 signatures", baseline::sign_rate);
+        let rows = rounds(bench.pace, vec![ours, signing])?;
+        writeln!(text, "{}", table("per CPU-second of server and database", &rows))?;
+    }
+    Ok(text)
+}
+
+fn opaque_persisted(bench: &mut Bench) -> Result<String> {
+    let servers = Servers::start(true)?;
+    let mut text = String::new();
+    for (engine, server) in engines(&servers) {
+        let configuration = format!("{NEW_EACH_TIME}{}", on_engine(engine, server));
+        let subject = Subject::start(bench, engine, &configuration)?;
+        let load = token_load(&subject, TokenKind::Opaque, &[])?;
+        let ours = Contender::load(&format!("Claviger on {engine}"), bench.pace, Figure::PerSecond, load);
+        let bench = &*bench;
+        let commits =
+            Contender::new(&format!("single-row commits of {engine}"), move |seconds| match (engine, server) {
+                ("mariadb", Some(server)) => baseline::mariadb_commits(server, "claviger_test", seconds),
+                (_, Some(server)) => baseline::postgres_commits(bench, &server.url, seconds),
+                (_, None) => baseline::sqlite_commits(bench, seconds),
+            });
+        writeln!(text, "{}", table("per second", &rounds(bench.pace, vec![ours, commits])?))?;
+    }
+    Ok(text)
+}
+
+fn opaque_again(bench: &mut Bench) -> Result<String> {
+    let subject = Subject::start(bench, "claviger", "")?;
+    let file = bench.directory.join("clients.txt");
+    let mut lines = String::new();
+    for number in 0..CLIENTS {
+        let client = subject.register(&format!("bench{number}"), TokenKind::Opaque)?;
+        writeln!(lines, "{}", client.basic())?;
+    }
+    std::fs::write(&file, lines)?;
+    let load = Load {
+        url: subject.management_url("/oauth2/token"),
+        method: "POST",
+        form: Some("grant_type=client_credentials".to_owned()),
+        authorization_file: Some(file),
+        expect: Some("access_token"),
+        servers: vec![subject.pid()?],
+        ..Load::default()
+    };
+    beside_hyper(bench, load)
+}
+
+fn introspection(bench: &mut Bench) -> Result<String> {
+    let subject = Subject::start(bench, "claviger", "")?;
+    let token = subject.token(&subject.register("bench", TokenKind::Opaque)?)?;
+    let load = Load {
+        url: subject.management_url("/oauth2/introspect"),
+        method: "POST",
+        form: Some(format!("token={token}")),
+        authorization: Some(subject.admin()),
+        expect: Some("\"active\":true"),
+        servers: vec![subject.pid()?],
+        ..Load::default()
+    };
+    beside_hyper(bench, load)
+}
+
+/// The same requests to our server and to the bare hyper server, whose answers hold no text to expect.
+fn beside_hyper(bench: &mut Bench, load: Load) -> Result<String> {
+    let hello = baseline::hyper_hello(bench, SERVER_CPU, 13)?;
+    let bare = Load { url: hello.url(), servers: vec![hello.pid], expect: Some("x"), ..load.clone() };
+    let ours = Contender::load("Claviger", bench.pace, Figure::PerCpuSecond, load);
+    let bare = Contender::load("bare hyper", bench.pace, Figure::PerCpuSecond, bare);
+    Ok(table(PER_CPU, &rounds(bench.pace, vec![ours, bare])?))
+}
+
+fn get(url: String, authorization: Option<&str>, server: u32) -> Load {
+    let authorization = authorization.map(str::to_owned);
+    Load { url, method: "GET", authorization, servers: vec![server], ..Load::default() }
+}
+
+fn gateway(bench: &mut Bench) -> Result<String> {
+    let backend = baseline::backend(bench)?;
+    let subject = Subject::start(bench, "claviger", "")?;
+    let published = subject.publish(backend.port)?;
+    let nginx = baseline::nginx(bench, &backend)?;
+    let (haproxy, authorization) = baseline::haproxy(bench, &backend)?;
+    let hello = baseline::hyper_hello(bench, SERVER_CPU, 1024)?;
+    let pace = bench.pace;
+    let side = |name: &str, load: Load| Contender::load(name, pace, Figure::PerCpuSecond, load);
+    let peer = |name: &str, server: &Baseline| side(name, get(server.url(), Some(&authorization), server.pid));
+    let ours = |name: &str, token: &str| -> Result<Contender<'static>> {
+        Ok(side(name, get(subject.gateway_url(SECURED), Some(token), subject.pid()?)))
+    };
+    let rows = rounds(
+        pace,
+        vec![
+            ours("Claviger gateway, JWT", &published.jwt)?,
+            ours("Claviger gateway, opaque token", &published.opaque)?,
+            peer("nginx plain proxy", &nginx.plain),
+            peer("nginx auth_request, cached verdict", &nginx.auth),
+            peer("haproxy jwt_verify RS256", &haproxy),
+            peer("bare hyper (no proxy)", &hello),
+        ],
+    )?;
+    Ok(table(PER_CPU, &rows))
+}
+
+fn gateway_overhead(bench: &mut Bench) -> Result<String> {
+    let backend = baseline::backend(bench)?;
+    let subject = Subject::start(bench, "claviger", "")?;
+    let published = subject.publish(backend.port)?;
+    let pid = subject.pid()?;
+    let side = |name: &str, path: &str, token: Option<&str>| {
+        Contender::load(name, bench.pace, Figure::PerCpuSecond, get(subject.gateway_url(path), token, pid))
+    };
+    let rows: Vec<Row> = rounds(
+        bench.pace,
+        vec![
+            side("secured resource, JWT", SECURED, Some(&published.jwt)),
+            side("secured resource, opaque token", SECURED, Some(&published.opaque)),
+            // The same header, so that both sides move the same bytes.
+            side("open resource (`None`)", OPEN, Some(&published.jwt)),
+        ],
+    )?;
+    Ok(table(PER_CPU, &rows))
+}
+
+fn idle_memory(bench: &mut Bench) -> Result<String> {
+    let subject = Subject::start(bench, "claviger", "")?;
+    let pid = subject.pid()?;
+    let at_start = resident_kib(pid)?;
+    eprintln!("xtask: leaving the server alone for {} s", bench.settle.as_secs());
+    process::pause(bench.settle);
+    let idle = resident_kib(pid)?;
+    let client = subject.register("bench", TokenKind::Jwt)?;
+    subject.token(&client)?;
+    let after = resident_kib(pid)?;
+    let mut text = String::from("| when | resident MiB |\n|---|---|\n");
+    for (when, kib) in [("ready", at_start), ("idle", idle), ("after a first token", after)] {
+        writeln!(text, "| {when} | {:.1} |", kib / KIB_PER_MIB)?;
+    }
+    Ok(text)
+}
+
+fn cold_start(bench: &mut Bench) -> Result<String> {
+    let mut subject = Subject::start(bench, "claviger", "")?;
+    let client = subject.register("bench", TokenKind::Jwt)?;
+    let mut times = Vec::new();
+    for _ in 0..bench.pace.rounds {
+        subject.stop()?;
+        times.push(subject.cold_start_ms(bench, &client)?);
+    }
+    let spread = Spread::of(times).context("no rounds")?;
+    Ok(format!("Median {:.0} ms, smallest {:.0} ms, largest {:.0} ms.\n", spread.median, spread.min, spread.max))
+}

@@ -1,0 +1,81 @@
+//! `cargo xtask test`: every test of the workspace beside private database servers, then the client suites.
+//! The servers are [`crate::servers`]; what they need installed is [`crate::packages`].
+
+use crate::{packages, process, servers};
+use anyhow::{Result, bail};
+use std::{path::PathBuf, process::Command};
+
+/// The command line of the task.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Options {
+    is_durable: bool,
+    may_not_install: bool,
+    /// Given to `cargo test` in place of `--workspace`.
+    arguments: Vec<String>,
+}
+
+impl Options {
+    pub(crate) fn parse(arguments: &[String]) -> Result<Self> {
+        let mut options = Self::default();
+        let mut rest = arguments.iter();
+        while let Some(argument) = rest.next() {
+            match argument.as_str() {
+                "--durable" => options.is_durable = true,
+                "--no-install" => options.may_not_install = true,
+                "--" => options.arguments = rest.by_ref().cloned().collect(),
+                other => bail!("`cargo xtask test` does not know `{other}` (arguments for cargo test follow `--`)"),
+            }
+        }
+        Ok(options)
+    }
+}
+
+pub(crate) fn main(options: &Options) -> Result<()> {
+    let clients = client_suites().filter(|_| options.arguments.is_empty());
+    let mut needs = [packages::DATABASES, packages::TESTS].concat();
+    if clients.is_some() {
+        needs.extend(packages::CLIENTS);
+    }
+    packages::ensure(&needs, !options.may_not_install)?;
+    if options.arguments.is_empty() {
+        // What does not compile should say so before any server is started.
+        process::run(process::cargo().args(["test", "--workspace", "--no-run"]))?;
+    }
+    let mut servers = servers::Servers::start(options.is_durable)?;
+    let mut tests = process::cargo();
+    tests.arg("test");
+    if options.arguments.is_empty() {
+        tests.args(["--workspace", "--no-fail-fast"]);
+    } else {
+        tests.args(&options.arguments);
+    }
+    servers.run(&mut tests)?;
+    if let Some(script) = clients {
+        servers.run(Command::new(script).current_dir(process::workspace_root()))?;
+    }
+    Ok(())
+}
+
+/// Suites that drive the server with other people's client libraries; a script runs them all.
+fn client_suites() -> Option<PathBuf> {
+    let script = process::workspace_root().join("tests/clients/run");
+    process::is_executable(&script).then_some(script)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(words: &[&str]) -> Result<Options> {
+        Options::parse(&words.iter().map(ToString::to_string).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn what_follows_two_dashes_is_for_cargo() {
+        let options = parse(&["--durable", "--", "-p", "claviger-store", "--", "--nocapture"]).unwrap();
+        assert!(options.is_durable && !options.may_not_install);
+        assert_eq!(options.arguments, ["-p", "claviger-store", "--", "--nocapture"]);
+        assert!(parse(&["--quick"]).is_err());
+        assert_eq!(parse(&[]).unwrap(), Options::default());
+    }
+}
