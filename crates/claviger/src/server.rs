@@ -12,7 +12,7 @@ use crate::http::serve::{Port, Stream, accept, serve_management};
 use crate::http::tls;
 use crate::ops::Metrics;
 use crate::startup::{self, Administrator};
-use crate::{events, health, oauth};
+use crate::{events, health, oauth, portal};
 use anyhow::Context as _;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -149,7 +149,7 @@ pub async fn start(launch: Launch, listeners: Listeners) -> anyhow::Result<Runni
 }
 
 fn management_routes(app: &Arc<App>, _profile: Profile) -> (Router, Vec<RouteEntry>) {
-    let (router, entries) = Routes::new(app.clone()).with(health::routes).with(oauth::routes).finish();
+    let (router, entries) = portal::mount::routes(app, Routes::new(app.clone()).with(health::routes).with(oauth::routes)).finish();
     (router.layer(DefaultBodyLimit::max(app.limits.body_bytes_max)), entries)
 }
 

@@ -11,7 +11,7 @@ use super::reply::{created, json};
 use super::routes::{Access, RouteSink};
 use super::state::{Actor, Portal};
 use axum::body::Bytes;
-use axum::extract::{FromRef, Path, Query as Params, State};
+use axum::extract::{Path, Query as Params, State};
 use axum::response::{IntoResponse as _, Response};
 use claviger_proto::entropy::uuid;
 use claviger_proto::event::Event;
@@ -35,12 +35,7 @@ const APPLICATIONS_MAX: i64 = 1_000;
 pub const MANAGE: Access = Access::Scopes(&["apim:subscribe", "apim:app_manage"]);
 
 /// The routes of this file.
-pub fn routes<S, R>(sink: R) -> R
-where
-    R: RouteSink<S>,
-    S: Clone + Send + Sync + 'static,
-    Portal: FromRef<S>,
-{
+pub fn routes<R: RouteSink>(sink: R) -> R {
     const WIDE: Access = Access::Scopes(&["apim:subscribe", "apim:app_manage", "apim:app_import_export"]);
     sink.operation(Method::GET, "/api/am/store/v1/applications", WIDE, list)
         .operation(Method::POST, "/api/am/store/v1/applications", MANAGE, create)

@@ -6,7 +6,7 @@ use super::reply::json;
 use super::routes::{Access, RouteSink};
 use super::state::{Actor, ClientInfo, ClientOrder, Portal};
 use axum::body::Bytes;
-use axum::extract::{FromRef, State};
+use axum::extract::State;
 use axum::response::Response;
 use claviger_proto::ids::{SUPER_TENANT_DOMAIN, TenantId};
 use claviger_proto::user::Username;
@@ -16,13 +16,8 @@ use serde::Deserialize;
 use serde_json::{Value, json as object};
 
 /// The route of this file.
-pub fn routes<S, R>(sink: R) -> R
-where
-    R: RouteSink<S>,
-    S: Clone + Send + Sync + 'static,
-    Portal: FromRef<S>,
-{
-    sink.operation(Method::POST, "/client-registration/v0.17/register", Access::User, register)
+pub fn routes<R: RouteSink>(sink: R) -> R {
+    sink.operation(Method::POST, "/client-registration/v0.17/register", Access::BasicUser, register)
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]

@@ -13,7 +13,7 @@ use super::routes::{Access, RouteSink};
 use super::search::Query;
 use super::state::{Actor, MaybeActor, Portal};
 use super::{applications, openapi, policy_views};
-use axum::extract::{FromRef, Path, Query as Params, State};
+use axum::extract::{Path, Query as Params, State};
 use axum::response::Response;
 use claviger_proto::ids::{SUPER_TENANT_DOMAIN, TenantId};
 use claviger_store::db::Conn;
@@ -25,12 +25,7 @@ use serde_json::{Value, json as object};
 use std::collections::HashMap;
 
 /// The routes of this file.
-pub fn routes<S, R>(sink: R) -> R
-where
-    R: RouteSink<S>,
-    S: Clone + Send + Sync + 'static,
-    Portal: FromRef<S>,
-{
+pub fn routes<R: RouteSink>(sink: R) -> R {
     const ANY: Access = Access::Scopes(&[]);
     sink.operation(Method::GET, "/api/am/store/v1/apis", Access::Anonymous, list)
         .operation(Method::GET, "/api/am/store/v1/apis/{id}", Access::Anonymous, read)

@@ -10,7 +10,7 @@ use super::reply::json;
 use super::routes::RouteSink;
 use super::state::{Actor, ClientInfo, ClientOrder, Portal, RESIDENT, TokenInfo};
 use axum::body::Bytes;
-use axum::extract::{FromRef, Path, State};
+use axum::extract::{Path, State};
 use axum::response::{IntoResponse as _, Response};
 use claviger_proto::entropy::uuid;
 use claviger_proto::event::Event;
@@ -25,12 +25,7 @@ use serde_json::{Map, Value, json as object};
 use std::sync::Arc;
 
 /// The routes of this file.
-pub fn routes<S, R>(sink: R) -> R
-where
-    R: RouteSink<S>,
-    S: Clone + Send + Sync + 'static,
-    Portal: FromRef<S>,
-{
+pub fn routes<R: RouteSink>(sink: R) -> R {
     const BY_TYPE: &str = "/api/am/store/v1/applications/{id}/keys/{key}";
     const BY_ID: &str = "/api/am/store/v1/applications/{id}/oauth-keys/{key}";
     sink.operation(Method::POST, "/api/am/store/v1/applications/{id}/generate-keys", MANAGE, generate)

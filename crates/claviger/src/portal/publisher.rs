@@ -16,7 +16,7 @@ use super::search::Query;
 use super::state::{Actor, Portal};
 use super::{forms, openapi};
 use axum::body::Bytes;
-use axum::extract::{FromRef, Multipart, Path, Query as Params, State};
+use axum::extract::{Multipart, Path, Query as Params, State};
 use axum::response::{IntoResponse as _, Response};
 use http::header::{CONTENT_DISPOSITION, HeaderValue};
 use http::{Method, StatusCode};
@@ -24,12 +24,7 @@ use serde::Deserialize;
 use serde_json::{Value, json as object};
 
 /// The routes of this file.
-pub fn routes<S, R>(sink: R) -> R
-where
-    R: RouteSink<S>,
-    S: Clone + Send + Sync + 'static,
-    Portal: FromRef<S>,
-{
+pub fn routes<R: RouteSink>(sink: R) -> R {
     const VIEW: Access = Access::Scopes(&["apim:api_view", "apim:api_import_export"]);
     const VIEW_ONE: Access =
         Access::Scopes(&["apim:api_view", "apim:api_import_export", "apim:api_product_import_export"]);

@@ -8,7 +8,7 @@ use super::reply::json;
 use super::routes::{Access, RouteSink};
 use super::search::Query;
 use super::state::{Actor, Portal};
-use axum::extract::{FromRef, Path, Query as Params, State};
+use axum::extract::{Path, Query as Params, State};
 use axum::response::Response;
 use claviger_proto::event::Event;
 use claviger_proto::ids::SubscriptionUuid;
@@ -22,12 +22,7 @@ use serde::Deserialize;
 use serde_json::{Value, json as object};
 
 /// The routes of this file.
-pub fn routes<S, R>(sink: R) -> R
-where
-    R: RouteSink<S>,
-    S: Clone + Send + Sync + 'static,
-    Portal: FromRef<S>,
-{
+pub fn routes<R: RouteSink>(sink: R) -> R {
     const VIEW: Access = Access::Scopes(&["apim:api_view"]);
     const BLOCK: Access = Access::Scopes(&["apim:subscription_block"]);
     sink.operation(Method::GET, "/api/am/publisher/v1/apis/{id}/subscription-policies", VIEW, api_policies)

@@ -3,7 +3,6 @@
 //! Path, access and handler stand in one line of the feature's file. Who checks the access is the sink's business.
 
 use super::state::Portal;
-use axum::extract::FromRef;
 use axum::handler::Handler;
 use http::Method;
 
@@ -14,30 +13,22 @@ pub enum Access {
     Scopes(&'static [&'static str]),
     /// Anybody; credentials that are sent are checked.
     Anonymous,
-    /// Any user by Basic credentials.
-    User,
+    /// Any user, by Basic credentials only: a token must not be a way to more rights than it carries.
+    BasicUser,
 }
 
 /// Takes routes.
-pub trait RouteSink<S>: Sized
-where
-    Portal: FromRef<S>,
-{
+pub trait RouteSink: Sized {
     /// Adds one operation.
     #[must_use]
     fn operation<H, T>(self, method: Method, path: &'static str, access: Access, handler: H) -> Self
     where
-        H: Handler<T, S>,
+        H: Handler<T, Portal> + Sync,
         T: 'static;
 }
 
 /// Every route of the portal.
-pub fn routes<S, R>(sink: R) -> R
-where
-    R: RouteSink<S>,
-    S: Clone + Send + Sync + 'static,
-    Portal: FromRef<S>,
-{
+pub fn routes<R: RouteSink>(sink: R) -> R {
     let sink = super::publisher::routes(sink);
     let sink = super::publisher_views::routes(sink);
     let sink = super::devportal::routes(sink);

@@ -4,6 +4,7 @@
 //! (`http`), what a key manager does.
 
 use super::error::PortalError;
+use crate::http::access::Caller;
 use axum::extract::FromRequestParts;
 use axum::response::Response;
 use claviger_proto::entropy::Entropy;
@@ -203,6 +204,18 @@ impl Actor {
     /// Did the call pass with this scope (`apim:...`)?
     pub fn has_scope(&self, scope: &str) -> bool {
         self.scopes.iter().any(|own| own.eq_ignore_ascii_case(scope))
+    }
+}
+
+impl From<&Caller> for Actor {
+    fn from(caller: &Caller) -> Self {
+        let principal = &caller.principal;
+        Self {
+            username: principal.username.clone(),
+            tenant: principal.tenant,
+            roles: principal.roles.clone(),
+            scopes: caller.scopes.clone(),
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use super::routes::{Access, RouteSink};
 use super::state::{Actor, Portal};
 use super::{apis, devportal};
 use axum::body::Bytes;
-use axum::extract::{FromRef, Path, Query as Params, State};
+use axum::extract::{Path, Query as Params, State};
 use axum::response::{IntoResponse as _, Response};
 use claviger_proto::entropy::uuid;
 use claviger_proto::event::Event;
@@ -29,12 +29,7 @@ use serde_json::{Value, json as object};
 const MULTIPLE_MAX: usize = 100;
 
 /// The routes of this file.
-pub fn routes<S, R>(sink: R) -> R
-where
-    R: RouteSink<S>,
-    S: Clone + Send + Sync + 'static,
-    Portal: FromRef<S>,
-{
+pub fn routes<R: RouteSink>(sink: R) -> R {
     const MANAGE: Access = Access::Scopes(&["apim:subscribe", "apim:sub_manage"]);
     sink.operation(Method::GET, "/api/am/store/v1/subscriptions", MANAGE, list)
         .operation(Method::POST, "/api/am/store/v1/subscriptions", MANAGE, create)

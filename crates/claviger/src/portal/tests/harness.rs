@@ -19,8 +19,9 @@ use claviger_proto::ids::{ConsumerKey, SUPER_TENANT_DOMAIN, TenantId};
 use claviger_proto::secret::Secret;
 use claviger_proto::time::{Clock, Timestamp};
 use claviger_proto::user::Username;
-use claviger_store::db::{Location, PoolLimits, Store};
+use claviger_store::db::{PoolLimits, Store};
 use claviger_store::error::StoreError;
+use claviger_store::location::Location;
 use claviger_store::seed::{self, TenantSeed};
 use claviger_store::{schema, tenants};
 use futures_util::future::BoxFuture;
@@ -40,7 +41,21 @@ pub(super) struct Harness {
     _directory: Directory,
 }
 
-struct Directory(PathBuf);
+/// A directory that goes with its owner.
+pub(super) struct Directory(PathBuf);
+
+impl Directory {
+    pub(super) fn path(&self) -> &std::path::Path {
+        &self.0
+    }
+}
+
+pub(super) fn temporary_directory() -> Directory {
+    let name = format!("claviger_portal_{}_{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+    let directory = Directory(std::env::temp_dir().join(name));
+    std::fs::create_dir_all(&directory.0).unwrap();
+    directory
+}
 
 impl Drop for Directory {
     fn drop(&mut self) {
@@ -80,9 +95,7 @@ impl Clock for FixedClock {
 impl Harness {
     /// A portal with the tenants `carbon.super` and `abc.com`.
     pub(super) async fn new() -> Self {
-        let name = format!("claviger_portal_{}_{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
-        let directory = Directory(std::env::temp_dir().join(name));
-        std::fs::create_dir_all(&directory.0).unwrap();
+        let directory = temporary_directory();
         let limits = PoolLimits { connections_max: 4, acquire_ms_max: 20_000 };
         let store = Store::open(Location::Sqlite(directory.0.join("portal.sqlite")), limits).await.unwrap();
         schema::prepare(&store).await.unwrap();
@@ -165,10 +178,10 @@ fn settings() -> PortalSettings {
 
 struct Sink(Router<Portal>);
 
-impl RouteSink<Portal> for Sink {
+impl RouteSink for Sink {
     fn operation<H, T>(self, method: Method, path: &'static str, access: Access, handler: H) -> Self
     where
-        H: Handler<T, Portal>,
+        H: Handler<T, Portal> + Sync,
         T: 'static,
     {
         let check = move |request: Request, next: Next| enforce(access, request, next);
@@ -205,7 +218,7 @@ async fn enforce(access: Access, mut request: Request, next: Next) -> Response {
     let granted = SCOPES.iter().filter(|(group, _)| has_role(group)).flat_map(|(_, scopes)| *scopes);
     let scopes: Vec<String> = granted.map(|scope| (*scope).to_owned()).collect();
     let is_allowed = match access {
-        Access::Scopes([]) | Access::Anonymous | Access::User => true,
+        Access::Scopes([]) | Access::Anonymous | Access::BasicUser => true,
         Access::Scopes(wanted) => wanted.iter().any(|scope| scopes.iter().any(|own| own == scope)),
     };
     if !is_allowed {

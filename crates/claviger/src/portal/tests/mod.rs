@@ -2,4 +2,5 @@
 
 mod devportal;
 mod harness;
+mod program;
 mod publisher;
