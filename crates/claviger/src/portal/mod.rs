@@ -14,6 +14,7 @@ pub mod artifact_map;
 pub mod body;
 pub mod client_registration;
 pub mod context;
+pub mod deployed;
 pub mod deployment;
 pub mod devportal;
 pub mod error;

@@ -63,7 +63,12 @@ impl Resident {
     }
 
     /// Calls one of the OAuth endpoints as the client.
-    async fn post(&self, known: &KnownClient, form: &[(&str, &str)], call: Endpoint) -> Result<(bool, Bytes), PortalError> {
+    async fn post(
+        &self,
+        known: &KnownClient,
+        form: &[(&str, &str)],
+        call: Endpoint,
+    ) -> Result<(bool, Bytes), PortalError> {
         let client = &known.client;
         let credentials = base64(format!("{}:{}", client.key, client.secret.expose()).as_bytes());
         let broken = |_| PortalError::KeyManager("The client's credentials cannot be sent".to_owned());
@@ -118,7 +123,9 @@ impl KeyManager for Resident {
             };
             match found {
                 Some(Some(key)) => self.find(&key).await,
-                Some(None) => Err(PortalError::KeyManager(format!("The name {name} is taken by another service provider"))),
+                Some(None) => {
+                    Err(PortalError::KeyManager(format!("The name {name} is taken by another service provider")))
+                }
                 None => Ok(None),
             }
         })
@@ -178,7 +185,11 @@ impl KeyManager for Resident {
         })
     }
 
-    fn issue<'a>(&'a self, key: &'a ConsumerKey, scopes: &'a [String]) -> BoxFuture<'a, Result<TokenInfo, PortalError>> {
+    fn issue<'a>(
+        &'a self,
+        key: &'a ConsumerKey,
+        scopes: &'a [String],
+    ) -> BoxFuture<'a, Result<TokenInfo, PortalError>> {
         Box::pin(async move {
             let known = self.expect(key).await?;
             let wanted: Vec<&str> = scopes.iter().map(String::as_str).filter(|scope| !is_portal_scope(scope)).collect();

@@ -118,7 +118,8 @@ async fn every_route_of_the_portal_has_its_rule() {
     let (router, entries) = mount::routes(&started.app, Routes::new(started.app.clone())).finish();
     let mut anonymous = Vec::new();
     for entry in entries {
-        let path = entry.path.replace("{id}", "x").replace("{key}", "x").replace("{level}", "api").replace("{name}", "x");
+        let path =
+            entry.path.replace("{id}", "x").replace("{key}", "x").replace("{level}", "api").replace("{name}", "x");
         let request = Request::builder().method(entry.method.clone()).uri(&path).body(Body::empty()).unwrap();
         let response = router.clone().call(request).await.unwrap();
         if response.status() != 401 {

@@ -224,6 +224,39 @@ async fn a_lifecycle() {
 }
 
 #[tokio::test]
+async fn what_gateways_are_told() {
+    let harness = Harness::new().await;
+    let mut api = weather("1.0.0");
+    api["isDefaultVersion"] = json!(true);
+    let id = create(&harness, &api).await;
+    let deployed = async || {
+        let mut conn = harness.portal.store.reader().await.unwrap();
+        crate::portal::deployed::list(&mut conn).await.unwrap()
+    };
+    assert!(deployed().await.is_empty(), "a created API is on no gateway");
+    publish(&harness, &id, "").await;
+    let told = deployed().await;
+    assert_eq!(
+        (told.len(), told[0].context.as_str(), told[0].default_context.as_deref()),
+        (1, "/weather/1.0.0", Some("/weather"))
+    );
+    let production = told[0].production.as_ref().unwrap();
+    assert_eq!(
+        (production.url.as_str(), production.authorization.as_deref()),
+        ("http://b1:9000/w", Some("Basic dTpodW50ZXIy"))
+    );
+    assert_eq!((told[0].resources.len(), told[0].resources[0].scopes.len()), (2, 1));
+    assert_eq!(told[0].resources[1].throttling_policy, "10KPerMin");
+    let mut conn = harness.portal.store.reader().await.unwrap();
+    assert!(crate::portal::deployed::find(&mut conn, told[0].id).await.unwrap().is_some());
+    let mut nowhere = weather("2.0.0");
+    nowhere["gatewayEnvironments"] = json!([]);
+    let nowhere = create(&harness, &nowhere).await;
+    publish(&harness, &nowhere, "").await;
+    assert_eq!(deployed().await.len(), 1, "published, but for no environment");
+}
+
+#[tokio::test]
 async fn default_version_follows_the_lifecycle() {
     let harness = Harness::new().await;
     let mut first = weather("1.0.0");
