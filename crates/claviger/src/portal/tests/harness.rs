@@ -124,7 +124,7 @@ impl Harness {
     pub(super) async fn form(&self, user: &str, method: Method, path: &str, parts: &[(&str, &str)]) -> Answer {
         let mut text = String::new();
         for (name, value) in parts {
-            text.push_str(&format!("--b\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n"));
+            text += &format!("--b\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n");
         }
         text.push_str("--b--\r\n");
         self.send(user, method, path, ("multipart/form-data; boundary=b", &text)).await
