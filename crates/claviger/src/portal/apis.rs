@@ -244,16 +244,38 @@ pub async fn create(
     let context = ApiContext::new(&object.context, &object.version, actor.tenant_domain())?;
     let mut definition = definition.unwrap_or_else(|| openapi::create(&object));
     openapi::merge(&mut definition, &object);
-    let new = Arc::new(NewVersion {
-        portal: portal.clone(),
-        actor: actor.clone(),
-        uuid: uuid(&*portal.rng),
-        object,
-        context,
-        definition,
-        spelling,
-        now: portal.clock.now(),
-    });
+    let (portal, actor, now) = (portal.clone(), actor.clone(), portal.clock.now());
+    let uuid = uuid(&*portal.rng);
+    insert(NewVersion { portal, actor, uuid, object, context, definition, spelling, copied_from: None, now }).await
+}
+
+/// Copies an API into a new version (2.5): status Created, everything else as it is; subscriptions are not copied here.
+pub async fn copy(
+    portal: &Portal,
+    actor: &Actor,
+    uuid_of_old: &str,
+    (version, is_default): (&str, bool),
+) -> Result<LoadedApi, PortalError> {
+    let before = {
+        let mut conn = portal.store.reader().await?;
+        find_for_publisher(portal, &mut conn, actor, uuid_of_old).await?
+    };
+    let mut object = before.object.clone();
+    version.clone_into(&mut object.version);
+    object.life_cycle_status = Some(State::Created.upper().to_owned());
+    object.is_default_version = is_default;
+    api_rules::check_fields(&object)?;
+    let context = ApiContext::from_artifact_template(&before.context.artifact_template, version);
+    let mut definition = before.definition.clone();
+    openapi::set_version(&mut definition, version);
+    let (portal, actor, now) = (portal.clone(), actor.clone(), portal.clock.now());
+    let (uuid, spelling, copied_from) = (uuid(&*portal.rng), Spelling::Other, Some(before));
+    insert(NewVersion { portal, actor, uuid, object, context, definition, spelling, copied_from, now }).await
+}
+
+async fn insert(new: NewVersion) -> Result<LoadedApi, PortalError> {
+    let portal = new.portal.clone();
+    let new = Arc::new(new);
     let written = portal.store.write(move |conn| {
         let new = new.clone();
         Box::pin(async move { new.write(conn).await })
@@ -269,6 +291,7 @@ struct NewVersion {
     context: ApiContext,
     definition: Definition,
     spelling: Spelling,
+    copied_from: Option<LoadedApi>,
     now: Timestamp,
 }
 
@@ -307,6 +330,12 @@ impl NewVersion {
         let stored = artifact_map::encode(object, &self.context, None);
         let collection = artifact_map::collection(&provider, &object.name, &object.version);
         writer.put_artifact(conn, &collection, &self.uuid, &stored).await?;
+        if let Some(old) = &self.copied_from
+            && let Some(mut old) = find(conn, actor.tenant, old.uuid.as_str()).await?
+        {
+            old.stored.artifact.set("overview", "isLatest", "false");
+            writer.put_artifact(conn, &old.collection, old.uuid.as_str(), &old.stored).await?;
+        }
         writer.put_definition(conn, &collection, &uuid(&*self.portal.rng), &self.definition).await?;
         let source = format!("{PROVIDERS}/{}", artifact_map::registry_provider(&provider));
         registry::associate(conn, actor.tenant, &source, &format!("{collection}/{ARTIFACT}"), "provides").await?;

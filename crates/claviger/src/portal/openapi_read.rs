@@ -423,10 +423,11 @@ mod tests {
 
     #[test]
     fn a_yaml_bomb_is_refused() {
+        use std::fmt::Write as _;
         let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned();
         for level in 1..9 {
             let list = vec![format!("*a{}", level - 1); 9].join(", ");
-            bomb += &format!("a{level}: &a{level} [{list}]\n");
+            writeln!(bomb, "a{level}: &a{level} [{list}]").unwrap();
         }
         assert_eq!(Definition::parse(&bomb).unwrap_err()[0].code, "900754");
     }

@@ -36,6 +36,7 @@ pub fn routes<R: RouteSink>(sink: R) -> R {
         .operation(Method::POST, "/api/am/publisher/v1/apis", CREATE, create)
         .operation(Method::POST, "/api/am/publisher/v1/apis/import-openapi", CREATE, import)
         .operation(Method::POST, "/api/am/publisher/v1/apis/validate-openapi", CREATE, validate_definition)
+        .operation(Method::POST, "/api/am/publisher/v1/apis/copy-api", CREATE, copy)
         .operation(Method::POST, "/api/am/publisher/v1/apis/validate", CREATE, validate)
         .operation(Method::POST, "/api/am/publisher/v1/apis/change-lifecycle", STEP, change_lifecycle)
         .operation(Method::GET, "/api/am/publisher/v1/apis/{id}", VIEW_ONE, read)
@@ -224,6 +225,27 @@ async fn validate_definition(
 ) -> Result<Response, PortalError> {
     let parts = forms::read(form).await?;
     Ok(json(StatusCode::OK, &validation(forms::definition(&parts)?, params.return_content)))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Copy {
+    api_id: Option<String>,
+    new_version: Option<String>,
+    #[serde(default)]
+    default_version: bool,
+}
+
+async fn copy(
+    State(portal): State<Portal>,
+    actor: Actor,
+    Params(params): Params<Copy>,
+) -> Result<Response, PortalError> {
+    let (Some(id), Some(version)) = (params.api_id, params.new_version) else {
+        return Err(PortalError::BadRequest("apiId and newVersion are required".to_owned()));
+    };
+    let api = apis::copy(&portal, &actor, &id, (&version, params.default_version)).await?;
+    Ok(created_api(&api))
 }
 
 #[derive(Debug, Deserialize)]

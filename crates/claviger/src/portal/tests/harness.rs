@@ -122,9 +122,11 @@ impl Harness {
 
     /// Sends a form with text parts.
     pub(super) async fn form(&self, user: &str, method: Method, path: &str, parts: &[(&str, &str)]) -> Answer {
+        use std::fmt::Write as _;
         let mut text = String::new();
         for (name, value) in parts {
-            text += &format!("--b\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n");
+            let head = "--b\r\nContent-Disposition: form-data; name=";
+            write!(text, "{head}\"{name}\"\r\n\r\n{value}\r\n").unwrap();
         }
         text.push_str("--b--\r\n");
         self.send(user, method, path, ("multipart/form-data; boundary=b", &text)).await

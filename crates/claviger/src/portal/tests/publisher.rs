@@ -224,6 +224,36 @@ async fn a_lifecycle() {
 }
 
 #[tokio::test]
+async fn a_copy_is_a_new_version() {
+    let harness = Harness::new().await;
+    let old = create(&harness, &weather("1.0.0")).await;
+    publish(&harness, &old, "").await;
+    let path = format!("{APIS}/copy-api?apiId={old}&newVersion=2.0.0&defaultVersion=true");
+    let answer = harness.call("creator", Method::POST, &path, "").await;
+    assert_eq!(answer.status, 201, "{}", answer.body);
+    let copy = &answer.body;
+    assert_eq!(
+        (&copy["version"], &copy["lifeCycleStatus"], &copy["tags"]),
+        (&json!("2.0.0"), &json!("CREATED"), &json!(["sun"]))
+    );
+    assert_eq!((&copy["isDefaultVersion"], copy["operations"].as_array().unwrap().len()), (&json!(true), 2));
+    let mut conn = harness.portal.store.reader().await.unwrap();
+    let id = copy["id"].as_str().unwrap();
+    let stored = crate::portal::apis::find(&mut conn, TenantId::SUPER, id).await.unwrap().unwrap();
+    assert_eq!(
+        (stored.row.context.as_str(), &stored.definition.document["info"]["version"]),
+        ("/weather/2.0.0", &json!("2.0.0"))
+    );
+    let security = &stored.object.endpoint_config.unwrap().0["endpoint_security"]["production"];
+    assert_eq!(security["password"], "hunter2");
+    let before = crate::portal::apis::find(&mut conn, TenantId::SUPER, &old).await.unwrap().unwrap();
+    assert_eq!(before.stored.artifact.overview("isLatest"), Some("false"));
+    assert_eq!(before.object.status().upper(), "PUBLISHED");
+    drop(conn);
+    assert_eq!(harness.call("creator", Method::POST, &path, "").await.status, 409);
+}
+
+#[tokio::test]
 async fn what_gateways_are_told() {
     let harness = Harness::new().await;
     let mut api = weather("1.0.0");
