@@ -672,7 +672,7 @@ async fn check_against_tenant(
     let mut api_policies = policy_names(policies::list(conn, actor.tenant, Level::Api).await?);
     let mut subscription_policies = policy_names(policies::list(conn, actor.tenant, Level::Subscription).await?);
     api_policies.insert(super::api_object::UNLIMITED.to_owned());
-    if !portal.settings.is_unlimited_offered {
+    if !portal.portal.is_unlimited_offered {
         subscription_policies.remove(super::api_object::UNLIMITED);
     }
     let managers = policies::list_key_managers(conn, actor.tenant_domain()).await?;

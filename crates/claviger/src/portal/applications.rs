@@ -8,8 +8,9 @@ use super::error::{Finding, PortalError, Resource};
 use super::page::{Page, Paging};
 use super::policy_views;
 use super::reply::{created, json};
-use super::routes::{Access, RouteSink};
 use super::state::{Actor, Portal};
+use crate::http::access::Rule;
+use crate::http::routes::Routes;
 use axum::body::Bytes;
 use axum::extract::{Path, Query as Params, State};
 use axum::response::{IntoResponse as _, Response};
@@ -32,16 +33,17 @@ const DEFAULT: &str = "DefaultApplication";
 const APPLICATIONS_MAX: i64 = 1_000;
 
 /// Who may manage applications.
-pub const MANAGE: Access = Access::Scopes(&["apim:subscribe", "apim:app_manage"]);
+pub const MANAGE: Rule = Rule::Portal(&["apim:subscribe", "apim:app_manage"]);
 
 /// The routes of this file.
-pub fn routes<R: RouteSink>(sink: R) -> R {
-    const WIDE: Access = Access::Scopes(&["apim:subscribe", "apim:app_manage", "apim:app_import_export"]);
-    sink.operation(Method::GET, "/api/am/store/v1/applications", WIDE, list)
-        .operation(Method::POST, "/api/am/store/v1/applications", MANAGE, create)
-        .operation(Method::GET, "/api/am/store/v1/applications/{id}", MANAGE, read)
-        .operation(Method::PUT, "/api/am/store/v1/applications/{id}", MANAGE, update)
-        .operation(Method::DELETE, "/api/am/store/v1/applications/{id}", WIDE, delete)
+pub fn routes(routes: Routes) -> Routes {
+    const WIDE: Rule = Rule::Portal(&["apim:subscribe", "apim:app_manage", "apim:app_import_export"]);
+    routes
+        .add(Method::GET, "/api/am/store/v1/applications", WIDE, list)
+        .add(Method::POST, "/api/am/store/v1/applications", MANAGE, create)
+        .add(Method::GET, "/api/am/store/v1/applications/{id}", MANAGE, read)
+        .add(Method::PUT, "/api/am/store/v1/applications/{id}", MANAGE, update)
+        .add(Method::DELETE, "/api/am/store/v1/applications/{id}", WIDE, delete)
 }
 
 /// An application's body. Server-made fields are taken and passed over.
@@ -325,7 +327,7 @@ async fn delete(State(portal): State<Portal>, actor: Actor, Path(id): Path<Strin
         })
     });
     for key in written.await? {
-        portal.key_manager.remove(&key).await?;
+        portal.key_manager().remove(&key).await?;
     }
     Ok(StatusCode::OK.into_response())
 }

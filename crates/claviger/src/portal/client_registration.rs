@@ -2,9 +2,11 @@
 
 use super::body::parse_body;
 use super::error::{Finding, PortalError};
+use super::key_manager::{ClientInfo, ClientOrder};
 use super::reply::json;
-use super::routes::{Access, RouteSink};
-use super::state::{Actor, ClientInfo, ClientOrder, Portal};
+use super::state::{Actor, Portal};
+use crate::http::access::Rule;
+use crate::http::routes::Routes;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::response::Response;
@@ -16,8 +18,8 @@ use serde::Deserialize;
 use serde_json::{Value, json as object};
 
 /// The route of this file.
-pub fn routes<R: RouteSink>(sink: R) -> R {
-    sink.operation(Method::POST, "/client-registration/v0.17/register", Access::BasicUser, register)
+pub fn routes(routes: Routes) -> Routes {
+    routes.add(Method::POST, "/client-registration/v0.17/register", Rule::BasicUser, register)
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -56,7 +58,7 @@ async fn register(State(portal): State<Portal>, actor: Actor, body: Bytes) -> Re
         let mut conn = portal.store.reader().await?;
         tenants::find_by_domain(&mut conn, &owner.tenant).await?.ok_or_else(unknown_owner)?
     };
-    if let Some(client) = portal.key_manager.find_by_name(tenant, &body.client_name).await? {
+    if let Some(client) = portal.key_manager().find_by_name(tenant, &body.client_name).await? {
         if client.owner != owner.to_string() {
             return Err(PortalError::ForbiddenBecause("Access is forbidden to the application".to_owned()));
         }
@@ -74,7 +76,7 @@ async fn register(State(portal): State<Portal>, actor: Actor, body: Bytes) -> Re
         is_saas: body.saas_app,
         application_token_s: None,
     };
-    let client = portal.key_manager.register(order).await?;
+    let client = portal.key_manager().register(order).await?;
     Ok(json(StatusCode::OK, &show(&client, true)))
 }
 

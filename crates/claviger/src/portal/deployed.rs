@@ -7,30 +7,15 @@ use super::apis::{self, LoadedApi};
 use super::deployment::{Identity, deployment};
 use super::error::PortalError;
 use claviger_gateway::model::ApiDeployment;
-use claviger_proto::ids::ApiId;
-use claviger_store::apis as rows;
+use claviger_store::apis::{self as rows, ApiRow};
 use claviger_store::db::Conn;
 
-/// One API; `None` when it does not exist or is on no gateway.
-pub async fn find(conn: &mut Conn, id: ApiId) -> Result<Option<ApiDeployment>, PortalError> {
-    let Some(row) = rows::find_by_id(conn, id).await? else { return Ok(None) };
-    match apis::find_by_row(conn, &row).await? {
+/// The API of a row; `None` when it is on no gateway.
+pub async fn of_row(conn: &mut Conn, row: &ApiRow) -> Result<Option<ApiDeployment>, PortalError> {
+    match apis::find_by_row(conn, row).await? {
         Some(api) => map(conn, &api).await,
         None => Ok(None),
     }
-}
-
-/// Every deployed API of every tenant. One that cannot be read is left out, with a line in the log.
-pub async fn list(conn: &mut Conn) -> Result<Vec<ApiDeployment>, PortalError> {
-    let mut deployed = Vec::new();
-    for row in rows::list(conn).await? {
-        match find(conn, row.id).await {
-            Ok(found) => deployed.extend(found),
-            Err(PortalError::Store(error)) => return Err(error.into()),
-            Err(error) => tracing::warn!(api_id = row.id.0, %error, "an API cannot be read and is not deployed"),
-        }
-    }
-    Ok(deployed)
 }
 
 async fn map(conn: &mut Conn, api: &LoadedApi) -> Result<Option<ApiDeployment>, PortalError> {

@@ -9,10 +9,11 @@ use super::lifecycle::State as Lifecycle;
 use super::page::{Page, Paging};
 use super::publisher::{ListParams, link_query};
 use super::reply::json;
-use super::routes::{Access, RouteSink};
 use super::search::Query;
 use super::state::{Actor, MaybeActor, Portal};
 use super::{applications, openapi, policy_views};
+use crate::http::access::Rule;
+use crate::http::routes::Routes;
 use axum::extract::{Path, Query as Params, State};
 use axum::response::Response;
 use claviger_proto::ids::{SUPER_TENANT_DOMAIN, TenantId};
@@ -25,22 +26,23 @@ use serde_json::{Value, json as object};
 use std::collections::HashMap;
 
 /// The routes of this file.
-pub fn routes<R: RouteSink>(sink: R) -> R {
-    const ANY: Access = Access::Scopes(&[]);
-    sink.operation(Method::GET, "/api/am/store/v1/apis", Access::Anonymous, list)
-        .operation(Method::GET, "/api/am/store/v1/apis/{id}", Access::Anonymous, read)
-        .operation(Method::GET, "/api/am/store/v1/apis/{id}/swagger", Access::Anonymous, read_definition)
-        .operation(Method::GET, "/api/am/store/v1/apis/{id}/subscription-policies", ANY, api_policies)
-        .operation(Method::GET, "/api/am/store/v1/throttling-policies/{level}", ANY, list_policies)
-        .operation(Method::GET, "/api/am/store/v1/throttling-policies/{level}/{name}", ANY, read_policy)
-        .operation(
+pub fn routes(routes: Routes) -> Routes {
+    const ANY: Rule = Rule::Portal(&[]);
+    routes
+        .add(Method::GET, "/api/am/store/v1/apis", Rule::PortalOrAnonymous, list)
+        .add(Method::GET, "/api/am/store/v1/apis/{id}", Rule::PortalOrAnonymous, read)
+        .add(Method::GET, "/api/am/store/v1/apis/{id}/swagger", Rule::PortalOrAnonymous, read_definition)
+        .add(Method::GET, "/api/am/store/v1/apis/{id}/subscription-policies", ANY, api_policies)
+        .add(Method::GET, "/api/am/store/v1/throttling-policies/{level}", ANY, list_policies)
+        .add(Method::GET, "/api/am/store/v1/throttling-policies/{level}/{name}", ANY, read_policy)
+        .add(
             Method::GET,
             "/api/am/store/v1/key-managers",
-            Access::Scopes(&["apim:subscribe", "apim:app_manage"]),
+            Rule::Portal(&["apim:subscribe", "apim:app_manage"]),
             key_managers,
         )
-        .operation(Method::GET, "/api/am/store/v1/tags", Access::Anonymous, tags)
-        .operation(Method::GET, "/api/am/store/v1/settings", Access::Anonymous, settings)
+        .add(Method::GET, "/api/am/store/v1/tags", Rule::PortalOrAnonymous, tags)
+        .add(Method::GET, "/api/am/store/v1/settings", Rule::PortalOrAnonymous, settings)
 }
 
 /// The tenant whose portal is looked at: header `X-WSO2-Tenant`, else the caller's, else the super tenant.
@@ -66,7 +68,7 @@ async fn viewed_tenant(
 pub fn is_visible(portal: &Portal, actor: Option<&Actor>, tenant: TenantId, api: &ApiObject) -> bool {
     let is_offered = match api.status() {
         Lifecycle::Published | Lifecycle::Prototyped => true,
-        Lifecycle::Deprecated => portal.settings.is_deprecated_shown,
+        Lifecycle::Deprecated => portal.portal.is_deprecated_shown,
         Lifecycle::Created | Lifecycle::Blocked | Lifecycle::Retired => false,
     };
     let own = actor.filter(|actor| actor.tenant == tenant);
@@ -99,7 +101,7 @@ async fn visible_apis(
 ) -> Result<Vec<ListedApi>, PortalError> {
     let mut found = apis::list(conn, tenant).await?;
     found.retain(|api| is_visible(portal, actor, tenant, &api.object));
-    if !portal.settings.are_versions_shown {
+    if !portal.portal.are_versions_shown {
         let mut newest: HashMap<(String, String), claviger_proto::ids::ApiId> = HashMap::new();
         for api in &found {
             let newest = newest.entry((api.row.provider.clone(), api.row.name.clone())).or_insert(api.row.id);
@@ -193,7 +195,7 @@ fn show(portal: &Portal, api: &LoadedApi, tiers: &[Value]) -> Value {
 }
 
 fn environments_of<'a>(portal: &'a Portal, api: &'a ApiObject) -> impl Iterator<Item = &'a super::state::Environment> {
-    portal.settings.environments.iter().filter(|environment| api.gateway_environments.contains(&environment.name))
+    portal.portal.environments.iter().filter(|environment| api.gateway_environments.contains(&environment.name))
 }
 
 fn endpoint_urls(portal: &Portal, api: &LoadedApi) -> Vec<Value> {
@@ -225,7 +227,7 @@ fn definition(portal: &Portal, api: &LoadedApi) -> Value {
             }
         }
     }
-    let gateway = portal.settings.environments.first().map(|it| it.https_url.trim_end_matches('/')).unwrap_or_default();
+    let gateway = portal.portal.environments.first().map(|it| it.https_url.trim_end_matches('/')).unwrap_or_default();
     openapi::devportal_view(&api.definition, &servers, &format!("{gateway}/authorize"))
 }
 
@@ -309,7 +311,7 @@ async fn read_policy(
 
 async fn key_managers(State(portal): State<Portal>, actor: Actor) -> Result<Response, PortalError> {
     let mut conn = portal.store.reader().await?;
-    let settings = &portal.settings;
+    let settings = &portal.portal;
     let list: Vec<Value> = policies::list_key_managers(&mut conn, actor.tenant_domain())
         .await?
         .iter()
@@ -348,7 +350,7 @@ async fn tags(
 }
 
 async fn settings(State(portal): State<Portal>, MaybeActor(actor): MaybeActor) -> Result<Response, PortalError> {
-    let settings = &portal.settings;
+    let settings = &portal.portal;
     let mut body = object!({
         "scopes": ["apim:subscribe", "apim:app_manage", "apim:sub_manage", "apim:api_key", "apim:store_settings"],
         "applicationSharingEnabled": false, "mapExistingAuthApps": false, "monetizationEnabled": false,

@@ -6,9 +6,10 @@
 use super::applications::{MANAGE, find_own};
 use super::body::parse_body;
 use super::error::{Finding, PortalError, Resource};
+use super::key_manager::{ClientInfo, ClientOrder, TokenInfo};
 use super::reply::json;
-use super::routes::RouteSink;
-use super::state::{Actor, ClientInfo, ClientOrder, Portal, RESIDENT, TokenInfo};
+use super::state::{Actor, Portal, RESIDENT};
+use crate::http::routes::Routes;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse as _, Response};
@@ -25,32 +26,28 @@ use serde_json::{Map, Value, json as object};
 use std::sync::Arc;
 
 /// The routes of this file.
-pub fn routes<R: RouteSink>(sink: R) -> R {
+pub fn routes(routes: Routes) -> Routes {
     const BY_TYPE: &str = "/api/am/store/v1/applications/{id}/keys/{key}";
     const BY_ID: &str = "/api/am/store/v1/applications/{id}/oauth-keys/{key}";
-    sink.operation(Method::POST, "/api/am/store/v1/applications/{id}/generate-keys", MANAGE, generate)
-        .operation(Method::GET, "/api/am/store/v1/applications/{id}/keys", MANAGE, list_keys)
-        .operation(Method::GET, "/api/am/store/v1/applications/{id}/oauth-keys", MANAGE, list_keys)
-        .operation(Method::GET, BY_TYPE, MANAGE, read)
-        .operation(Method::PUT, BY_TYPE, MANAGE, update)
-        .operation(Method::GET, BY_ID, MANAGE, read)
-        .operation(Method::PUT, BY_ID, MANAGE, update)
-        .operation(
-            Method::POST,
-            "/api/am/store/v1/applications/{id}/keys/{key}/regenerate-secret",
-            MANAGE,
-            regenerate_secret,
-        )
-        .operation(
+    routes
+        .add(Method::POST, "/api/am/store/v1/applications/{id}/generate-keys", MANAGE, generate)
+        .add(Method::GET, "/api/am/store/v1/applications/{id}/keys", MANAGE, list_keys)
+        .add(Method::GET, "/api/am/store/v1/applications/{id}/oauth-keys", MANAGE, list_keys)
+        .add(Method::GET, BY_TYPE, MANAGE, read)
+        .add(Method::PUT, BY_TYPE, MANAGE, update)
+        .add(Method::GET, BY_ID, MANAGE, read)
+        .add(Method::PUT, BY_ID, MANAGE, update)
+        .add(Method::POST, "/api/am/store/v1/applications/{id}/keys/{key}/regenerate-secret", MANAGE, regenerate_secret)
+        .add(
             Method::POST,
             "/api/am/store/v1/applications/{id}/oauth-keys/{key}/regenerate-secret",
             MANAGE,
             regenerate_secret,
         )
-        .operation(Method::POST, "/api/am/store/v1/applications/{id}/keys/{key}/clean-up", MANAGE, clean_up)
-        .operation(Method::POST, "/api/am/store/v1/applications/{id}/oauth-keys/{key}/clean-up", MANAGE, clean_up)
-        .operation(Method::POST, "/api/am/store/v1/applications/{id}/keys/{key}/generate-token", MANAGE, issue)
-        .operation(Method::POST, "/api/am/store/v1/applications/{id}/oauth-keys/{key}/generate-token", MANAGE, issue)
+        .add(Method::POST, "/api/am/store/v1/applications/{id}/keys/{key}/clean-up", MANAGE, clean_up)
+        .add(Method::POST, "/api/am/store/v1/applications/{id}/oauth-keys/{key}/clean-up", MANAGE, clean_up)
+        .add(Method::POST, "/api/am/store/v1/applications/{id}/keys/{key}/generate-token", MANAGE, issue)
+        .add(Method::POST, "/api/am/store/v1/applications/{id}/oauth-keys/{key}/generate-token", MANAGE, issue)
 }
 
 /// Does the key belong to the resident key manager?
@@ -91,19 +88,19 @@ async fn generate(
         is_saas: false,
         application_token_s: validity_s,
     };
-    let client = portal.key_manager.register(order).await?;
+    let client = portal.key_manager().register(order).await?;
     let mapping = match map_client(&portal, &actor, &request, (application.uuid, &client)).await {
         Ok(mapping) => mapping,
         Err(error) => {
             // Without its mapping nobody would ever find the client again.
-            portal.key_manager.remove(&client.key).await?;
+            portal.key_manager().remove(&client.key).await?;
             return Err(error);
         }
     };
     let mut shown = show(&mapping, Some(&client));
     if client.grants.iter().any(|grant| grant == "client_credentials") {
         let scopes = request.scopes.iter().filter(|scope| !scope.is_empty()).cloned().collect::<Vec<_>>();
-        let token = portal.key_manager.issue(&client.key, &scopes).await?;
+        let token = portal.key_manager().issue(&client.key, &scopes).await?;
         shown["token"] = show_token(&token);
     }
     Ok(json(StatusCode::OK, &shown))
@@ -234,7 +231,7 @@ pub async fn list(portal: &Portal, conn: &mut Conn, application: &Application) -
 
 async fn find_client(portal: &Portal, mapping: &KeyMapping) -> Result<Option<ClientInfo>, PortalError> {
     match &mapping.consumer_key {
-        Some(key) if is_resident(mapping) => portal.key_manager.find(key).await,
+        Some(key) if is_resident(mapping) => portal.key_manager().find(key).await,
         _ => Ok(None),
     }
 }
@@ -327,14 +324,14 @@ async fn update(
 ) -> Result<Response, PortalError> {
     let body: KeyBody = parse_body(&body)?;
     let (_, mapping, key) = find_all(&portal, &actor, &place).await?;
-    let current = portal.key_manager.find(&key).await?;
+    let current = portal.key_manager().find(&key).await?;
     let grants = if body.supported_grant_types.is_empty() {
         current.as_ref().map(|it| it.grants.clone()).unwrap_or_default()
     } else {
         body.supported_grant_types
     };
     let callback = body.callback_url.or(current.map(|it| it.callback)).unwrap_or_default();
-    let client = portal.key_manager.update(&key, grants, callback).await?;
+    let client = portal.key_manager().update(&key, grants, callback).await?;
     Ok(json(StatusCode::OK, &show(&mapping, Some(&client))))
 }
 
@@ -344,7 +341,7 @@ async fn regenerate_secret(
     Path(place): Path<(String, String)>,
 ) -> Result<Response, PortalError> {
     let (_, _, key) = find_all(&portal, &actor, &place).await?;
-    let client = portal.key_manager.renew_secret(&key).await?;
+    let client = portal.key_manager().renew_secret(&key).await?;
     let body = object!({"consumerKey": client.key, "consumerSecret": client.secret.expose()});
     Ok(json(StatusCode::OK, &body))
 }
@@ -390,9 +387,9 @@ async fn issue(
     let request: TokenRequest = parse_body(&body)?;
     let (_, _, key) = find_all(&portal, &actor, &place).await?;
     if let Some(token) = request.revoke_token.filter(|token| !token.is_empty()) {
-        portal.key_manager.revoke(&key, &Secret::new(token)).await?;
+        portal.key_manager().revoke(&key, &Secret::new(token)).await?;
     }
     let scopes: Vec<String> = request.scopes.into_iter().filter(|scope| !scope.is_empty()).collect();
-    let token = portal.key_manager.issue(&key, &scopes).await?;
+    let token = portal.key_manager().issue(&key, &scopes).await?;
     Ok(json(StatusCode::OK, &show_token(&token)))
 }

@@ -19,10 +19,10 @@ pub mod deployment;
 pub mod devportal;
 pub mod error;
 pub mod forms;
+pub mod key_manager;
 pub mod keys;
 pub mod lifecycle;
 pub mod lifecycle_change;
-pub mod mount;
 pub mod openapi;
 pub mod openapi_read;
 pub mod page;
@@ -30,11 +30,23 @@ pub mod policy_views;
 pub mod publisher;
 pub mod publisher_views;
 pub mod reply;
-pub mod resident;
-pub mod routes;
 pub mod search;
 pub mod state;
 pub mod subscriptions;
+
+use crate::http::routes::Routes;
+
+/// Every route of the portal.
+pub fn routes(routes: Routes) -> Routes {
+    routes
+        .with(publisher::routes)
+        .with(publisher_views::routes)
+        .with(devportal::routes)
+        .with(applications::routes)
+        .with(keys::routes)
+        .with(subscriptions::routes)
+        .with(client_registration::routes)
+}
 
 #[cfg(test)]
 mod tests;

@@ -26,7 +26,7 @@ pub async fn list(
     level: Level,
 ) -> Result<Vec<Policy>, PortalError> {
     let mut policies = policies::list(conn, tenant, level).await?;
-    policies.retain(|it| it.name != UNLIMITED || portal.settings.is_unlimited_offered);
+    policies.retain(|it| it.name != UNLIMITED || portal.portal.is_unlimited_offered);
     policies.retain(|it| level != Level::Subscription || it.name != "Unauthenticated");
     Ok(policies)
 }

@@ -11,10 +11,11 @@ use super::lifecycle_change;
 use super::openapi_read::{Definition, validation};
 use super::page::{Page, Paging};
 use super::reply::{created, json};
-use super::routes::{Access, RouteSink};
 use super::search::Query;
 use super::state::{Actor, Portal};
 use super::{forms, openapi};
+use crate::http::access::Rule;
+use crate::http::routes::Routes;
 use axum::body::Bytes;
 use axum::extract::{Multipart, Path, Query as Params, State};
 use axum::response::{IntoResponse as _, Response};
@@ -24,31 +25,31 @@ use serde::Deserialize;
 use serde_json::{Value, json as object};
 
 /// The routes of this file.
-pub fn routes<R: RouteSink>(sink: R) -> R {
-    const VIEW: Access = Access::Scopes(&["apim:api_view", "apim:api_import_export"]);
-    const VIEW_ONE: Access =
-        Access::Scopes(&["apim:api_view", "apim:api_import_export", "apim:api_product_import_export"]);
-    const CREATE: Access = Access::Scopes(&["apim:api_create"]);
-    const WRITE: Access = Access::Scopes(&["apim:api_create", "apim:api_publish"]);
-    const DELETE: Access = Access::Scopes(&["apim:api_delete", "apim:api_import_export"]);
-    const STEP: Access = Access::Scopes(&["apim:api_publish", "apim:api_import_export"]);
-    sink.operation(Method::GET, "/api/am/publisher/v1/apis", VIEW, list)
-        .operation(Method::POST, "/api/am/publisher/v1/apis", CREATE, create)
-        .operation(Method::POST, "/api/am/publisher/v1/apis/import-openapi", CREATE, import)
-        .operation(Method::POST, "/api/am/publisher/v1/apis/validate-openapi", CREATE, validate_definition)
-        .operation(Method::POST, "/api/am/publisher/v1/apis/copy-api", CREATE, copy)
-        .operation(Method::POST, "/api/am/publisher/v1/apis/validate", CREATE, validate)
-        .operation(Method::POST, "/api/am/publisher/v1/apis/change-lifecycle", STEP, change_lifecycle)
-        .operation(Method::GET, "/api/am/publisher/v1/apis/{id}", VIEW_ONE, read)
-        .operation(Method::PUT, "/api/am/publisher/v1/apis/{id}", WRITE, update)
-        .operation(Method::DELETE, "/api/am/publisher/v1/apis/{id}", DELETE, delete)
-        .operation(Method::GET, "/api/am/publisher/v1/apis/{id}/swagger", VIEW, read_definition)
-        .operation(Method::PUT, "/api/am/publisher/v1/apis/{id}/swagger", CREATE, update_definition)
-        .operation(Method::GET, "/api/am/publisher/v1/apis/{id}/lifecycle-state", WRITE, lifecycle_state)
-        .operation(
+pub fn routes(routes: Routes) -> Routes {
+    const VIEW: Rule = Rule::Portal(&["apim:api_view", "apim:api_import_export"]);
+    const VIEW_ONE: Rule = Rule::Portal(&["apim:api_view", "apim:api_import_export", "apim:api_product_import_export"]);
+    const CREATE: Rule = Rule::Portal(&["apim:api_create"]);
+    const WRITE: Rule = Rule::Portal(&["apim:api_create", "apim:api_publish"]);
+    const DELETE: Rule = Rule::Portal(&["apim:api_delete", "apim:api_import_export"]);
+    const STEP: Rule = Rule::Portal(&["apim:api_publish", "apim:api_import_export"]);
+    routes
+        .add(Method::GET, "/api/am/publisher/v1/apis", VIEW, list)
+        .add(Method::POST, "/api/am/publisher/v1/apis", CREATE, create)
+        .add(Method::POST, "/api/am/publisher/v1/apis/import-openapi", CREATE, import)
+        .add(Method::POST, "/api/am/publisher/v1/apis/validate-openapi", CREATE, validate_definition)
+        .add(Method::POST, "/api/am/publisher/v1/apis/copy-api", CREATE, copy)
+        .add(Method::POST, "/api/am/publisher/v1/apis/validate", CREATE, validate)
+        .add(Method::POST, "/api/am/publisher/v1/apis/change-lifecycle", STEP, change_lifecycle)
+        .add(Method::GET, "/api/am/publisher/v1/apis/{id}", VIEW_ONE, read)
+        .add(Method::PUT, "/api/am/publisher/v1/apis/{id}", WRITE, update)
+        .add(Method::DELETE, "/api/am/publisher/v1/apis/{id}", DELETE, delete)
+        .add(Method::GET, "/api/am/publisher/v1/apis/{id}/swagger", VIEW, read_definition)
+        .add(Method::PUT, "/api/am/publisher/v1/apis/{id}/swagger", CREATE, update_definition)
+        .add(Method::GET, "/api/am/publisher/v1/apis/{id}/lifecycle-state", WRITE, lifecycle_state)
+        .add(
             Method::GET,
             "/api/am/publisher/v1/apis/{id}/lifecycle-history",
-            Access::Scopes(&["apim:api_publish"]),
+            Rule::Portal(&["apim:api_publish"]),
             lifecycle_history,
         )
 }

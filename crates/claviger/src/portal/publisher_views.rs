@@ -5,9 +5,10 @@ use super::error::{PortalError, Resource};
 use super::page::{Page, Paging};
 use super::policy_views;
 use super::reply::json;
-use super::routes::{Access, RouteSink};
 use super::search::Query;
 use super::state::{Actor, Portal};
+use crate::http::access::Rule;
+use crate::http::routes::Routes;
 use axum::extract::{Path, Query as Params, State};
 use axum::response::Response;
 use claviger_proto::event::Event;
@@ -22,27 +23,28 @@ use serde::Deserialize;
 use serde_json::{Value, json as object};
 
 /// The routes of this file.
-pub fn routes<R: RouteSink>(sink: R) -> R {
-    const VIEW: Access = Access::Scopes(&["apim:api_view"]);
-    const BLOCK: Access = Access::Scopes(&["apim:subscription_block"]);
-    sink.operation(Method::GET, "/api/am/publisher/v1/apis/{id}/subscription-policies", VIEW, api_policies)
-        .operation(
+pub fn routes(routes: Routes) -> Routes {
+    const VIEW: Rule = Rule::Portal(&["apim:api_view"]);
+    const BLOCK: Rule = Rule::Portal(&["apim:subscription_block"]);
+    routes
+        .add(Method::GET, "/api/am/publisher/v1/apis/{id}/subscription-policies", VIEW, api_policies)
+        .add(
             Method::GET,
             "/api/am/publisher/v1/subscriptions",
-            Access::Scopes(&["apim:subscription_view"]),
+            Rule::Portal(&["apim:subscription_view"]),
             list_subscriptions,
         )
-        .operation(Method::POST, "/api/am/publisher/v1/subscriptions/block-subscription", BLOCK, block)
-        .operation(Method::POST, "/api/am/publisher/v1/subscriptions/unblock-subscription", BLOCK, unblock)
-        .operation(Method::GET, "/api/am/publisher/v1/throttling-policies/{level}", VIEW, list_policies)
-        .operation(Method::GET, "/api/am/publisher/v1/throttling-policies/{level}/{name}", VIEW, read_policy)
-        .operation(
+        .add(Method::POST, "/api/am/publisher/v1/subscriptions/block-subscription", BLOCK, block)
+        .add(Method::POST, "/api/am/publisher/v1/subscriptions/unblock-subscription", BLOCK, unblock)
+        .add(Method::GET, "/api/am/publisher/v1/throttling-policies/{level}", VIEW, list_policies)
+        .add(Method::GET, "/api/am/publisher/v1/throttling-policies/{level}/{name}", VIEW, read_policy)
+        .add(
             Method::GET,
             "/api/am/publisher/v1/key-managers",
-            Access::Scopes(&["apim:api_create", "apim:api_view"]),
+            Rule::Portal(&["apim:api_create", "apim:api_view"]),
             key_managers,
         )
-        .operation(Method::GET, "/api/am/publisher/v1/settings", Access::Anonymous, settings)
+        .add(Method::GET, "/api/am/publisher/v1/settings", Rule::PortalOrAnonymous, settings)
 }
 
 async fn api_policies(
@@ -209,7 +211,7 @@ async fn key_managers(State(portal): State<Portal>, actor: Actor) -> Result<Resp
 
 async fn settings(State(portal): State<Portal>, actor: super::state::MaybeActor) -> Result<Response, PortalError> {
     let environments: Vec<Value> = portal
-        .settings
+        .portal
         .environments
         .iter()
         .map(|it| {
@@ -221,7 +223,7 @@ async fn settings(State(portal): State<Portal>, actor: super::state::MaybeActor)
         return Ok(json(StatusCode::OK, &object!({"scopes": SCOPES})));
     }
     let body = object!({
-        "tokenUrl": portal.settings.token_endpoint, "environment": environments, "scopes": SCOPES,
+        "tokenUrl": portal.portal.token_endpoint, "environment": environments, "scopes": SCOPES,
         "monetizationAttributes": [], "securityAuditProperties": {}, "externalStoresEnabled": false,
         "docVisibilityEnabled": false, "deployments": [],
     });

@@ -1,20 +1,15 @@
 //! What every portal operation works on, and who calls it.
 //!
-//! Owns: the portal's settings, the seam to the key manager, the actor. Leaves to others: how the actor was authenticated
-//! (`http`), what a key manager does.
+//! Owns: the portal's settings, the actor. Leaves to others: how the actor was authenticated (`http::access`), what the key
+//! manager does ([`super::key_manager`]).
 
-use super::error::PortalError;
+use super::key_manager::KeyManager;
+use crate::app::App;
 use crate::http::access::Caller;
-use axum::extract::FromRequestParts;
+use axum::extract::{FromRef, FromRequestParts};
 use axum::response::Response;
-use claviger_proto::entropy::Entropy;
-use claviger_proto::ids::{ConsumerKey, TenantId};
-use claviger_proto::secret::Secret;
-use claviger_proto::time::Clock;
+use claviger_proto::ids::TenantId;
 use claviger_proto::user::Username;
-use claviger_store::db::Store;
-use futures_util::future::BoxFuture;
-use http::StatusCode;
 use http::request::Parts;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -22,36 +17,33 @@ use std::sync::Arc;
 /// Name of the key manager that is this server.
 pub const RESIDENT: &str = "Resident Key Manager";
 
-/// The portal. Cheap to clone.
+/// The portal: the program's state, under the name that the portal's functions take.
 #[derive(Clone)]
-pub struct Portal(Arc<PortalState>);
+pub struct Portal(Arc<App>);
 
-/// The state behind [`Portal`].
-pub struct PortalState {
-    /// The database.
-    pub store: Store,
-    /// The clock.
-    pub clock: Arc<dyn Clock>,
-    /// Randomness.
-    pub rng: Arc<dyn Entropy>,
-    /// Settings.
-    pub settings: PortalSettings,
-    /// The resident key manager.
-    pub key_manager: Arc<dyn KeyManager>,
-}
-
-impl Portal {
-    /// A portal over its state.
-    pub fn new(state: PortalState) -> Self {
-        Self(Arc::new(state))
+impl FromRef<Arc<App>> for Portal {
+    fn from_ref(app: &Arc<App>) -> Self {
+        Self(app.clone())
     }
 }
 
 impl Deref for Portal {
-    type Target = PortalState;
+    type Target = App;
 
-    fn deref(&self) -> &PortalState {
+    fn deref(&self) -> &App {
         &self.0
+    }
+}
+
+impl Portal {
+    /// The resident key manager.
+    pub fn key_manager(&self) -> KeyManager<'_> {
+        KeyManager::new(&self.0)
+    }
+
+    /// Is the actor an administrator of his tenant?
+    pub fn is_admin(&self, actor: &Actor) -> bool {
+        actor.has_role(&self.portal.admin_role)
     }
 }
 
@@ -89,87 +81,6 @@ pub struct Environment {
     pub http_url: String,
     /// `https://host:8243`.
     pub https_url: String,
-}
-
-/// A client as the portal shows it.
-#[derive(Clone, Debug)]
-pub struct ClientInfo {
-    /// Client id.
-    pub key: ConsumerKey,
-    /// Client secret.
-    pub secret: Secret,
-    /// Name.
-    pub name: String,
-    /// Owner, tenant-aware.
-    pub owner: String,
-    /// Its grants.
-    pub grants: Vec<String>,
-    /// Callback URL.
-    pub callback: String,
-    /// `JWT` or `DEFAULT`.
-    pub token_type: String,
-    /// Users of other tenants may use it.
-    pub is_saas: bool,
-}
-
-/// A client to register.
-#[derive(Clone, Debug)]
-pub struct ClientOrder {
-    /// Owner; its tenant is the client's.
-    pub owner: Username,
-    /// Unique name.
-    pub name: String,
-    /// Grants.
-    pub grants: Vec<String>,
-    /// Callback URL or empty.
-    pub callback: String,
-    /// `JWT` or `DEFAULT`.
-    pub token_type: String,
-    /// Users of other tenants may use it.
-    pub is_saas: bool,
-    /// Life of application tokens in seconds; `None`: the server's.
-    pub application_token_s: Option<i64>,
-}
-
-/// A token that the portal asked for on behalf of an application.
-#[derive(Clone, Debug)]
-pub struct TokenInfo {
-    /// The token.
-    pub access_token: Secret,
-    /// Granted scopes.
-    pub scopes: Vec<String>,
-    /// Seconds left.
-    pub expires_in_s: i64,
-}
-
-/// The key manager as the portal needs it. A refusal is [`PortalError::KeyManager`] or [`PortalError::BadRequest`].
-pub trait KeyManager: Send + Sync + 'static {
-    /// A client by its exact id.
-    fn find<'a>(&'a self, key: &'a ConsumerKey) -> BoxFuture<'a, Result<Option<ClientInfo>, PortalError>>;
-    /// A client by its exact name in a tenant.
-    fn find_by_name<'a>(
-        &'a self,
-        tenant: TenantId,
-        name: &'a str,
-    ) -> BoxFuture<'a, Result<Option<ClientInfo>, PortalError>>;
-    /// Registers a client.
-    fn register(&self, order: ClientOrder) -> BoxFuture<'_, Result<ClientInfo, PortalError>>;
-    /// Changes grants and callback.
-    fn update<'a>(
-        &'a self,
-        key: &'a ConsumerKey,
-        grants: Vec<String>,
-        callback: String,
-    ) -> BoxFuture<'a, Result<ClientInfo, PortalError>>;
-    /// Gives a client a new secret; its tokens die.
-    fn renew_secret<'a>(&'a self, key: &'a ConsumerKey) -> BoxFuture<'a, Result<ClientInfo, PortalError>>;
-    /// Deletes a client with its tokens; one that is gone already is fine.
-    fn remove<'a>(&'a self, key: &'a ConsumerKey) -> BoxFuture<'a, Result<(), PortalError>>;
-    /// Issues a client_credentials token.
-    fn issue<'a>(&'a self, key: &'a ConsumerKey, scopes: &'a [String])
-    -> BoxFuture<'a, Result<TokenInfo, PortalError>>;
-    /// Revokes a token of this client.
-    fn revoke<'a>(&'a self, key: &'a ConsumerKey, token: &'a Secret) -> BoxFuture<'a, Result<(), PortalError>>;
 }
 
 /// Who calls. Put into the request by the layer that authenticated it.
@@ -222,10 +133,8 @@ impl From<&Caller> for Actor {
 impl<S: Send + Sync> FromRequestParts<S> for Actor {
     type Rejection = Response;
 
-    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Response> {
-        // A guarded route always has its actor; without one the rule is missing and nobody gets in.
-        let refused = || super::reply::json(StatusCode::UNAUTHORIZED, &super::reply::ErrorBody::unauthenticated());
-        parts.extensions.get::<Actor>().cloned().ok_or_else(refused)
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Response> {
+        Caller::from_request_parts(parts, state).await.map(|caller| Actor::from(&caller))
     }
 }
 
@@ -237,13 +146,6 @@ impl<S: Send + Sync> FromRequestParts<S> for MaybeActor {
     type Rejection = std::convert::Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Self::Rejection> {
-        Ok(Self(parts.extensions.get::<Actor>().cloned()))
-    }
-}
-
-impl PortalState {
-    /// Is the actor an administrator of his tenant?
-    pub fn is_admin(&self, actor: &Actor) -> bool {
-        actor.has_role(&self.settings.admin_role)
+        Ok(Self(parts.extensions.get::<Caller>().map(Actor::from)))
     }
 }

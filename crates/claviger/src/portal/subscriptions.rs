@@ -8,9 +8,10 @@ use super::error::{Finding, PortalError, Resource};
 use super::lifecycle::State as Lifecycle;
 use super::page::{Page, Paging};
 use super::reply::{created, json};
-use super::routes::{Access, RouteSink};
 use super::state::{Actor, Portal};
 use super::{apis, devportal};
+use crate::http::access::Rule;
+use crate::http::routes::Routes;
 use axum::body::Bytes;
 use axum::extract::{Path, Query as Params, State};
 use axum::response::{IntoResponse as _, Response};
@@ -29,14 +30,15 @@ use serde_json::{Value, json as object};
 const MULTIPLE_MAX: usize = 100;
 
 /// The routes of this file.
-pub fn routes<R: RouteSink>(sink: R) -> R {
-    const MANAGE: Access = Access::Scopes(&["apim:subscribe", "apim:sub_manage"]);
-    sink.operation(Method::GET, "/api/am/store/v1/subscriptions", MANAGE, list)
-        .operation(Method::POST, "/api/am/store/v1/subscriptions", MANAGE, create)
-        .operation(Method::POST, "/api/am/store/v1/subscriptions/multiple", MANAGE, create_many)
-        .operation(Method::GET, "/api/am/store/v1/subscriptions/{id}", MANAGE, read)
-        .operation(Method::PUT, "/api/am/store/v1/subscriptions/{id}", MANAGE, update)
-        .operation(Method::DELETE, "/api/am/store/v1/subscriptions/{id}", MANAGE, delete)
+pub fn routes(routes: Routes) -> Routes {
+    const MANAGE: Rule = Rule::Portal(&["apim:subscribe", "apim:sub_manage"]);
+    routes
+        .add(Method::GET, "/api/am/store/v1/subscriptions", MANAGE, list)
+        .add(Method::POST, "/api/am/store/v1/subscriptions", MANAGE, create)
+        .add(Method::POST, "/api/am/store/v1/subscriptions/multiple", MANAGE, create_many)
+        .add(Method::GET, "/api/am/store/v1/subscriptions/{id}", MANAGE, read)
+        .add(Method::PUT, "/api/am/store/v1/subscriptions/{id}", MANAGE, update)
+        .add(Method::DELETE, "/api/am/store/v1/subscriptions/{id}", MANAGE, delete)
 }
 
 /// A subscription's body. Server-made fields are taken and passed over.

@@ -1,31 +1,28 @@
-//! A portal in a temporary database with a caller named by headers.
+//! The program's portal over a temporary database, with users for every role.
 
-use crate::portal::error::PortalError;
-use crate::portal::reply::{ErrorBody, json};
-use crate::portal::routes::{Access, RouteSink, routes};
-use crate::portal::state::{
-    Actor, ClientInfo, ClientOrder, Environment, KeyManager, Portal, PortalSettings, PortalState, TokenInfo,
-};
+use crate::app::App;
+use crate::config::Config;
+use crate::files::DataDir;
+use crate::http::routes::Routes;
+use crate::ops::Metrics;
+use crate::{portal, startup};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
-use axum::handler::Handler;
-use axum::middleware::{Next, from_fn};
-use axum::response::Response;
-use axum::routing::{MethodFilter, on};
+use claviger_proto::encode::base64;
 use claviger_proto::entropy::{Entropy, uuid};
 use claviger_proto::event::Event;
-use claviger_proto::ids::{ConsumerKey, SUPER_TENANT_DOMAIN, TenantId};
+use claviger_proto::ids::{ConsumerKey, TenantId};
+use claviger_proto::password::StoredPassword;
 use claviger_proto::secret::Secret;
 use claviger_proto::time::{Clock, Timestamp};
-use claviger_proto::user::Username;
-use claviger_store::db::{PoolLimits, Store};
+use claviger_store::clients;
+use claviger_store::db::Conn;
 use claviger_store::error::StoreError;
-use claviger_store::location::Location;
 use claviger_store::seed::{self, TenantSeed};
-use claviger_store::{schema, tenants};
-use futures_util::future::BoxFuture;
-use http::{HeaderMap, Method, StatusCode};
+use claviger_store::tenants;
+use claviger_store::users::{self, NewUser};
+use http::{HeaderMap, Method};
 use http_body_util::BodyExt as _;
 use serde_json::Value;
 use std::path::PathBuf;
@@ -33,10 +30,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use tower_service::Service as _;
 
+const PASSWORD: &str = "test-password";
+
 pub(super) struct Harness {
-    pub(super) portal: Portal,
-    pub(super) clients: Arc<PaperKeyManager>,
-    pub(super) events: Arc<Mutex<Vec<Event>>>,
+    pub(super) portal: Arc<App>,
+    events: Arc<Mutex<Vec<Event>>>,
     router: Router,
     _directory: Directory,
 }
@@ -93,29 +91,34 @@ impl Clock for FixedClock {
 }
 
 impl Harness {
-    /// A portal with the tenants `carbon.super` and `abc.com`.
+    /// A portal with the tenants `carbon.super` and `abc.com`, each with a user for every role.
     pub(super) async fn new() -> Self {
         let directory = temporary_directory();
-        let limits = PoolLimits { connections_max: 4, acquire_ms_max: 20_000 };
-        let store = Store::open(Location::Sqlite(directory.0.join("portal.sqlite")), limits).await.unwrap();
-        schema::prepare(&store).await.unwrap();
-        store.write::<(), StoreError, _>(|conn| Box::pin(seed_tenants(conn))).await.unwrap();
+        let mut config = Config::default_for(directory.path());
+        config.super_admin.password = Some(Secret::new(PASSWORD));
+        let environment = &mut config.environments[0];
+        "Production and Sandbox".clone_into(&mut environment.name);
+        environment.http_endpoints = vec!["http://gw:8280".into()];
+        environment.https_endpoints = vec!["https://gw:8243".into()];
+        let data_dir = DataDir::open(directory.path()).unwrap();
+        let (clock, rng) = (Arc::new(FixedClock), Arc::new(Random));
+        let started = startup::start(config, &data_dir, Arc::new(Metrics::default()), clock, rng).await.unwrap();
+        let app = started.app;
+        app.store.write::<(), StoreError, _>(|conn| Box::pin(seed_users(conn))).await.unwrap();
         let events = Arc::new(Mutex::new(Vec::new()));
         let heard = events.clone();
-        store.on_commit(Arc::new(move |new| heard.lock().unwrap().extend_from_slice(new)));
-        let clients = Arc::new(PaperKeyManager::default());
-        let portal = Portal::new(PortalState {
-            store,
-            clock: Arc::new(FixedClock),
-            rng: Arc::new(Random),
-            settings: settings(),
-            key_manager: clients.clone(),
-        });
-        let router = routes(Sink(Router::new())).0.with_state(portal.clone());
-        Self { portal, clients, events, router, _directory: directory }
+        app.store.on_commit(Arc::new(move |new| heard.lock().unwrap().extend_from_slice(new)));
+        let (router, _) = Routes::new(app.clone()).with(portal::routes).finish();
+        Self { portal: app, events, router, _directory: directory }
     }
 
-    /// Calls as `user`; an empty name is anonymous. Roles follow the name's first letter: see [`roles_of`].
+    /// Client id of the client with this name.
+    pub(super) async fn client_named(&self, name: &str) -> Option<ConsumerKey> {
+        let mut conn = self.portal.store.reader().await.unwrap();
+        clients::find_key_by_name(&mut conn, TenantId::SUPER, name).await.unwrap().flatten()
+    }
+
+    /// Calls as `user`; an empty name is anonymous.
     pub(super) async fn call(&self, user: &str, method: Method, path: &str, body: &str) -> Answer {
         self.send(user, method, path, ("application/json", body)).await
     }
@@ -134,8 +137,8 @@ impl Harness {
 
     async fn send(&self, user: &str, method: Method, path: &str, (kind, body): (&str, &str)) -> Answer {
         let request = Request::builder().method(method).uri(path).header("content-type", kind);
-        // `user scope scope` narrows the call to these scopes.
-        let request = if user.is_empty() { request } else { request.header("x-test-user", user) };
+        let credentials = format!("Basic {}", base64(format!("{user}:{PASSWORD}").as_bytes()));
+        let request = if user.is_empty() { request } else { request.header("authorization", credentials) };
         let request = request.body(Body::from(body.to_owned())).unwrap();
         let response = self.router.clone().call(request).await.unwrap();
         let (parts, body) = response.into_parts();
@@ -149,167 +152,32 @@ impl Harness {
     }
 }
 
-async fn seed_tenants(conn: &mut claviger_store::db::Conn) -> Result<(), StoreError> {
-    seed::database(conn).await?;
+/// Users by the role `Internal/..` that they hold, or `admin`.
+const USERS: &[(&str, &str)] = &[
+    ("creator", "creator"),
+    ("creator2", "creator"),
+    ("publisher", "publisher"),
+    ("subscriber", "subscriber"),
+    ("subscriber2", "subscriber"),
+];
+
+async fn seed_users(conn: &mut Conn) -> Result<(), StoreError> {
     let abc = tenants::insert(conn, "abc.com", "x@abc.com", FixedClock.now()).await?;
-    for (id, domain) in [(TenantId::SUPER, SUPER_TENANT_DOMAIN), (abc, "abc.com")] {
-        let seed = TenantSeed { id, domain: domain.into(), admin_role: "admin".into(), host: "localhost".into() };
-        seed::tenant(conn, &seed, &Random).await?;
+    let seed = TenantSeed { id: abc, domain: "abc.com".into(), admin_role: "admin".into(), host: "localhost".into() };
+    seed::tenant(conn, &seed, &Random).await?;
+    let admin = insert_user(conn, abc, "admin").await?;
+    users::add_role(conn, abc, admin, "admin").await?;
+    for tenant in [TenantId::SUPER, abc] {
+        for (name, role) in USERS {
+            insert_user(conn, tenant, name).await?;
+            users::add_hybrid_role(conn, tenant, name, role).await?;
+        }
     }
     Ok(())
 }
 
-fn settings() -> PortalSettings {
-    PortalSettings {
-        environments: vec![Environment {
-            name: "Production and Sandbox".into(),
-            kind: "hybrid".into(),
-            http_url: "http://gw:8280".into(),
-            https_url: "https://gw:8243".into(),
-        }],
-        admin_role: "admin".into(),
-        is_deprecated_shown: false,
-        are_versions_shown: true,
-        is_unlimited_offered: true,
-        token_endpoint: "https://gw:8243/token".into(),
-        revoke_endpoint: "https://gw:8243/revoke".into(),
-        userinfo_endpoint: "https://gw:8243/userinfo".into(),
-        grant_types: vec!["client_credentials".into()],
-    }
-}
-
-struct Sink(Router<Portal>);
-
-impl RouteSink for Sink {
-    fn operation<H, T>(self, method: Method, path: &'static str, access: Access, handler: H) -> Self
-    where
-        H: Handler<T, Portal> + Sync,
-        T: 'static,
-    {
-        let check = move |request: Request, next: Next| enforce(access, request, next);
-        let route = on(MethodFilter::try_from(method).unwrap(), handler).layer(from_fn(check));
-        Self(self.0.route(path, route))
-    }
-}
-
-/// The roles of a test user: `admin`, `creator..`, `publisher..`, `subscriber..`; others have none.
-fn roles_of(name: &str) -> Vec<String> {
-    let role = name.trim_end_matches(|letter: char| letter.is_ascii_digit());
-    match role {
-        "admin" => vec!["admin".into(), "Internal/everyone".into()],
-        "creator" | "publisher" | "subscriber" => vec![format!("Internal/{role}"), "Internal/everyone".into()],
-        _ => vec!["Internal/everyone".into()],
-    }
-}
-
-const SCOPES: &[(&str, &[&str])] = &[
-    ("creator", &["apim:api_view", "apim:api_create", "apim:api_delete", "apim:subscription_view"]),
-    ("publisher", &["apim:api_view", "apim:api_publish", "apim:subscription_view", "apim:subscription_block"]),
-    ("subscriber", &["apim:subscribe", "apim:app_manage", "apim:sub_manage"]),
-];
-
-async fn enforce(access: Access, mut request: Request, next: Next) -> Response {
-    let header = request.headers().get("x-test-user").map(|value| value.to_str().unwrap().to_owned());
-    let refused = || json(StatusCode::UNAUTHORIZED, &ErrorBody::unauthenticated());
-    let Some(header) = header else {
-        return if access == Access::Anonymous { next.run(request).await } else { refused() };
-    };
-    let username = Username::parse(&header).unwrap();
-    let roles = roles_of(&username.name);
-    let has_role = |group: &str| roles.iter().any(|role| role == "admin" || *role == format!("Internal/{group}"));
-    let granted = SCOPES.iter().filter(|(group, _)| has_role(group)).flat_map(|(_, scopes)| *scopes);
-    let scopes: Vec<String> = granted.map(|scope| (*scope).to_owned()).collect();
-    let is_allowed = match access {
-        Access::Scopes([]) | Access::Anonymous | Access::BasicUser => true,
-        Access::Scopes(wanted) => wanted.iter().any(|scope| scopes.iter().any(|own| own == scope)),
-    };
-    if !is_allowed {
-        return refused();
-    }
-    // The first tenant of a fresh database has the number 1.
-    let tenant = if username.tenant == SUPER_TENANT_DOMAIN { TenantId::SUPER } else { TenantId(1) };
-    request.extensions_mut().insert(Actor { username, tenant, roles, scopes });
-    next.run(request).await
-}
-
-/// Keeps clients in memory.
-#[derive(Default)]
-pub(super) struct PaperKeyManager {
-    pub(super) clients: Mutex<Vec<ClientInfo>>,
-    pub(super) revoked: Mutex<Vec<String>>,
-}
-
-impl PaperKeyManager {
-    fn change(&self, key: &ConsumerKey, change: impl FnOnce(&mut ClientInfo)) -> Result<ClientInfo, PortalError> {
-        let mut clients = self.clients.lock().unwrap();
-        let client = clients.iter_mut().find(|client| client.key == *key);
-        let client = client.ok_or_else(|| PortalError::KeyManager("no such client".into()))?;
-        change(client);
-        Ok(client.clone())
-    }
-}
-
-impl KeyManager for PaperKeyManager {
-    fn find<'a>(&'a self, key: &'a ConsumerKey) -> BoxFuture<'a, Result<Option<ClientInfo>, PortalError>> {
-        let found = self.clients.lock().unwrap().iter().find(|client| client.key == *key).cloned();
-        Box::pin(async move { Ok(found) })
-    }
-
-    fn find_by_name<'a>(
-        &'a self,
-        _tenant: TenantId,
-        name: &'a str,
-    ) -> BoxFuture<'a, Result<Option<ClientInfo>, PortalError>> {
-        let found = self.clients.lock().unwrap().iter().find(|client| client.name == name).cloned();
-        Box::pin(async move { Ok(found) })
-    }
-
-    fn register(&self, order: ClientOrder) -> BoxFuture<'_, Result<ClientInfo, PortalError>> {
-        let client = ClientInfo {
-            key: ConsumerKey(uuid(&Random)),
-            secret: Secret::new(uuid(&Random)),
-            name: order.name,
-            owner: order.owner.to_string(),
-            grants: order.grants,
-            callback: order.callback,
-            token_type: order.token_type,
-            is_saas: order.is_saas,
-        };
-        self.clients.lock().unwrap().push(client.clone());
-        Box::pin(async move { Ok(client) })
-    }
-
-    fn update<'a>(
-        &'a self,
-        key: &'a ConsumerKey,
-        grants: Vec<String>,
-        callback: String,
-    ) -> BoxFuture<'a, Result<ClientInfo, PortalError>> {
-        let changed = self.change(key, |client| (client.grants, client.callback) = (grants, callback));
-        Box::pin(async move { changed })
-    }
-
-    fn renew_secret<'a>(&'a self, key: &'a ConsumerKey) -> BoxFuture<'a, Result<ClientInfo, PortalError>> {
-        let changed = self.change(key, |client| client.secret = Secret::new(uuid(&Random)));
-        Box::pin(async move { changed })
-    }
-
-    fn remove<'a>(&'a self, key: &'a ConsumerKey) -> BoxFuture<'a, Result<(), PortalError>> {
-        self.clients.lock().unwrap().retain(|client| client.key != *key);
-        Box::pin(async { Ok(()) })
-    }
-
-    fn issue<'a>(
-        &'a self,
-        key: &'a ConsumerKey,
-        scopes: &'a [String],
-    ) -> BoxFuture<'a, Result<TokenInfo, PortalError>> {
-        let access_token = Secret::new(format!("token-of-{key}"));
-        Box::pin(async move { Ok(TokenInfo { access_token, scopes: scopes.to_vec(), expires_in_s: 3600 }) })
-    }
-
-    fn revoke<'a>(&'a self, _key: &'a ConsumerKey, token: &'a Secret) -> BoxFuture<'a, Result<(), PortalError>> {
-        self.revoked.lock().unwrap().push(token.expose().to_owned());
-        Box::pin(async { Ok(()) })
-    }
+async fn insert_user(conn: &mut Conn, tenant: TenantId, name: &str) -> Result<i64, StoreError> {
+    let password = StoredPassword::new(&Secret::new(PASSWORD), &Random);
+    let user = NewUser { uuid: uuid(&Random), name: name.to_owned(), password, tenant };
+    users::insert(conn, &user, FixedClock.now()).await
 }

@@ -7,8 +7,7 @@ use crate::config::Config;
 use crate::files::DataDir;
 use crate::http::routes::Routes;
 use crate::ops::Metrics;
-use crate::portal::mount;
-use crate::{oauth, startup};
+use crate::{oauth, portal, startup};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
@@ -33,7 +32,7 @@ impl Program {
         let data_dir = DataDir::open(directory.path()).unwrap();
         let (clock, rng) = (Arc::new(SystemClock), Arc::new(SystemEntropy::default()));
         let started = startup::start(config, &data_dir, Arc::new(Metrics::default()), clock, rng).await.unwrap();
-        let routes = mount::routes(&started.app, Routes::new(started.app.clone()).with(oauth::routes));
+        let routes = Routes::new(started.app.clone()).with(oauth::routes).with(portal::routes);
         Self { router: routes.finish().0, _directory: directory }
     }
 
@@ -115,7 +114,7 @@ async fn every_route_of_the_portal_has_its_rule() {
     let data_dir = DataDir::open(directory.path()).unwrap();
     let (clock, rng) = (Arc::new(SystemClock), Arc::new(SystemEntropy::default()));
     let started = startup::start(config, &data_dir, Arc::new(Metrics::default()), clock, rng).await.unwrap();
-    let (router, entries) = mount::routes(&started.app, Routes::new(started.app.clone())).finish();
+    let (router, entries) = Routes::new(started.app.clone()).with(portal::routes).finish();
     let mut anonymous = Vec::new();
     for entry in entries {
         let path =
