@@ -2,7 +2,8 @@
 //! [`super::publisher_views`]'s.
 
 use super::api_object::ApiObject;
-use super::apis::{self, ListedApi, LoadedApi, Spelling, shown};
+use super::api_write::{self, Spelling};
+use super::apis::{self, ListedApi, LoadedApi, shown};
 use super::body::parse_body;
 use super::context::ApiContext;
 use super::error::PortalError;
@@ -115,7 +116,7 @@ fn created_api(api: &LoadedApi) -> Response {
 
 async fn create(State(portal): State<Portal>, actor: Actor, body: Bytes) -> Result<Response, PortalError> {
     let object: ApiObject = parse_body(&body)?;
-    let api = apis::create(&portal, &actor, object, None, Spelling::Post).await?;
+    let api = api_write::create(&portal, &actor, object, None, Spelling::Post).await?;
     Ok(created_api(&api))
 }
 
@@ -132,12 +133,12 @@ async fn update(
     body: Bytes,
 ) -> Result<Response, PortalError> {
     let object: ApiObject = parse_body(&body)?;
-    let api = apis::update(&portal, &actor, &id, object).await?;
+    let api = api_write::update(&portal, &actor, &id, object).await?;
     Ok(json(StatusCode::OK, &shown(&api.object)))
 }
 
 async fn delete(State(portal): State<Portal>, actor: Actor, Path(id): Path<String>) -> Result<Response, PortalError> {
-    apis::delete(&portal, &actor, &id).await?;
+    api_write::delete(&portal, &actor, &id).await?;
     Ok(StatusCode::OK.into_response())
 }
 
@@ -162,7 +163,7 @@ async fn update_definition(
 ) -> Result<Response, PortalError> {
     let parts = forms::read(form).await?;
     let definition = Definition::accept(forms::definition(&parts)?)?;
-    let api = apis::update_definition(&portal, &actor, &id, definition).await?;
+    let api = api_write::update_definition(&portal, &actor, &id, definition).await?;
     Ok(json(StatusCode::OK, &Value::Object(api.definition.document)))
 }
 
@@ -175,7 +176,7 @@ async fn import(State(portal): State<Portal>, actor: Actor, form: Multipart) -> 
         return Err(PortalError::BadRequest("The type of an imported API must be HTTP".to_owned()));
     }
     complete_from_definition(&mut object, &definition)?;
-    let api = apis::create(&portal, &actor, object, Some(definition), Spelling::Other).await?;
+    let api = api_write::create(&portal, &actor, object, Some(definition), Spelling::Other).await?;
     Ok(created_api(&api))
 }
 
@@ -245,7 +246,7 @@ async fn copy(
     let (Some(id), Some(version)) = (params.api_id, params.new_version) else {
         return Err(PortalError::BadRequest("apiId and newVersion are required".to_owned()));
     };
-    let api = apis::copy(&portal, &actor, &id, (&version, params.default_version)).await?;
+    let api = api_write::copy(&portal, &actor, &id, (&version, params.default_version)).await?;
     Ok(created_api(&api))
 }
 
