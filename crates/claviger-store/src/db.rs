@@ -7,6 +7,7 @@
 use crate::error::{StoreError, WriteError};
 use crate::location::Location;
 use crate::sql::{Engine, Sql};
+use crate::start_lock::StartLock;
 use crate::writer::Writer;
 use chrono::{DateTime, NaiveDateTime};
 use claviger_proto::event::Event;
@@ -131,6 +132,15 @@ impl Store {
     /// Adds a listener for the events of this process' commits.
     pub fn on_commit(&self, listener: CommitListener) {
         self.listeners.0.write().expect("no listener list is left half-written").push(listener);
+    }
+
+    /// Waits until no other node prepares this database.
+    pub async fn lock_start(&self) -> Result<StartLock, StoreError> {
+        match &self.pool {
+            Pool::Sqlite(_) => Ok(StartLock::Sqlite),
+            Pool::MySql(pool) => StartLock::on_mysql(&pool.connect_options()).await,
+            Pool::Postgres(pool) => StartLock::on_postgres(&pool.connect_options()).await,
+        }
     }
 
     /// A connection for reading outside a transaction.

@@ -20,6 +20,7 @@ pub mod schema;
 pub mod scopes;
 pub mod seed;
 pub mod sql;
+pub mod start_lock;
 pub mod subscriptions;
 pub mod tenants;
 pub mod tokens;

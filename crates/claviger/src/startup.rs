@@ -69,10 +69,12 @@ pub async fn start(
     let store = Store::open(location(&config.database.url), limits)
         .await
         .with_context(|| format!("the database {label} cannot be opened"))?;
+    let lock = store.lock_start().await.with_context(|| format!("another node is still preparing {label}"))?;
     let prepared =
         schema::prepare(&store).await.with_context(|| format!("the tables of {label} cannot be prepared"))?;
     seed_rows(&store, &config, prepared, &rng).await.context("the first rows cannot be written")?;
     let administrator = ensure_administrator(&store, &config, data_dir, &*clock, &rng).await?;
+    lock.release().await;
     let users = Users::new(store.clone(), clock.clone(), &*rng);
     let keys = Keys::new(signing);
     let oauth = OAuth::new(store.clone(), clock.clone(), rng.clone(), keys, oauth_settings(&config));

@@ -164,15 +164,9 @@ pub async fn serve_management(connection: ManagementConnection, stream: Stream, 
     }
 }
 
-async fn handle(shared: &ManagementConnection, request: Request<Incoming>) -> Response<Body> {
-    let started = Instant::now();
-    let (peer, mut router) = (shared.peer, shared.router.clone());
-    let mut request = request.map(Body::new);
-    request.extensions_mut().insert(peer);
-    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let bound = Duration::from_secs(shared.limits.request_timeout_s);
-    let answer = AssertUnwindSafe(tokio::time::timeout(bound, router.call(request))).catch_unwind().await;
-    let response = match answer {
+/// The router's answer, in time and whatever its handler does.
+async fn answer(router: &mut Router, request: Request<Body>, bound: Duration) -> Response<Body> {
+    match AssertUnwindSafe(tokio::time::timeout(bound, router.call(request))).catch_unwind().await {
         Ok(Ok(Ok(response))) => response,
         Ok(Ok(Err(never))) => match never {},
         Ok(Err(_)) => reply::portal_error(
@@ -183,7 +177,17 @@ async fn handle(shared: &ManagementConnection, request: Request<Incoming>) -> Re
         ),
         // One request's panic is one request's 500.
         Err(_) => reply::internal(&io::Error::other("the handler panicked")),
-    };
+    }
+}
+
+async fn handle(shared: &ManagementConnection, request: Request<Incoming>) -> Response<Body> {
+    let started = Instant::now();
+    let (peer, mut router) = (shared.peer, shared.router.clone());
+    let mut request = request.map(Body::new);
+    request.extensions_mut().insert(peer);
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let bound = Duration::from_secs(shared.limits.request_timeout_s);
+    let response = answer(&mut router, request, bound).await;
     let elapsed = started.elapsed();
     shared.metrics.observe(response.status(), elapsed);
     // The path alone: a query may hold credentials.
@@ -237,6 +241,39 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::routing::get;
+
+    const BOUND_MS: u64 = 50;
+
+    async fn ask(router: &mut Router, path: &str) -> Response<Body> {
+        let request = Request::get(path).body(Body::empty()).unwrap();
+        answer(router, request, Duration::from_millis(BOUND_MS)).await
+    }
+
+    fn fail() {
+        panic!("as a bug would");
+    }
+
+    #[tokio::test]
+    async fn a_panic_and_a_hang_are_answers_and_the_router_lives_on() {
+        let mut router = Router::new()
+            .route("/panic", get(async || fail()))
+            .route("/hang", get(async || std::future::pending::<()>().await))
+            .route("/good", get(async || "good"));
+        for _ in 0..2 {
+            let panicked = ask(&mut router, "/panic").await;
+            assert_eq!(panicked.status(), StatusCode::INTERNAL_SERVER_ERROR);
+            let body = http_body_util::BodyExt::collect(panicked.into_body()).await.unwrap().to_bytes();
+            assert!(!String::from_utf8_lossy(&body).contains("as a bug would"), "the cause is for the log");
+            assert_eq!(ask(&mut router, "/hang").await.status(), StatusCode::SERVICE_UNAVAILABLE);
+            assert_eq!(ask(&mut router, "/good").await.status(), StatusCode::OK);
         }
     }
 }

@@ -142,7 +142,9 @@ fn find_reusable(oauth: &OAuth, key: &TokenKey, rules: Rules) -> Option<Arc<Toke
         return None;
     }
     let hash = oauth.active.get(key)?;
-    let token = oauth.tokens.find(&hash).filter(|token| token.key == *key)?;
+    // Introspection may have read the row again after it was revoked.
+    let is_usable = |token: &Arc<Token>| token.key == *key && token.state == TokenState::Active;
+    let token = oauth.tokens.find(&hash).filter(is_usable)?;
     (decide(Some(&token), rules, oauth.clock.now()) == Decision::Reuse).then_some(token)
 }
 
@@ -174,7 +176,7 @@ async fn write(oauth: &OAuth, order: &Arc<Order>, key: &TokenKey, rules: Rules) 
     let fresh_id = fresh.id.clone();
     let ids = [uuid(&*oauth.rng), uuid(&*oauth.rng), uuid(&*oauth.rng)];
     let (shared, key_copy, now) = (order.clone(), key.clone(), oauth.clock.now());
-    let token = oauth
+    let (token, retired) = oauth
         .store
         .write(move |conn| {
             let (order, key, mut fresh, ids) = (shared.clone(), key_copy.clone(), fresh.clone(), ids.clone());
@@ -184,10 +186,12 @@ async fn write(oauth: &OAuth, order: &Arc<Order>, key: &TokenKey, rules: Rules) 
                     retire_refreshed(conn, replaced, rules.is_jwt, &ids, now).await?;
                 }
                 let active = tokens::find_active(conn, &key, idp).await?;
+                let mut retired = None;
                 match (decide(active.as_ref(), rules, now), active) {
-                    (Decision::Reuse, Some(active)) => return Ok::<_, TokenError>(active),
+                    (Decision::Reuse, Some(active)) => return Ok::<_, TokenError>((active, None)),
                     (Decision::New { retire: Some(state), is_refresh_kept }, Some(active)) => {
                         tokens::retire(conn, &active, state, &ids[2]).await?;
+                        retired = Some(active.hash());
                         if is_refresh_kept {
                             fresh.refresh = active.refresh;
                             fresh.refresh_created = active.refresh_created;
@@ -197,10 +201,14 @@ async fn write(oauth: &OAuth, order: &Arc<Order>, key: &TokenKey, rules: Rules) 
                     (Decision::New { .. } | Decision::Reuse, _) => {}
                 }
                 tokens::insert(conn, &fresh, idp).await?;
-                Ok(fresh)
+                Ok((fresh, retired))
             })
         })
         .await?;
+    // No event tells of a row that renewal retired (rest-3x.md 1.6.4), but this node must not call it active any more.
+    if let Some(retired) = retired {
+        oauth.tokens.forget(&retired);
+    }
     let hash = token.hash();
     let token = Arc::new(token);
     if token.id == fresh_id {

@@ -1,0 +1,149 @@
+//! Many clients at once, and two nodes on one database.
+
+use crate::harness::{
+    ADMIN, ADMIN_PASSWORD, Call as _, Database, Options, Registered, Server, databases, on_every_engine, register,
+};
+use futures_util::future::join_all;
+use serde_json::json;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+const GRANT: [(&str, &str); 1] = [("grant_type", "client_credentials")];
+/// How long another node may go on calling a revoked token active. It reads events every 50 ms; the rest is for slow machines.
+const NEWS_MS_MAX: u64 = 5_000;
+
+/// The tokens of that many identical requests at once; none may fail.
+async fn tokens(server: &Server, client: &Registered, count: usize) -> BTreeSet<String> {
+    let replies = join_all((0..count).map(|_| client.token(server, &GRANT))).await;
+    for reply in &replies {
+        assert_eq!(reply.status, 200, "{}: {reply:?}", server.engine);
+    }
+    replies.iter().map(|reply| reply.text("access_token")).collect()
+}
+
+#[tokio::test]
+async fn two_hundred_equal_requests_get_one_token() {
+    on_every_engine("", async |server| {
+        let client = register(server, "one-token", json!({})).await;
+        let tokens = tokens(server, &client, 200).await;
+        assert_eq!(tokens.len(), 1, "{}", server.engine);
+        assert_eq!(server.active_rows(&client.id).await, 1, "{}", server.engine);
+        assert!(server.is_active(tokens.first().unwrap()).await, "{}", server.engine);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn equal_requests_for_jwts_leave_one_active_row() {
+    on_every_engine("", async |server| {
+        let client = register(server, "jwts", json!({ "token_type_extension": "JWT" })).await;
+        let tokens = tokens(server, &client, 40).await;
+        assert_eq!(tokens.len(), 40, "{}", server.engine);
+        assert_eq!(server.active_rows(&client.id).await, 1, "{}", server.engine);
+        let mut active = 0;
+        for token in &tokens {
+            active += usize::from(server.is_active(token).await);
+        }
+        assert_eq!(active, 1, "{}", server.engine);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn parallel_revocations_and_requests_end_in_one_living_token() {
+    on_every_engine("", async |server| {
+        let client = register(server, "churn", json!({})).await;
+        let turn = async |_| {
+            let token = client.application_token(server).await;
+            let reply = client.revoke(server, &[("token", &token)]).await;
+            assert_eq!(reply.status, 200, "{}: {reply:?}", server.engine);
+            assert!(!server.is_active(&token).await, "{}: revoked and yet active", server.engine);
+        };
+        join_all((0..30).map(turn)).await;
+        let last = client.application_token(server).await;
+        assert!(server.is_active(&last).await, "{}", server.engine);
+        assert_eq!(server.active_rows(&client.id).await, 1, "{}", server.engine);
+    })
+    .await;
+}
+
+/// Runs a case on two nodes of one database, on each engine that can be shared.
+async fn on_two_nodes(case: impl AsyncFn(&Server, &Server)) {
+    for database in databases().await {
+        if database.is_shared() {
+            let a = node(&database).await;
+            let b = node(&database).await;
+            case(&a, &b).await;
+            a.stop().await;
+            b.stop().await;
+        }
+        database.remove().await;
+    }
+}
+
+async fn node(database: &Database) -> Server {
+    Server::start(database, Options::default()).await
+}
+
+#[tokio::test]
+async fn two_nodes_hand_out_one_token() {
+    on_two_nodes(async |a, b| {
+        let client = register(a, "two-nodes", json!({})).await;
+        let (of_a, of_b) = tokio::join!(tokens(a, &client, 100), tokens(b, &client, 100));
+        assert_eq!(of_a.len(), 1, "{}", a.engine);
+        assert_eq!(of_a, of_b, "{}", a.engine);
+        assert_eq!(a.active_rows(&client.id).await, 1, "{}", a.engine);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn two_nodes_rotate_a_refresh_token_once() {
+    on_two_nodes(async |a, b| {
+        let client = register(a, "two-nodes-refresh", json!({})).await;
+        let form = [("grant_type", "password"), ("username", ADMIN), ("password", ADMIN_PASSWORD)];
+        let refresh = client.issue(a, &form).await.text("refresh_token");
+        let form = [("grant_type", "refresh_token"), ("refresh_token", refresh.as_str())];
+        let nodes = [a, b];
+        let replies = join_all((0..50).map(|turn| client.token(nodes[turn % 2], &form))).await;
+        let good = replies.iter().filter(|reply| reply.status == 200).count();
+        assert_eq!(good, 1, "{}", a.engine);
+        for reply in replies.iter().filter(|reply| reply.status != 200) {
+            reply.check_error(400, "invalid_grant", "Invalid refresh token state");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_revocation_reaches_the_other_node() {
+    on_two_nodes(async |a, b| {
+        let client = register(a, "news", json!({})).await;
+        let token = client.application_token(a).await;
+        // Node B knows the token as active, from its own cache too.
+        assert!(b.is_active(&token).await && b.is_active(&token).await, "{}", a.engine);
+        assert_eq!(client.revoke(a, &[("token", &token)]).await.status, 200);
+        assert!(!a.is_active(&token).await, "{}: at once on the node that did it", a.engine);
+        let gone = async { while b.is_active(&token).await {} };
+        let bound = Duration::from_millis(NEWS_MS_MAX);
+        assert!(tokio::time::timeout(bound, gone).await.is_ok(), "{}: node B never heard of it", a.engine);
+        assert_ne!(client.application_token(b).await, token, "{}", a.engine);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_new_secret_reaches_the_other_node() {
+    on_two_nodes(async |a, b| {
+        let old = register(a, "secret-news", json!({})).await;
+        assert_eq!(old.token(b, &GRANT).await.status, 200);
+        let path = format!("/keymanager-operations/dcr/register/{}/regenerate-consumer-secret", old.id);
+        let reply = a.post(&path).basic_auth(ADMIN, Some(ADMIN_PASSWORD)).call().await;
+        let new = Registered { secret: reply.text("client_secret"), ..old.clone() };
+        let refused = async { while old.token(b, &GRANT).await.status != 401 {} };
+        let bound = Duration::from_millis(NEWS_MS_MAX);
+        assert!(tokio::time::timeout(bound, refused).await.is_ok(), "{}: the old secret lives on", a.engine);
+        assert_eq!(new.token(b, &GRANT).await.status, 200, "{}", a.engine);
+    })
+    .await;
+}

@@ -1,0 +1,50 @@
+//! Starts what the tests talk to: `server` in this process, `process` as a program of its own, each on a directory and a
+//! database of its own; `wire` is the HTTP client, `people` the users that no wire can make.
+
+mod database;
+mod people;
+mod process;
+mod server;
+mod wire;
+
+pub(crate) use database::{Database, databases};
+pub(crate) use people::{insert_tenant, insert_user};
+pub(crate) use process::{Process, free_offset};
+pub(crate) use server::{Options, Server, on_every_engine, on_sqlite};
+pub(crate) use wire::{Call, Registered, Reply, http2_client, plain_client, register, registration};
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// The administrator of every server of these tests.
+pub(crate) const ADMIN: &str = "admin";
+/// The administrator's password.
+pub(crate) const ADMIN_PASSWORD: &str = "correct horse:battery staple";
+
+static NUMBER: AtomicU64 = AtomicU64::new(0);
+
+/// A name that nothing else on this machine has.
+pub(crate) fn fresh_name() -> String {
+    format!("claviger_it_{}_{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed))
+}
+
+/// A directory that goes with its value.
+pub(crate) struct Directory(PathBuf);
+
+impl Directory {
+    pub(crate) fn new() -> Self {
+        let path = std::env::temp_dir().join(fresh_name());
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        drop(std::fs::remove_dir_all(&self.0));
+    }
+}

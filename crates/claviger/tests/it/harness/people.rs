@@ -1,0 +1,55 @@
+//! Tenants and users, inserted as their tables' owner does: no wire makes them.
+
+use super::Server;
+use claviger::app::SystemEntropy;
+use claviger_proto::entropy::uuid;
+use claviger_proto::ids::TenantId;
+use claviger_proto::password::StoredPassword;
+use claviger_proto::secret::Secret;
+use claviger_proto::time::Clock as _;
+use claviger_store::error::StoreError;
+use claviger_store::seed::{self, TenantSeed};
+use claviger_store::users::NewUser;
+use claviger_store::{tenants, users};
+
+/// A tenant with its first rows.
+pub(crate) async fn insert_tenant(server: &Server, domain: &'static str) -> TenantId {
+    let now = server.clock.now();
+    let write = server.app().store.write::<_, StoreError, _>(move |conn| {
+        Box::pin(async move {
+            let id = tenants::insert(conn, domain, "admin@example.org", now).await?;
+            let host = "localhost".to_owned();
+            let row = TenantSeed { id, domain: domain.to_owned(), admin_role: "admin".to_owned(), host };
+            seed::tenant(conn, &row, &SystemEntropy::default()).await?;
+            Ok(id)
+        })
+    });
+    write.await.unwrap()
+}
+
+/// A user with roles: `admin` is the user store's, `Internal/x` a hybrid one.
+pub(crate) async fn insert_user(
+    server: &Server,
+    tenant: TenantId,
+    name: &'static str,
+    password: &str,
+    roles: &'static [&'static str],
+) {
+    let (now, rng) = (server.clock.now(), SystemEntropy::default());
+    let password = StoredPassword::new(&Secret::new(password), &rng);
+    let user = NewUser { uuid: uuid(&rng), name: name.to_owned(), password, tenant };
+    let write = server.app().store.write::<_, StoreError, _>(move |conn| {
+        let user = user.clone();
+        Box::pin(async move {
+            let id = users::insert(conn, &user, now).await?;
+            for role in roles {
+                match role.strip_prefix("Internal/") {
+                    Some(role) => users::add_hybrid_role(conn, tenant, name, role).await?,
+                    None => users::add_role(conn, tenant, id, role).await?,
+                }
+            }
+            Ok(())
+        })
+    });
+    write.await.unwrap();
+}

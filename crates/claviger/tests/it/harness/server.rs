@@ -1,0 +1,164 @@
+//! The whole server in this process: ephemeral ports, a clock that moves by hand, the system's randomness.
+
+use super::wire::{self, Call as _};
+use super::{ADMIN, ADMIN_PASSWORD, Database, Directory, databases};
+use claviger::app::{App, SystemClock, SystemEntropy};
+use claviger::config;
+use claviger::files::{DataDir, TLS_CERTIFICATE_FILE};
+use claviger::http::routes::RouteEntry;
+use claviger::server::{Launch, Listeners, Running, start};
+use claviger::startup::Administrator;
+use claviger_proto::time::{Clock, Timestamp};
+use reqwest::{Method, RequestBuilder};
+use serde_json::Value;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+/// A clock that stands still until it is moved.
+pub(crate) struct ManualClock(AtomicI64);
+
+impl ManualClock {
+    pub(crate) fn advance_s(&self, seconds: i64) {
+        self.0.fetch_add(seconds * 1000, Ordering::SeqCst);
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(self.0.load(Ordering::SeqCst))
+    }
+}
+
+/// What a test wants different.
+#[derive(Default)]
+pub(crate) struct Options {
+    /// More text of deployment.toml.
+    pub(crate) sections: &'static str,
+    /// Listeners made by the test instead of loopback ones.
+    pub(crate) listeners: Option<Listeners>,
+}
+
+/// A running server.
+pub(crate) struct Server {
+    pub(crate) clock: Arc<ManualClock>,
+    /// `https://localhost:port`, as tokens and metadata say it.
+    pub(crate) base_path: String,
+    /// The plain management port.
+    pub(crate) plain: String,
+    pub(crate) engine: &'static str,
+    client: reqwest::Client,
+    secure: String,
+    running: Running,
+    _directory: Directory,
+}
+
+/// Runs a case on a server on every engine.
+pub(crate) async fn on_every_engine(sections: &'static str, case: impl AsyncFn(&Server)) {
+    for database in databases().await {
+        let server = Server::start(&database, Options { sections, listeners: None }).await;
+        case(&server).await;
+        server.stop().await;
+        database.remove().await;
+    }
+}
+
+/// Runs a case on a server on SQLite: for what no database can change.
+pub(crate) async fn on_sqlite(sections: &'static str, case: impl AsyncFn(&Server)) {
+    let server = Server::start(&Database::Sqlite, Options { sections, listeners: None }).await;
+    case(&server).await;
+    server.stop().await;
+}
+
+impl Server {
+    pub(crate) async fn start(database: &Database, options: Options) -> Self {
+        let directory = Directory::new();
+        let listeners = match options.listeners {
+            Some(listeners) => listeners,
+            None => Listeners::ephemeral().await.unwrap(),
+        };
+        let port = |listener: &Option<tokio::net::TcpListener>| listener.as_ref().unwrap().local_addr().unwrap().port();
+        let (https, http) = (port(&listeners.management_https), port(&listeners.management_http));
+        let base_path = format!("https://localhost:{https}");
+        let text = format!(
+            "[server]\nbase_path = \"{base_path}\"\nbind_address = \"127.0.0.1\"\nshutdown_deadline_s = 10\n\
+             [super_admin]\nusername = \"{ADMIN}\"\npassword = \"{ADMIN_PASSWORD}\"\n{}\n{}",
+            database.section(),
+            options.sections
+        );
+        let config = config::load(&text, "deployment.toml", &|_| None).unwrap().config.in_data_dir(directory.path());
+        let data_dir = DataDir::open(directory.path()).unwrap();
+        // Certificates are checked against the real time, so the manual clock starts there.
+        let clock = Arc::new(ManualClock(AtomicI64::new(SystemClock.now().as_millis())));
+        let profile = config.server.profile;
+        let rng = Arc::new(SystemEntropy::default());
+        let launch = Launch { config, data_dir, profile, clock: clock.clone(), rng };
+        let running = start(launch, listeners).await.unwrap();
+        let certificate = std::fs::read(directory.path().join(TLS_CERTIFICATE_FILE)).unwrap();
+        Self {
+            clock,
+            base_path,
+            plain: format!("http://127.0.0.1:{http}"),
+            engine: database.engine(),
+            client: wire::client(&certificate),
+            secure: format!("https://127.0.0.1:{https}"),
+            running,
+            _directory: directory,
+        }
+    }
+
+    /// The state, for what no wire can do.
+    pub(crate) fn app(&self) -> &Arc<App> {
+        self.running.app.as_ref().unwrap()
+    }
+
+    /// Did this start insert the administrator?
+    pub(crate) fn has_made_administrator(&self) -> bool {
+        self.running.administrator == Some(Administrator::Configured)
+    }
+
+    /// The list of routes.
+    pub(crate) fn routes(&self) -> &[RouteEntry] {
+        &self.running.routes
+    }
+
+    /// Ends it and shows that nothing hung.
+    pub(crate) async fn stop(self) {
+        let Self { running, client, .. } = self;
+        drop(client);
+        assert!(running.stop().await, "the server did not stop in time");
+    }
+
+    /// A request over TLS.
+    pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.client.request(method, format!("{}{path}", self.secure))
+    }
+
+    pub(crate) fn get(&self, path: &str) -> RequestBuilder {
+        self.request(Method::GET, path)
+    }
+
+    pub(crate) fn post(&self, path: &str) -> RequestBuilder {
+        self.request(Method::POST, path)
+    }
+
+    /// What introspection says of a token, asked by the administrator.
+    pub(crate) async fn introspect(&self, token: &str) -> Value {
+        let request = self.post("/oauth2/introspect").basic_auth(ADMIN, Some(ADMIN_PASSWORD));
+        let reply = request.form(&[("token", token)]).call().await;
+        assert_eq!(reply.status, 200, "{reply:?}");
+        reply.json()
+    }
+
+    /// Does introspection call the token active?
+    pub(crate) async fn is_active(&self, token: &str) -> bool {
+        self.introspect(token).await["active"].as_bool().unwrap()
+    }
+
+    /// Rows in IDN_OAUTH2_ACCESS_TOKEN that are ACTIVE.
+    pub(crate) async fn active_rows(&self, client_id: &str) -> usize {
+        let mut conn = self.app().store.reader().await.unwrap();
+        let key = claviger_proto::ids::ConsumerKey::from(client_id);
+        let client = claviger_store::clients::find(&mut conn, &key).await.unwrap().unwrap();
+        claviger_store::tokens::list_active_of_client(&mut conn, client.id).await.unwrap().len()
+    }
+}

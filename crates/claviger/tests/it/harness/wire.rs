@@ -1,0 +1,143 @@
+//! The HTTP client of the tests and what every feature says on the wire.
+
+use super::{ADMIN, ADMIN_PASSWORD, Server};
+use reqwest::{Certificate, Client, ClientBuilder, RequestBuilder, redirect};
+use serde_json::{Value, json};
+
+/// A client that trusts this certificate only. It has HTTP/1.1 connections of its own for parallel requests.
+pub(crate) fn client(certificate_pem: &[u8]) -> Client {
+    builder(certificate_pem).http1_only().build().unwrap()
+}
+
+/// As [`client`], with HTTP/2.
+pub(crate) fn http2_client(certificate_pem: &[u8]) -> Client {
+    builder(certificate_pem).build().unwrap()
+}
+
+/// A client for plain ports.
+pub(crate) fn plain_client() -> Client {
+    Client::builder().no_proxy().http1_only().build().unwrap()
+}
+
+fn builder(certificate_pem: &[u8]) -> ClientBuilder {
+    let certificate = Certificate::from_pem(certificate_pem).unwrap();
+    Client::builder().tls_certs_only([certificate]).no_proxy().redirect(redirect::Policy::none())
+}
+
+/// A whole answer.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: String,
+}
+
+impl Reply {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(own, _)| own == name).map(|(_, value)| value.as_str())
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// A member of the JSON body that must be a text.
+    pub(crate) fn text(&self, name: &str) -> String {
+        let json = self.json();
+        json[name].as_str().unwrap_or_else(|| panic!("no {name}: {self:?}")).to_owned()
+    }
+
+    /// Checks status, `error` and `error_description` of an OAuth error.
+    #[track_caller]
+    pub(crate) fn check_error(&self, status: u16, error: &str, description: &str) {
+        assert_eq!(self.status, status, "{self:?}");
+        assert_eq!(self.json(), json!({ "error": error, "error_description": description }), "{self:?}");
+        assert_eq!(self.header("content-type"), Some("application/json"), "{self:?}");
+    }
+}
+
+/// Sends a request.
+pub(crate) trait Call {
+    /// The whole answer; a broken connection is a failed test.
+    async fn call(self) -> Reply;
+    /// The whole answer, or `None` for a broken connection.
+    async fn try_call(self) -> Option<Reply>;
+}
+
+impl Call for RequestBuilder {
+    async fn call(self) -> Reply {
+        read(self).await.unwrap()
+    }
+
+    async fn try_call(self) -> Option<Reply> {
+        read(self).await.ok()
+    }
+}
+
+async fn read(request: RequestBuilder) -> Result<Reply, reqwest::Error> {
+    let response = request.send().await?;
+    let status = response.status().as_u16();
+    let text = |value: &reqwest::header::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    let headers = response.headers().iter().map(|(name, value)| (name.to_string(), text(value))).collect();
+    Ok(Reply { status, headers, body: String::from_utf8_lossy(&response.bytes().await?).into_owned() })
+}
+
+/// A registered client.
+#[derive(Clone, Debug)]
+pub(crate) struct Registered {
+    pub(crate) id: String,
+    pub(crate) secret: String,
+}
+
+/// Registers a client as the administrator. `more` is laid over a plain registration of every grant.
+pub(crate) async fn register(server: &Server, name: &str, more: Value) -> Registered {
+    let request = server.post("/keymanager-operations/dcr/register").basic_auth(ADMIN, Some(ADMIN_PASSWORD));
+    let reply = request.json(&registration(name, more)).call().await;
+    assert_eq!(reply.status, 201, "{reply:?}");
+    Registered { id: reply.text("client_id"), secret: reply.text("client_secret") }
+}
+
+/// The body of a registration.
+pub(crate) fn registration(name: &str, more: Value) -> Value {
+    let mut body = json!({
+        "client_name": name,
+        "grant_types": ["client_credentials", "password", "refresh_token"],
+        "redirect_uris": [],
+        "ext_application_owner": ADMIN,
+    });
+    let Value::Object(more) = more else { panic!("more fields are an object") };
+    body.as_object_mut().unwrap().extend(more);
+    body
+}
+
+impl Registered {
+    /// A token request with the credentials in the header.
+    pub(crate) async fn token(&self, server: &Server, form: &[(&str, &str)]) -> Reply {
+        server.post("/oauth2/token").basic_auth(&self.id, Some(&self.secret)).form(form).call().await
+    }
+
+    /// As [`Self::token`], for requests that must succeed.
+    #[track_caller]
+    pub(crate) fn issue<'a>(
+        &'a self,
+        server: &'a Server,
+        form: &'a [(&'a str, &'a str)],
+    ) -> impl Future<Output = Reply> + 'a {
+        let caller = std::panic::Location::caller();
+        async move {
+            let reply = self.token(server, form).await;
+            assert_eq!(reply.status, 200, "at {caller}: {reply:?}");
+            reply
+        }
+    }
+
+    /// An application token.
+    pub(crate) async fn application_token(&self, server: &Server) -> String {
+        self.issue(server, &[("grant_type", "client_credentials")]).await.text("access_token")
+    }
+
+    /// A revocation with the credentials in the header.
+    pub(crate) async fn revoke(&self, server: &Server, form: &[(&str, &str)]) -> Reply {
+        server.post("/oauth2/revoke").basic_auth(&self.id, Some(&self.secret)).form(form).call().await
+    }
+}

@@ -1,0 +1,13 @@
+//! The OAuth server on the wire (contract rest-3x.md 1 and 2). One module per endpoint or rule.
+
+mod client_auth;
+mod discovery;
+mod errors;
+mod introspect;
+mod issue;
+mod jwt;
+mod password;
+mod refresh;
+mod registration;
+mod revoke;
+mod scopes;

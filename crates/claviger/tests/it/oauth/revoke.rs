@@ -1,0 +1,110 @@
+//! The revocation endpoint (rest-3x.md 1.9; RFC 7009).
+
+use crate::harness::{
+    ADMIN, ADMIN_PASSWORD, Call as _, Registered, Reply, Server, on_every_engine, on_sqlite, register,
+};
+use serde_json::json;
+
+async fn log_in(server: &Server, client: &Registered) -> Reply {
+    client.issue(server, &[("grant_type", "password"), ("username", ADMIN), ("password", ADMIN_PASSWORD)]).await
+}
+
+#[track_caller]
+fn check_success(reply: &Reply) {
+    assert_eq!((reply.status, reply.body.as_str()), (200, ""), "{reply:?}");
+    assert_eq!(reply.header("content-type"), Some("text/html"));
+    assert_eq!(reply.header("content-length"), Some("0"));
+    assert_eq!((reply.header("cache-control"), reply.header("pragma")), (Some("no-store"), Some("no-cache")));
+}
+
+#[tokio::test]
+async fn either_token_ends_the_pair_with_any_hint() {
+    on_every_engine("", async |server| {
+        let client = register(server, "pairs", json!({})).await;
+        for hint in [None, Some("access_token"), Some("refresh_token"), Some("nonsense")] {
+            for which in ["access_token", "refresh_token"] {
+                let pair = log_in(server, &client).await;
+                let (access, refresh) = (pair.text("access_token"), pair.text("refresh_token"));
+                let text = pair.text(which);
+                let mut form = vec![("token", text.as_str())];
+                form.extend(hint.map(|hint| ("token_type_hint", hint)));
+                let reply = client.revoke(server, &form).await;
+                check_success(&reply);
+                assert_eq!(reply.header("revokedaccesstoken"), Some(access.as_str()), "{hint:?} {which}");
+                assert_eq!(reply.header("revokedrefreshtoken"), Some(refresh.as_str()), "{hint:?} {which}");
+                assert_eq!(reply.header("authorizeduser"), Some("admin@carbon.super"), "{hint:?} {which}");
+                assert!(!server.is_active(&access).await, "{}: {hint:?} {which}", server.engine);
+                let form = [("grant_type", "refresh_token"), ("refresh_token", refresh.as_str())];
+                let refused = client.token(server, &form).await;
+                refused.check_error(400, "invalid_grant", "Invalid refresh token state");
+                // The same revocation again is a success without an effect.
+                assert_eq!(client.revoke(server, &[("token", &text)]).await.status, 200);
+            }
+        }
+        let next = client.application_token(server).await;
+        client.revoke(server, &[("token", &next)]).await;
+        // Looking at it must not bring it back.
+        assert!(!server.is_active(&next).await);
+        assert_ne!(client.application_token(server).await, next, "a revoked token is not handed out again");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn unknown_tokens_are_a_success_for_a_client_only() {
+    on_sqlite("", async |server| {
+        let client = register(server, "unknown-tokens", json!({})).await;
+        for text in ["nothing", "a.b.c", &"x".repeat(20_000)] {
+            let reply = client.revoke(server, &[("token", text)]).await;
+            check_success(&reply);
+            assert_eq!(reply.header("revokedaccesstoken"), None);
+        }
+        let reply = server.post("/oauth2/revoke").form(&[("token", "nothing")]).call().await;
+        reply.check_error(401, "invalid_client", "Client Authentication failed.");
+        assert_eq!(reply.header("www-authenticate"), Some("Basic realm=localhost"));
+        let wrong = Registered { secret: "wrong".to_owned(), ..client };
+        let reply = wrong.revoke(server, &[("token", "nothing")]).await;
+        reply.check_error(401, "invalid_client", "Client Authentication failed.");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn another_clients_token_is_refused_and_lives_on() {
+    on_every_engine("", async |server| {
+        let (client, other) = (register(server, "owner", json!({})).await, register(server, "thief", json!({})).await);
+        let pair = log_in(server, &client).await;
+        let access = pair.text("access_token");
+        let reply = other.revoke(server, &[("token", &access)]).await;
+        reply.check_error(401, "unauthorized_client", "Client Authentication failed.");
+        let refresh = pair.text("refresh_token");
+        for hint in ["access_token", "refresh_token"] {
+            // A refresh token is looked for among the client's own, so a foreign one is unknown.
+            let reply = other.revoke(server, &[("token", &refresh), ("token_type_hint", hint)]).await;
+            assert!(matches!(reply.status, 200 | 401), "{reply:?}");
+        }
+        assert!(server.is_active(&access).await, "{}", server.engine);
+        let form = [("grant_type", "refresh_token"), ("refresh_token", refresh.as_str())];
+        assert_eq!(client.token(server, &form).await.status, 200, "{}", server.engine);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn malformed_revocations() {
+    on_sqlite("", async |server| {
+        let client = register(server, "malformed", json!({})).await;
+        for form in [&[][..], &[("token", "")], &[("token_type_hint", "access_token")]] {
+            let reply = client.revoke(server, form).await;
+            reply.check_error(400, "invalid_request", "Invalid revocation request");
+        }
+        let reply = client.revoke(server, &[("token", "a"), ("token", "b")]).await;
+        reply.check_error(400, "invalid_request", "Invalid request with repeated parameters.");
+        let both = [("token", "a"), ("client_id", client.id.as_str()), ("client_secret", client.secret.as_str())];
+        let text = "Request body and headers contain authorization information";
+        client.revoke(server, &both).await.check_error(400, "invalid_request", text);
+        let in_body = server.post("/oauth2/revoke").form(&both).call().await;
+        assert_eq!(in_body.status, 200, "credentials in the body: {in_body:?}");
+    })
+    .await;
+}
