@@ -5,6 +5,7 @@ use crate::app::App;
 use crate::oauth::dcr::{self, Registration, RegistrationError};
 use crate::oauth::reply::TokenError;
 use crate::oauth::{KnownClient, revoke, token};
+use crate::portal_scopes::is_portal_scope;
 use claviger_proto::ids::{ConsumerKey, TenantId};
 use claviger_proto::oauth::TokenType;
 use claviger_proto::scope::Scopes;
@@ -142,9 +143,12 @@ impl<'a> KeyManager<'a> {
         }
     }
 
-    /// Issues a client_credentials token.
+    /// Issues a client_credentials token. Scopes of the portal APIs are left out: a caller with few scopes must not get
+    /// more through an application of his.
     pub async fn issue(self, key: &ConsumerKey, scopes: &[String]) -> Result<TokenInfo, PortalError> {
-        let scopes = Scopes::parse(&scopes.join(" ")).map_err(|error| PortalError::BadRequest(error.to_string()))?;
+        let mut scopes =
+            Scopes::parse(&scopes.join(" ")).map_err(|error| PortalError::BadRequest(error.to_string()))?;
+        scopes.retain(|scope| !is_portal_scope(scope));
         let reply = token::issue_to_client(self.0, self.get(key).await?, &scopes).await?;
         Ok(TokenInfo {
             access_token: Secret::new(reply.access_token),
