@@ -2,7 +2,7 @@
 
 use super::error::PortalError;
 use crate::app::App;
-use crate::oauth::dcr::{self, Registration, RegistrationError};
+use crate::oauth::dcr::{self, Prepared, Registration, RegistrationError};
 use crate::oauth::reply::TokenError;
 use crate::oauth::{KnownClient, revoke, token};
 use crate::portal_scopes::is_portal_scope;
@@ -96,6 +96,16 @@ impl<'a> KeyManager<'a> {
 
     /// Registers a client.
     pub async fn register(self, order: ClientOrder) -> Result<ClientInfo, PortalError> {
+        let known = dcr::register(&self.0.oauth, self.registration(order)).await?;
+        self.describe(&known).await
+    }
+
+    /// A client that is to be written together with rows of the portal ([`dcr::insert`]).
+    pub fn prepare(self, order: ClientOrder) -> Result<Prepared, PortalError> {
+        Ok(dcr::prepare(&self.0.oauth, self.registration(order))?)
+    }
+
+    fn registration(self, order: ClientOrder) -> Registration {
         let lifetimes = dcr::default_lifetimes(&self.0.oauth);
         let settings = ClientSettings {
             name: order.name,
@@ -111,9 +121,7 @@ impl<'a> KeyManager<'a> {
                 ..lifetimes
             },
         };
-        let registration = Registration { owner: order.owner, preset: None, settings, is_saas: order.is_saas };
-        let known = dcr::register(&self.0.oauth, registration).await?;
-        self.describe(&known).await
+        Registration { owner: order.owner, preset: None, settings, is_saas: order.is_saas }
     }
 
     /// Changes grants and callback.

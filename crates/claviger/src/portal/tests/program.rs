@@ -97,6 +97,11 @@ async fn from_registration_to_a_token_of_a_subscribed_application() {
     let (status, issued) = program.call(&own, Method::POST, "/oauth2/token", "grant_type=client_credentials").await;
     assert_eq!(status, 200, "{issued}");
 
+    // The owner is an administrator, but a key of an application opens no portal.
+    let form = "grant_type=client_credentials&scope=apim:admin+apim:api_create";
+    let (_, narrow) = program.call(&own, Method::POST, "/oauth2/token", form).await;
+    assert_eq!(narrow["scope"], "default", "{narrow}");
+
     let place = format!("{store}/applications/{application}/keys/PRODUCTION");
     let (_, renewed) = program.call(&bearer, Method::POST, &format!("{place}/regenerate-secret"), "{}").await;
     assert_ne!(renewed["consumerSecret"], key["consumerSecret"]);
