@@ -101,6 +101,8 @@ pub(crate) struct ProcessStat {
     pub(crate) is_dead: bool,
     /// User and system time used so far, in clock ticks.
     pub(crate) ticks: u64,
+    /// The same of children that have ended and were waited for, and of theirs.
+    pub(crate) ended_children_ticks: u64,
 }
 
 /// Every process that can be seen; those that vanish meanwhile are left out.
@@ -126,6 +128,7 @@ fn parse_stat(text: &str) -> Option<ProcessStat> {
         group: u32::try_from(number(2)?).ok()?,
         is_dead: matches!(*fields.first()?, "Z" | "X"),
         ticks: number(11)? + number(12)?,
+        ended_children_ticks: number(13)? + number(14)?,
     })
 }
 
@@ -159,8 +162,9 @@ mod tests {
 
     #[test]
     fn stat_with_a_name_full_of_traps() {
-        let text = "42 (a) b (c) S 7 40 40 0 -1 4194304 1 2 3 4 150 25 0 0 20 0 1 0 99 1 2\n";
-        let expected = ProcessStat { pid: 42, parent: 7, group: 40, is_dead: false, ticks: 175 };
+        let text = "42 (a) b (c) S 7 40 40 0 -1 4194304 1 2 3 4 150 25 60 7 20 0 1 0 99 1 2\n";
+        let expected =
+            ProcessStat { pid: 42, parent: 7, group: 40, is_dead: false, ticks: 175, ended_children_ticks: 67 };
         assert_eq!(parse_stat(text), Some(expected));
         assert!(parse_stat("1 (x) Z 0 1 1 0 -1 0 0 0 0 0 0 0 0 0").unwrap().is_dead);
         assert_eq!(parse_stat("nonsense"), None);

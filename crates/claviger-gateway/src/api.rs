@@ -134,13 +134,11 @@ fn is_oauth2_enough(security: &[String]) -> bool {
 impl Target {
     fn new(api: &str, endpoint: Option<Endpoint>, config: &GatewayConfig) -> Self {
         let Some(endpoint) = endpoint else { return Self::Absent };
-        match Backend::new(&endpoint, config) {
-            Some(backend) => Self::Ready(Arc::new(backend)),
-            None => {
-                tracing::warn!(api, "The endpoint's URL is not usable; calls of API {api} will fail");
-                Self::Unusable
-            }
+        if let Some(backend) = Backend::new(&endpoint, config) {
+            return Self::Ready(Arc::new(backend));
         }
+        tracing::warn!(api, "The endpoint's URL is not usable; calls of API {api} will fail");
+        Self::Unusable
     }
 }
 
@@ -221,5 +219,5 @@ impl Application {
 pub(crate) struct Client {
     pub(crate) application: Arc<Application>,
     pub(crate) key_type: KeyType,
-    pub(crate) key_manager: String,
+    pub(crate) key_manager: Arc<str>,
 }

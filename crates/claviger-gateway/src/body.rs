@@ -13,10 +13,10 @@ use std::time::Duration;
 use tokio::time::Sleep;
 
 /// A body made here, or one that is passed on.
-pub struct ProxyBody {
+pub(crate) struct ProxyBody {
     content: Content,
     /// Given back when the body is dropped.
-    _permit: Option<Permit>,
+    permit: Option<Permit>,
 }
 
 enum Content {
@@ -35,7 +35,7 @@ struct Streamed {
 
 /// Why a body broke off.
 #[derive(Debug, thiserror::Error)]
-pub enum BodyError {
+pub(crate) enum BodyError {
     /// The sender broke off or violated the framing.
     #[error("the body broke off")]
     Broken(#[source] hyper::Error),
@@ -48,7 +48,7 @@ impl ProxyBody {
     /// A body of known bytes.
     pub(crate) fn own(bytes: impl Into<Bytes>) -> Self {
         let bytes = bytes.into();
-        Self { content: Content::Own(Some(bytes).filter(|bytes| !bytes.is_empty())), _permit: None }
+        Self { content: Content::Own(Some(bytes).filter(|bytes| !bytes.is_empty())), permit: None }
     }
 
     /// A body from the other side.
@@ -56,12 +56,12 @@ impl ProxyBody {
         if incoming.is_end_stream() {
             return Self::own(Bytes::new());
         }
-        Self { content: Content::Streamed(Box::new(Streamed { incoming, idle_timeout, idle: None })), _permit: None }
+        Self { content: Content::Streamed(Box::new(Streamed { incoming, idle_timeout, idle: None })), permit: None }
     }
 
     /// The same body, holding a permit to its end.
     pub(crate) fn with_permit(mut self, permit: Option<Permit>) -> Self {
-        self._permit = permit;
+        self.permit = permit;
         self
     }
 }

@@ -70,7 +70,6 @@ struct Writing {
 pub(crate) enum Fetched {
     Api(ApiId, Option<Box<ApiDeployment>>),
     Application(ApplicationId, Option<Box<ApplicationEntry>>),
-    Issuers(Vec<Issuer>),
 }
 
 impl Catalog {
@@ -99,7 +98,7 @@ impl Catalog {
     /// The client with this id at this key manager.
     pub(crate) fn find_client(&self, consumer_key: &ConsumerKey, key_manager: &str) -> Option<Client> {
         let clients = self.clients.pin();
-        clients.get(consumer_key)?.iter().find(|client| client.key_manager == key_manager).cloned()
+        clients.get(consumer_key)?.iter().find(|client| *client.key_manager == *key_manager).cloned()
     }
 
     /// Was this token, or its client up to a later instant, revoked?
@@ -158,7 +157,7 @@ impl Catalog {
             self.revoke_client(&revoked.consumer_key, revoked.before);
         }
         let mut writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        self.set_issuers(&mut writing, snapshot.issuers);
+        self.store_issuers(&mut writing, snapshot.issuers);
         let gone: HashSet<ApplicationId> = writing.applications.keys().copied().collect();
         let present: HashSet<ApplicationId> = snapshot.applications.iter().map(|entry| entry.id).collect();
         for id in gone.difference(&present) {
@@ -187,7 +186,6 @@ impl Catalog {
                 Fetched::Application(id, entry) => {
                     self.set_application(&mut writing, id, entry.map(|entry| Application::new(*entry)));
                 }
-                Fetched::Issuers(issuers) => self.set_issuers(&mut writing, issuers),
             }
         }
         if is_routing_changed {
@@ -195,7 +193,13 @@ impl Catalog {
         }
     }
 
-    fn set_issuers(&self, writing: &mut Writing, issuers: Vec<Issuer>) {
+    /// Replaces the issuers.
+    pub(crate) fn set_issuers(&self, issuers: Vec<Issuer>) {
+        let mut writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.store_issuers(&mut writing, issuers);
+    }
+
+    fn store_issuers(&self, writing: &mut Writing, issuers: Vec<Issuer>) {
         if writing.issuers == issuers {
             // Parsing keys is dear and a new generation costs every cached JWT a check.
             return;
@@ -224,7 +228,7 @@ impl Catalog {
                 keys.map(|key| Client {
                     application: Arc::clone(application),
                     key_type: key.key_type,
-                    key_manager: key.key_manager.clone(),
+                    key_manager: key.key_manager.as_str().into(),
                 })
             });
             // An application's own and newest mapping comes first.

@@ -63,6 +63,19 @@ pub(crate) enum Fault {
     Internal,
 }
 
+/// A fault with what the operator should know of it and the caller should not.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    pub(crate) fault: Fault,
+    pub(crate) cause: Option<String>,
+}
+
+impl From<Fault> for Refusal {
+    fn from(fault: Fault) -> Self {
+        Self { fault, cause: None }
+    }
+}
+
 /// The three families of bodies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Family {

@@ -10,14 +10,15 @@
 use crate::catalog::Fetched;
 use crate::control::{ControlError, EventPage};
 use crate::gateway::Gateway;
+use crate::listen::until_shutdown;
 use claviger_proto::event::Event;
 use claviger_proto::follow::Cursor;
 use claviger_proto::ids::{ApiId, ApplicationId};
 use claviger_proto::time::Timestamp;
 use futures_util::StreamExt as _;
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
@@ -29,6 +30,8 @@ const FETCHES_MAX: usize = 8;
 /// First and longest pause after a failure.
 const PAUSE_MS_MIN: u64 = 100;
 const PAUSE_MS_MAX: u64 = 5_000;
+/// Pause after an empty page that came before its time.
+const EMPTY_PAUSE_MS: u64 = 10;
 /// How much longer than it may hold a page back the control plane may take for one.
 const ANSWER_TIMEOUT_MS: u64 = 15_000;
 /// Wait for a snapshot, which can be large.
@@ -48,7 +51,7 @@ pub struct Progress {
     pub after: i64,
     /// Changed objects still to be fetched.
     pub pending: usize,
-    /// Times the follower looked again because a caller was not known.
+    /// Number of the last look for a caller that was not known.
     pub looks: u64,
 }
 
@@ -57,9 +60,18 @@ pub struct Progress {
 pub(crate) struct Following {
     progress: watch::Sender<Progress>,
     look_again: Notify,
-    last_look_ms: AtomicI64,
+    looking: Mutex<Looking>,
+    /// Held from the question about the issuers until the answer is in the catalog.
+    issuers_turn: tokio::sync::Mutex<()>,
     last_page_ms: AtomicI64,
     lag_events: AtomicI64,
+}
+
+/// Looks that unknown clients asked for.
+#[derive(Debug, Default)]
+struct Looking {
+    last: Option<Timestamp>,
+    asked: u64,
 }
 
 impl Following {
@@ -67,7 +79,8 @@ impl Following {
         Self {
             progress: watch::Sender::new(Progress::default()),
             look_again: Notify::new(),
-            last_look_ms: AtomicI64::new(NEVER_MS),
+            looking: Mutex::default(),
+            issuers_turn: tokio::sync::Mutex::new(()),
             last_page_ms: AtomicI64::new(NEVER_MS),
             lag_events: AtomicI64::new(0),
         }
@@ -144,7 +157,7 @@ impl Gateway {
     pub async fn run_follower(self: Arc<Self>, mut shutdown: watch::Receiver<bool>) {
         tokio::select! {
             () = self.follow() => {}
-            _ = shutdown.wait_for(|is_shutting_down| *is_shutting_down) => {}
+            () = until_shutdown(&mut shutdown) => {}
         }
     }
 
@@ -161,21 +174,20 @@ impl Gateway {
     /// Asks the follower to look for events at once and waits until it has, at most `unknown_client_wait_ms`. Within
     /// `unknown_client_interval_ms` of the last look nobody waits: what it found is as new as it gets.
     pub(crate) async fn look_again(&self, now: Timestamp) {
-        let last = self.following.last_look_ms.load(Ordering::Relaxed);
-        if last != NEVER_MS && now.millis_since(Timestamp::from_millis(last)) < self.config.unknown_client_interval_ms {
-            return;
-        }
-        let swap =
-            self.following.last_look_ms.compare_exchange(last, now.as_millis(), Ordering::Relaxed, Ordering::Relaxed);
-        if swap.is_err() {
-            return;
-        }
+        let asked = {
+            let mut looking = self.following.looking.lock().unwrap_or_else(PoisonError::into_inner);
+            let is_due = looking.last.is_none_or(|at| now.millis_since(at) >= self.config.unknown_client_interval_ms);
+            if is_due {
+                looking.last = Some(now);
+                looking.asked += 1;
+                self.following.look_again.notify_one();
+            }
+            looking.asked
+        };
         let mut progress = self.progress();
-        let looks = progress.borrow_and_update().looks;
-        self.following.look_again.notify_one();
         let wait = Duration::from_millis(self.config.unknown_client_wait_ms);
-        // No answer in time means the same as nothing new.
-        let _ = tokio::time::timeout(wait, progress.wait_for(|progress| progress.looks > looks)).await;
+        // A look that is over is not waited for; no answer in time means the same as nothing new.
+        drop(tokio::time::timeout(wait, progress.wait_for(|progress| progress.looks >= asked)).await);
     }
 
     async fn follow(&self) {
@@ -196,6 +208,7 @@ impl Gateway {
         let mut pause = Pause::new();
         let timeout = Duration::from_millis(SNAPSHOT_TIMEOUT_MS);
         loop {
+            let in_turn = self.following.issuers_turn.lock().await;
             match within(timeout, self.control.snapshot()).await {
                 Ok(snapshot) => {
                     let (as_of, apis, applications) =
@@ -217,6 +230,7 @@ impl Gateway {
                     };
                 }
                 Err(error) => {
+                    drop(in_turn);
                     tracing::warn!(%error, "No snapshot from the control plane: {error}");
                     tokio::time::sleep(pause.next()).await;
                 }
@@ -228,19 +242,21 @@ impl Gateway {
     async fn follow_from(&self, place: &mut Place) -> bool {
         let mut pause = Pause::new();
         let mut is_fruitful = false;
-        let mut is_look = false;
+        // The number of the look that the page under way is for.
+        let mut look = None;
         loop {
-            let wait_ms = match (is_look, place.pending.is_empty()) {
-                (true, _) => 0,
-                (false, true) => self.config.events_wait_ms,
-                (false, false) => millis_until(place.retry_at).min(self.config.events_wait_ms),
+            let wait_ms = match (look, place.pending.is_empty()) {
+                (Some(_), _) => 0,
+                (None, true) => self.config.events_wait_ms,
+                (None, false) => millis_until(place.retry_at).min(self.config.events_wait_ms),
             };
             let timeout = Duration::from_millis(wait_ms.saturating_add(ANSWER_TIMEOUT_MS));
             let request = place.cursor.request();
+            let asked_at = Instant::now();
             let page = tokio::select! {
                 page = within(timeout, self.control.events(request, wait_ms)) => page,
-                () = self.following.look_again.notified(), if !is_look => {
-                    is_look = true;
+                () = self.following.look_again.notified(), if look.is_none() => {
+                    look = Some(self.following.looking.lock().unwrap_or_else(PoisonError::into_inner).asked);
                     continue;
                 }
             };
@@ -252,7 +268,12 @@ impl Gateway {
                     self.fetch_pending(place).await;
                     is_fruitful = true;
                     pause = Pause::new();
-                    self.note_page(place, &page, std::mem::take(&mut is_look));
+                    self.note_page(place, &page, look.take().unwrap_or(0));
+                    let is_early = asked_at.elapsed() < Duration::from_millis(wait_ms);
+                    if page.events.is_empty() && is_early {
+                        // A control plane that does not hold empty pages back is not asked in a tight loop.
+                        tokio::time::sleep(Duration::from_millis(EMPTY_PAUSE_MS)).await;
+                    }
                 }
                 Err(ControlError::SnapshotNeeded) => return is_fruitful,
                 Err(error @ (ControlError::Unavailable(_) | ControlError::Refused | ControlError::Malformed(_))) => {
@@ -300,14 +321,14 @@ impl Gateway {
         if place.pending.is_empty() || Instant::now() < place.retry_at {
             return;
         }
-        let fetches = place.pending.iter().copied().map(|refetch| async move { (refetch, self.fetch(refetch).await) });
-        let answers: Vec<_> = futures_util::stream::iter(fetches).buffer_unordered(FETCHES_MAX).collect().await;
+        let calls = place.pending.iter().copied().map(|refetch| async move { (refetch, self.fetch(refetch).await) });
+        let answers: Vec<_> = futures_util::stream::iter(calls).buffer_unordered(FETCHES_MAX).collect().await;
         let mut fetched = Vec::with_capacity(answers.len());
         for (refetch, answer) in answers {
             match answer {
                 Ok(object) => {
                     place.pending.remove(&refetch);
-                    fetched.push(object);
+                    fetched.extend(object);
                 }
                 Err(error) => tracing::warn!(?refetch, %error, "A changed object could not be fetched: {error}"),
             }
@@ -320,28 +341,38 @@ impl Gateway {
         }
     }
 
-    async fn fetch(&self, refetch: Refetch) -> Result<Fetched, ControlError> {
+    /// The object as it is now; `None` when it is in the catalog already.
+    async fn fetch(&self, refetch: Refetch) -> Result<Option<Fetched>, ControlError> {
         let timeout = Duration::from_millis(ANSWER_TIMEOUT_MS);
         match refetch {
-            Refetch::Issuers => within(timeout, self.control.issuers()).await.map(Fetched::Issuers),
+            Refetch::Issuers => within(timeout, self.refresh_issuers()).await.map(|()| None),
             Refetch::Api(id) => {
-                within(timeout, self.control.api(id)).await.map(|api| Fetched::Api(id, api.map(Box::new)))
+                let api = within(timeout, self.control.api(id)).await?;
+                Ok(Some(Fetched::Api(id, api.map(Box::new))))
             }
             Refetch::Application(id) => {
                 let application = within(timeout, self.control.application(id)).await?;
-                Ok(Fetched::Application(id, application.map(Box::new)))
+                Ok(Some(Fetched::Application(id, application.map(Box::new))))
             }
         }
     }
 
-    fn note_page(&self, place: &Place, page: &EventPage, is_look: bool) {
+    /// Fetches the issuers and takes them in. The follower and calls with an unknown key both do; one after the other, so
+    /// that an answer which was overtaken cannot bring back a key that was withdrawn.
+    pub(crate) async fn refresh_issuers(&self) -> Result<(), ControlError> {
+        let _in_turn = self.following.issuers_turn.lock().await;
+        self.catalog.set_issuers(self.control.issuers().await?);
+        Ok(())
+    }
+
+    fn note_page(&self, place: &Place, page: &EventPage, looks: u64) {
         let after = place.cursor.after().0;
         self.following.lag_events.store(page.last.0.saturating_sub(after).max(0), Ordering::Relaxed);
         self.following.note_contact(self.clock.now(), |progress| {
             progress.pages += 1;
             progress.after = after;
             progress.pending = place.pending.len();
-            progress.looks += u64::from(is_look);
+            progress.looks = progress.looks.max(looks);
         });
     }
 }

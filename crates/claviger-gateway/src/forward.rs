@@ -5,10 +5,10 @@
 
 use crate::api::{Api, Target};
 use crate::body::ProxyBody;
-use crate::fault::Fault;
+use crate::fault::{Fault, Refusal};
 use crate::gateway::Gateway;
 use crate::model::KeyType;
-use crate::rewrite::{self, Origin};
+use crate::rewrite::{self, Inbound};
 use http::request::Parts;
 use http::{Request, Response, Version};
 use hyper::body::Incoming;
@@ -22,25 +22,25 @@ impl Gateway {
         key_type: KeyType,
         request: (Parts, Incoming),
         rest: &str,
-        origin: Origin<'_>,
-    ) -> Result<Response<ProxyBody>, Fault> {
+        inbound: Inbound<'_>,
+    ) -> Result<Response<ProxyBody>, Refusal> {
         let backend = match api.target(key_type) {
             Target::Ready(backend) => backend,
-            Target::Absent => return Err(Fault::NoEndpoint(key_type)),
-            Target::Unusable => return Err(Fault::BackendFailed),
+            Target::Absent => return Err(Fault::NoEndpoint(key_type).into()),
+            Target::Unusable => return Err(Fault::BackendFailed.into()),
         };
         let (mut parts, incoming) = request;
         let query = rewrite::query(parts.uri.query());
         parts.uri = backend.uri(rest, query.as_deref()).ok_or(Fault::AmbiguousPath)?;
         parts.version = Version::HTTP_11;
         parts.extensions.clear();
-        rewrite::request_headers(&mut parts.headers, origin, backend);
+        rewrite::request_headers(&mut parts.headers, inbound, backend);
         let idle_timeout = Duration::from_millis(self.config.body_idle_timeout_ms);
         let request = Request::from_parts(parts, ProxyBody::streamed(incoming, idle_timeout));
         let response = self.upstream.send(request, backend.timeout).await?;
         if response.status().is_informational() {
             // A switch of protocols that nobody asked for.
-            return Err(Fault::BackendFailed);
+            return Err(Fault::BackendFailed.into());
         }
         let (mut head, incoming) = response.into_parts();
         rewrite::remove_hop_by_hop(&mut head.headers);

@@ -9,14 +9,14 @@ use crate::body::ProxyBody;
 use crate::catalog::Catalog;
 use crate::config::GatewayConfig;
 use crate::control::ControlPlane;
-use crate::fault::{self, Fault, Format, Mentioned};
+use crate::fault::{self, Fault, Format, Mentioned, Refusal};
 use crate::follow::Following;
 use crate::limit::{self, InFlight};
 use crate::listen::{self, Arrival};
 use crate::model::{ApiStatus, KeyType};
 use crate::path;
 use crate::record::{Metrics, StateCollector};
-use crate::rewrite::Origin;
+use crate::rewrite::Inbound;
 use crate::route::Routed;
 use crate::upstream::Upstream;
 use crate::verdict::Verdicts;
@@ -25,7 +25,7 @@ use claviger_proto::event::Event;
 use claviger_proto::time::Clock;
 use futures_util::FutureExt as _;
 use http::header::ORIGIN;
-use http::{HeaderName, HeaderValue, Method, Request, Response, Uri};
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use hyper::body::Incoming;
 use prometheus_client::registry::Registry;
 use std::panic::AssertUnwindSafe;
@@ -85,11 +85,13 @@ pub(crate) enum Outcome {
     ControlUnavailable,
     /// A defect.
     Defect,
+    /// The caller left before there was an answer.
+    Abandoned,
 }
 
 impl Outcome {
     /// Every outcome, in the order of declaration.
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::Passed,
         Self::BackendClientError,
         Self::BackendServerError,
@@ -103,6 +105,7 @@ impl Outcome {
         Self::BackendUnavailable,
         Self::ControlUnavailable,
         Self::Defect,
+        Self::Abandoned,
     ];
 
     /// Value of the label.
@@ -121,6 +124,7 @@ impl Outcome {
             Self::BackendUnavailable => "backend_unavailable",
             Self::ControlUnavailable => "control_unavailable",
             Self::Defect => "defect",
+            Self::Abandoned => "abandoned",
         }
     }
 
@@ -181,13 +185,26 @@ impl Context {
             cors_path: None,
             is_preflight: false,
             caller: None,
-            outcome: Outcome::Defect,
+            outcome: Outcome::Abandoned,
         }
     }
 
     /// The path as it came, without the query.
     pub(crate) fn path(&self) -> &str {
         self.uri.path()
+    }
+}
+
+/// Records a request when it is over, also when its caller leaves and the phases are dropped on the way.
+struct Entry<'g> {
+    gateway: &'g Gateway,
+    context: Context,
+    status: Option<StatusCode>,
+}
+
+impl Drop for Entry<'_> {
+    fn drop(&mut self) {
+        self.gateway.record(&self.context, self.status);
     }
 }
 
@@ -233,19 +250,20 @@ impl Gateway {
         request: Request<Incoming>,
         arrival: Arc<Arrival>,
     ) -> Response<ProxyBody> {
-        let mut context = Context::new(&request, &arrival);
+        let mut entry = Entry { gateway: &self, context: Context::new(&request, &arrival), status: None };
+        let context = &mut entry.context;
         let permit = self.in_flight.take(self.config.requests_in_flight_max);
         let (permit, outcome) = match permit {
             // A panic ends this request and no other.
             Ok(permit) => {
-                let phases = AssertUnwindSafe(self.pass(&mut context, request, &arrival)).catch_unwind();
-                (Some(permit), phases.await.unwrap_or(Err(Fault::Internal)))
+                let phases = AssertUnwindSafe(self.pass(context, request, &arrival)).catch_unwind();
+                (Some(permit), phases.await.unwrap_or(Err(Fault::Internal.into())))
             }
-            Err(fault) => (None, Err(fault)),
+            Err(fault) => (None, Err(fault.into())),
         };
-        let mut response = outcome.unwrap_or_else(|fault| self.refuse(&mut context, fault));
-        self.add_cors(&context, &mut response);
-        self.record(&context, response.status());
+        let mut response = outcome.unwrap_or_else(|refusal| self.refuse(context, &refusal));
+        self.add_cors(context, &mut response);
+        entry.status = Some(response.status());
         response.map(|body| body.with_permit(permit))
     }
 
@@ -255,7 +273,7 @@ impl Gateway {
         context: &mut Context,
         request: Request<Incoming>,
         arrival: &Arrival,
-    ) -> Result<Response<ProxyBody>, Fault> {
+    ) -> Result<Response<ProxyBody>, Refusal> {
         let now = self.clock.now();
         arrival.check_framing(request.headers())?;
         limit::check_uri(request.uri(), self.config.uri_bytes_max)?;
@@ -291,12 +309,12 @@ impl Gateway {
             KeyType::Production
         };
         let is_credential_kept = self.config.is_outbound_authorization_kept || is_prototyped;
-        let origin = Origin {
+        let inbound = Inbound {
             version: parts.version,
             peer: &arrival.peer,
             credential: (!is_credential_kept).then_some(&api.authorization_header),
         };
-        let response = self.forward(&api, key_type, (parts, incoming), located.raw_rest(&path), origin).await?;
+        let response = self.forward(&api, key_type, (parts, incoming), located.raw_rest(&path), inbound).await?;
         context.outcome = match response.status().as_u16() {
             500.. => Outcome::BackendServerError,
             400.. => Outcome::BackendClientError,
@@ -305,7 +323,8 @@ impl Gateway {
         Ok(response)
     }
 
-    fn refuse(&self, context: &mut Context, fault: Fault) -> Response<ProxyBody> {
+    fn refuse(&self, context: &mut Context, refusal: &Refusal) -> Response<ProxyBody> {
+        let fault = refusal.fault;
         context.outcome = Outcome::of(fault);
         let mentioned = context.api.as_ref().map_or(Mentioned::default(), |api| api.mentioned(context.resource));
         let is_gateway_status = self.config.is_backend_fault_as_gateway_status;
@@ -317,12 +336,16 @@ impl Gateway {
             };
             let activity = context.activity.get_or_insert_with(fresh).clone();
             response.headers_mut().insert(ACTIVITY_ID, activity.clone());
-            tracing::warn!(
-                activity = activity.to_str().unwrap_or_default(),
-                path = context.path(),
-                %fault,
-                "A request was answered with a failure: {fault}"
-            );
+            // 503 is an answer by intention; the access log has it.
+            if response.status() != StatusCode::SERVICE_UNAVAILABLE {
+                tracing::warn!(
+                    activity = activity.to_str().unwrap_or_default(),
+                    path = context.path(),
+                    cause = refusal.cause.as_deref(),
+                    %fault,
+                    "A request was answered with a failure: {fault}"
+                );
+            }
         }
         response.map(ProxyBody::own)
     }

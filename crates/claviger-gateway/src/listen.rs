@@ -13,7 +13,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -99,8 +99,7 @@ impl Gateway {
     {
         let framing = FramingFlag::default();
         let stream = GuardedStream::new(io, framing.clone(), &self.config);
-        let address = peer.ip().to_canonical().to_string();
-        let peer = HeaderValue::from_str(&address).expect("an IP address is digits, letters, dots and colons");
+        let peer = address_value(peer.ip());
         let arrival = Arc::new(Arrival { peer, scheme, framing });
         let service = service_fn(|request| {
             let answer = Arc::clone(self).handle(request, Arc::clone(&arrival));
@@ -109,7 +108,7 @@ impl Gateway {
         let mut connection = pin!(self.server.serve_connection(TokioIo::new(stream), service));
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
-            _ = shutdown.wait_for(|is_shutting_down| *is_shutting_down) => {
+            () = until_shutdown(&mut shutdown) => {
                 connection.as_mut().graceful_shutdown();
                 connection.await
             }
@@ -118,4 +117,16 @@ impl Gateway {
             tracing::debug!(%error, "A connection ended early: {error}");
         }
     }
+}
+
+/// An address as it stands in `X-Forwarded-For`; an IPv4 address that came through an IPv6 socket as itself.
+fn address_value(address: IpAddr) -> HeaderValue {
+    let text = address.to_canonical().to_string();
+    HeaderValue::from_str(&text).expect("an IP address is digits, letters, dots and colons")
+}
+
+/// Waits until a shutdown is asked for, or until nobody is left who could.
+pub(crate) async fn until_shutdown(shutdown: &mut watch::Receiver<bool>) {
+    // The value that comes back holds a lock; it ends here.
+    drop(shutdown.wait_for(|is_shutting_down| *is_shutting_down).await);
 }

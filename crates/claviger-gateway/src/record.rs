@@ -126,15 +126,15 @@ impl Collector for StateCollector {
 }
 
 impl Gateway {
-    /// Counts a finished request and tells the access log.
-    pub(crate) fn record(&self, context: &Context, status: StatusCode) {
+    /// Counts a request that is over and tells the access log. Without a status the caller has not waited for one.
+    pub(crate) fn record(&self, context: &Context, status: Option<StatusCode>) {
         let elapsed = context.started.elapsed();
         self.metrics.count(context.outcome, elapsed);
         tracing::info!(
             target: "access",
             method = %context.method,
             path = context.path(),
-            status = status.as_u16(),
+            status = status.map(|status| status.as_u16()),
             outcome = context.outcome.as_str(),
             api = context.api.as_ref().map(|api| api.name.as_str()),
             version = context.api.as_ref().map(|api| api.version.as_str()),

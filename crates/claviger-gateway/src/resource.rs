@@ -61,14 +61,11 @@ impl ResourceTable {
         let mut verbs: Vec<VerbTable> = Vec::new();
         for (index, resource) in resources.iter().enumerate() {
             let Ok(verb) = Method::from_bytes(resource.verb.as_bytes()) else { continue };
-            let table = match verbs.iter_mut().position(|table| table.verb == verb) {
-                Some(at) => &mut verbs[at],
-                None => {
-                    verbs.push(VerbTable::new(verb));
-                    verbs.last_mut().expect("one was pushed just now")
-                }
-            };
-            table.add(&resource.pattern, index);
+            let at = verbs.iter().position(|table| table.verb == verb).unwrap_or_else(|| {
+                verbs.push(VerbTable::new(verb));
+                verbs.len() - 1
+            });
+            verbs[at].add(&resource.pattern, index);
         }
         for table in &mut verbs {
             table.prefixes.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.matches('/').count()));

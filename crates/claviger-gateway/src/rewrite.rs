@@ -40,7 +40,7 @@ pub(crate) fn remove_hop_by_hop(headers: &mut HeaderMap) {
 
 /// What a request brings along beside its headers.
 #[derive(Clone, Copy)]
-pub(crate) struct Origin<'a> {
+pub(crate) struct Inbound<'a> {
     pub(crate) version: Version,
     /// Address of the caller's end of the connection.
     pub(crate) peer: &'a HeaderValue,
@@ -49,7 +49,7 @@ pub(crate) struct Origin<'a> {
 }
 
 /// The headers for the backend.
-pub(crate) fn request_headers(headers: &mut HeaderMap, origin: Origin<'_>, backend: &Backend) {
+pub(crate) fn request_headers(headers: &mut HeaderMap, inbound: Inbound<'_>, backend: &Backend) {
     remove_hop_by_hop(headers);
     headers.remove(PROXY_AUTHORIZATION);
     // The client got its 100 from us.
@@ -57,14 +57,14 @@ pub(crate) fn request_headers(headers: &mut HeaderMap, origin: Origin<'_>, backe
     for name in NEVER_FROM_CLIENT {
         headers.remove(name);
     }
-    if let Some(name) = origin.credential {
+    if let Some(name) = inbound.credential {
         credential::strip_bearer(headers, name);
     }
-    if origin.version == Version::HTTP_2 {
+    if inbound.version == Version::HTTP_2 {
         join_cookies(headers);
     }
     headers.insert(HOST, backend.host.clone());
-    append_forwarded_for(headers, origin.peer);
+    append_forwarded_for(headers, inbound.peer);
     if let Some(authorization) = &backend.authorization {
         headers.insert(AUTHORIZATION, authorization.clone());
     }

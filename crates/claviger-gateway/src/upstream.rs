@@ -6,7 +6,7 @@
 
 use crate::body::{BodyError, ProxyBody};
 use crate::config::GatewayConfig;
-use crate::fault::Fault;
+use crate::fault::{Fault, Refusal};
 use http::{Method, Request, Response};
 use http_body::Body as _;
 use hyper::body::Incoming;
@@ -43,11 +43,11 @@ impl Upstream {
         &self,
         request: Request<ProxyBody>,
         timeout: Duration,
-    ) -> Result<Response<Incoming>, Fault> {
+    ) -> Result<Response<Incoming>, Refusal> {
         match tokio::time::timeout(timeout, self.send_with_retry(request)).await {
             Ok(Ok(response)) => Ok(response),
-            Ok(Err(error)) => Err(fault_of(&error)),
-            Err(_) => Err(Fault::BackendTimeout),
+            Ok(Err(error)) => Err(Refusal { fault: fault_of(&error), cause: Some(chain(&error)) }),
+            Err(_) => Err(Fault::BackendTimeout.into()),
         }
     }
 
@@ -106,7 +106,6 @@ fn fault_of(error: &Error) -> Fault {
             BodyError::Broken(_) => Fault::BackendFailed,
         };
     }
-    tracing::warn!(error = %chain(error), "A backend could not be called: {}", chain(error));
     if !error.is_connect() {
         return Fault::BackendFailed;
     }

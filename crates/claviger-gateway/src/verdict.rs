@@ -5,7 +5,7 @@
 //! that an altered byte is another token. Leaves to `authenticate`: revocations and everything about the API.
 
 use crate::api::{Api, TenantNumber};
-use crate::catalog::{AcceptedIssuer, Fetched};
+use crate::catalog::AcceptedIssuer;
 use crate::config::GatewayConfig;
 use crate::fault::Fault;
 use crate::gateway::Gateway;
@@ -138,7 +138,12 @@ impl Gateway {
     /// Checks a JWT of a known issuer. An unknown `kid` may be a new key: the issuers are fetched once and then it decides.
     async fn verify(&self, tenant_domain: &str, issuer: &str, token: &str, now: Timestamp) -> Result<Verdict, Fault> {
         match self.verify_with_known_keys(tenant_domain, issuer, token, now) {
-            Err(JoseError::UnknownKey) => self.fetch_issuers(now).await,
+            Err(JoseError::UnknownKey) => {
+                let timeout = Duration::from_millis(self.config.token_check_timeout_ms);
+                if tokio::time::timeout(timeout, self.fetch_issuers(now)).await.is_err() {
+                    tracing::warn!("The issuers could not be fetched for an unknown key: no answer in time");
+                }
+            }
             Ok(verdict) => return verdict,
             Err(_) => return Err(Fault::InvalidCredentials),
         }
@@ -171,11 +176,8 @@ impl Gateway {
             return;
         }
         *fetched = Some(now);
-        let timeout = Duration::from_millis(self.config.token_check_timeout_ms);
-        match tokio::time::timeout(timeout, self.control.issuers()).await {
-            Ok(Ok(issuers)) => self.catalog.update(vec![Fetched::Issuers(issuers)], &self.config),
-            Ok(Err(error)) => tracing::warn!(%error, "The issuers could not be fetched for an unknown key: {error}"),
-            Err(_) => tracing::warn!("The issuers could not be fetched for an unknown key: no answer in time"),
+        if let Err(error) = self.refresh_issuers().await {
+            tracing::warn!(%error, "The issuers could not be fetched for an unknown key: {error}");
         }
     }
 
@@ -302,7 +304,7 @@ fn scopes_of(claim: Option<&Value>) -> Vec<String> {
 }
 
 /// `typ` is absent in tokens of IS 5.10 and `JWT` or `at+jwt` elsewhere; any other value names another kind of token.
-fn has_access_token_type(token: &str) -> bool {
+pub(crate) fn has_access_token_type(token: &str) -> bool {
     let header = token.split('.').next().and_then(from_base64url);
     let header = header.and_then(|bytes| serde_json::from_slice::<Map<String, Value>>(&bytes).ok());
     match header.as_ref().map(|header| header.get("typ")) {

@@ -55,7 +55,8 @@ impl Form {
     }
 }
 
-fn decode(text: &[u8]) -> Result<String, FormError> {
+/// Decodes one name or value. Public for the other place that uses this encoding (RFC 6749 section 2.3.1).
+pub fn decode(text: &[u8]) -> Result<String, FormError> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text;
     while let Some((byte, tail)) = rest.split_first() {

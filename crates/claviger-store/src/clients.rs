@@ -273,6 +273,12 @@ pub async fn delete(conn: &mut Conn, client: &Client) -> Result<(), StoreError> 
     Ok(())
 }
 
+/// May users of other tenants use it (SP_APP.IS_SAAS_APP)?
+pub async fn is_saas(conn: &mut Conn, client: &Client) -> Result<bool, StoreError> {
+    let row = conn.row(&FIND_PROVIDER, &[(&client.key).into(), client.tenant.into()]).await?;
+    row.map_or(Ok(false), |row| Ok(row.opt_text(2)?.as_deref() == Some("1")))
+}
+
 async fn find_provider(conn: &mut Conn, client: &Client) -> Result<Option<i64>, StoreError> {
     let row = conn.row(&FIND_PROVIDER, &[(&client.key).into(), client.tenant.into()]).await?;
     row.map(|row| row.int(0)).transpose()

@@ -15,6 +15,7 @@ pub mod location;
 pub mod policies;
 pub mod registry;
 pub mod revocations;
+pub mod roles;
 pub mod schema;
 pub mod scopes;
 pub mod seed;
@@ -36,6 +37,7 @@ pub fn statements() -> impl Iterator<Item = (&'static str, &'static sql::Sql)> {
         policies::STATEMENTS,
         registry::STATEMENTS,
         revocations::STATEMENTS,
+        roles::STATEMENTS,
         schema::STATEMENTS,
         scopes::STATEMENTS,
         seed::STATEMENTS,

@@ -11,7 +11,7 @@ use crate::sql::queries;
 use claviger_proto::entropy::{Entropy, uuid};
 use claviger_proto::ids::TenantId;
 use claviger_proto::time::Timestamp;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 queries! {
     FIND_PATH = "SELECT REG_PATH_ID FROM REG_PATH WHERE REG_PATH_VALUE = ? AND REG_TENANT_ID = ? ORDER BY REG_PATH_ID";
@@ -49,6 +49,14 @@ queries! {
     LIST_VERSION_PROPERTIES = "SELECT P.REG_ID, P.REG_NAME, P.REG_VALUE FROM REG_RESOURCE_PROPERTY L \
                        JOIN REG_PROPERTY P ON P.REG_ID = L.REG_PROPERTY_ID AND P.REG_TENANT_ID = L.REG_TENANT_ID \
                        WHERE L.REG_TENANT_ID = ? AND L.REG_VERSION = ?";
+    LIST_MEDIA_TYPE_PROPERTIES = "SELECT R.REG_UUID, P.REG_NAME, P.REG_VALUE FROM REG_RESOURCE R \
+                       JOIN REG_RESOURCE_PROPERTY L ON L.REG_PATH_ID = R.REG_PATH_ID AND L.REG_RESOURCE_NAME = R.REG_NAME AND L.REG_TENANT_ID = R.REG_TENANT_ID \
+                       JOIN REG_PROPERTY P ON P.REG_ID = L.REG_PROPERTY_ID AND P.REG_TENANT_ID = L.REG_TENANT_ID \
+                       WHERE R.REG_MEDIA_TYPE = ? AND R.REG_TENANT_ID = ?";
+    LIST_MEDIA_TYPE_TAGS = "SELECT R.REG_UUID, T.REG_TAG_NAME FROM REG_RESOURCE R \
+                       JOIN REG_RESOURCE_TAG L ON L.REG_PATH_ID = R.REG_PATH_ID AND L.REG_RESOURCE_NAME = R.REG_NAME AND L.REG_TENANT_ID = R.REG_TENANT_ID \
+                       JOIN REG_TAG T ON T.REG_ID = L.REG_TAG_ID AND T.REG_TENANT_ID = L.REG_TENANT_ID \
+                       WHERE R.REG_MEDIA_TYPE = ? AND R.REG_TENANT_ID = ? ORDER BY T.REG_ID";
     INSERT_PROPERTY = "INSERT INTO REG_PROPERTY (REG_NAME, REG_VALUE, REG_TENANT_ID) VALUES (?, ?, ?)",
         Postgres = "INSERT INTO REG_PROPERTY (REG_NAME, REG_VALUE, REG_TENANT_ID) VALUES (?, ?, ?) RETURNING REG_ID";
     LINK_PROPERTY = "INSERT INTO REG_RESOURCE_PROPERTY (REG_PROPERTY_ID, REG_PATH_ID, REG_RESOURCE_NAME, REG_TENANT_ID) VALUES (?, ?, ?, ?)";
@@ -158,6 +166,32 @@ pub async fn list_by_media_type(
 ) -> Result<Vec<Resource>, StoreError> {
     let rows = conn.rows(&LIST_BY_MEDIA_TYPE, &[media_type.into(), tenant.into(), limit.into()]).await?;
     rows.iter().map(decode).collect()
+}
+
+/// Properties and tags of every resource of one media type, by the resource's UUID.
+pub async fn list_labels(
+    conn: &mut Conn,
+    tenant: TenantId,
+    media_type: &str,
+) -> Result<HashMap<String, Labels>, StoreError> {
+    let mut labels: HashMap<String, Labels> = HashMap::new();
+    for row in conn.rows(&LIST_MEDIA_TYPE_PROPERTIES, &[media_type.into(), tenant.into()]).await? {
+        let (name, value) = (row.text(1)?, row.opt_text(2)?.unwrap_or_default());
+        labels.entry(row.text(0)?).or_default().properties.insert(name, value);
+    }
+    for row in conn.rows(&LIST_MEDIA_TYPE_TAGS, &[media_type.into(), tenant.into()]).await? {
+        labels.entry(row.text(0)?).or_default().tags.push(row.text(1)?);
+    }
+    Ok(labels)
+}
+
+/// What hangs on a resource beside its content.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Labels {
+    /// Properties.
+    pub properties: BTreeMap<String, String>,
+    /// Tags in the order they were given.
+    pub tags: Vec<String>,
 }
 
 /// Takes a lock on a collection's path until the transaction ends. Call it before anything is read in the transaction, so

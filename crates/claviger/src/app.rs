@@ -5,6 +5,7 @@ use crate::events::EventLog;
 use crate::oauth::OAuth;
 use crate::oauth::introspect::Introspected;
 use crate::ops::{Limits, Metrics};
+use crate::portal::state::PortalSettings;
 use crate::users::Users;
 use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
 use claviger_proto::entropy::Entropy;
@@ -30,6 +31,8 @@ pub struct App {
     pub users: Users,
     /// The OAuth server.
     pub oauth: OAuth,
+    /// What configuration says to the portal.
+    pub portal: PortalSettings,
     /// The event log.
     pub events: EventLog,
     /// Counters.

@@ -80,10 +80,19 @@ async fn read_page(store: &Store, request: &EventsRequest) -> Result<EventPage, 
     Ok(EventPage { events, last })
 }
 
+/// Finds this node's place in the log. Done before the ports open, so that the first snapshot has a number.
+pub async fn find_place(app: &App) -> Result<Cursor, StoreError> {
+    let mut conn = app.store.reader().await?;
+    let (_, last) = events::bounds(&mut conn).await?;
+    drop(conn);
+    let mut cursor = Cursor::new(EventId((last.0 - LOOK_BACK).max(0)));
+    step(app, &mut cursor).await?;
+    Ok(cursor)
+}
+
 /// Follows the log until shutdown.
-pub async fn follow(app: Arc<App>, poll_ms: u64, mut shutdown: watch::Receiver<bool>) {
+pub async fn follow(app: Arc<App>, mut cursor: Cursor, poll_ms: u64, mut shutdown: watch::Receiver<bool>) {
     let mut wake = app.events.wake.subscribe();
-    let mut cursor = None;
     loop {
         wake.mark_unchanged();
         let pause = match step(&app, &mut cursor).await {
@@ -101,10 +110,9 @@ pub async fn follow(app: Arc<App>, poll_ms: u64, mut shutdown: watch::Receiver<b
     }
 }
 
-async fn step(app: &App, place: &mut Option<Cursor>) -> Result<(), StoreError> {
+async fn step(app: &App, cursor: &mut Cursor) -> Result<(), StoreError> {
     let mut conn = app.store.reader().await?;
     let (_, last) = events::bounds(&mut conn).await?;
-    let cursor = place.get_or_insert_with(|| Cursor::new(EventId((last.0 - LOOK_BACK).max(0))));
     let mut is_news = false;
     loop {
         let page = events::list(&mut conn, &cursor.request()).await?;

@@ -1,12 +1,15 @@
 //! `/health/live`, `/health/ready`, `/metrics` of the management port.
 
 use crate::app::App;
-use crate::http::access::{ADMINISTER, Rule};
+use crate::http::access::{ADMINISTER, Peer, Rule};
 use crate::http::reply;
 use crate::http::routes::Routes;
+use crate::ops::Metrics;
 use axum::extract::State;
 use axum::http::{Method, StatusCode};
 use axum::response::Response;
+use axum::routing::get;
+use axum::{Extension, Router};
 use serde_json::json;
 use std::sync::Arc;
 
@@ -38,4 +41,19 @@ async fn ready(State(app): State<Arc<App>>) -> Response {
 
 async fn metrics(State(app): State<Arc<App>>) -> Response {
     app.metrics.reply()
+}
+
+/// The management routes of a process without a database: a gateway apart. Its metrics are for the same host only.
+pub fn without_database(shared: Arc<Metrics>) -> Router {
+    let metrics = move |Extension(peer): Extension<Peer>| {
+        let shared = shared.clone();
+        async move {
+            if peer.address.ip().to_canonical().is_loopback() {
+                shared.reply()
+            } else {
+                reply::empty(StatusCode::FORBIDDEN)
+            }
+        }
+    };
+    Router::new().route("/health/live", get(live)).route("/health/ready", get(live)).route("/metrics", get(metrics))
 }

@@ -8,6 +8,8 @@ pub mod cli;
 pub mod config;
 pub mod events;
 pub mod files;
+pub mod gateway_feed;
+pub mod gateway_role;
 pub mod health;
 pub mod http;
 pub mod oauth;

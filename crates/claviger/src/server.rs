@@ -6,19 +6,23 @@ use crate::config::model::PlainHttp;
 use crate::config::ports;
 use crate::config::profile::{Profile, Role};
 use crate::files::DataDir;
+use crate::gateway_feed::{self, LocalControlPlane};
 use crate::http::access::Peer;
 use crate::http::routes::{RouteEntry, Routes};
-use crate::http::serve::{Port, Stream, accept, serve_management};
+use crate::http::serve::{ManagementConnection, Port, Stream, accept, serve_management};
 use crate::http::tls;
 use crate::ops::Metrics;
 use crate::startup::{self, Administrator};
-use crate::{events, health, oauth};
+use crate::{events, gateway_role, health, oauth, ops, portal};
 use anyhow::Context as _;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::StatusCode;
+use claviger_gateway::control::ControlPlane;
 use claviger_proto::entropy::Entropy;
+use claviger_proto::event::Event;
 use claviger_proto::time::Clock;
+use rustls_pki_types::CertificateDer;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -131,50 +135,102 @@ impl Running {
 pub async fn start(launch: Launch, listeners: Listeners) -> anyhow::Result<Running> {
     let Launch { config, data_dir, profile, clock, rng } = launch;
     let deadline = Duration::from_secs(config.server.shutdown_deadline_s);
-    let tls =
-        tls::acceptor(startup::tls_pair(&config, &data_dir, &*clock)?).context("the TLS certificate cannot be used")?;
+    let pair = startup::tls_pair(&config, &data_dir, &*clock)?;
+    let own_certificate = pair.chain.clone();
+    let tls = tls::acceptor(pair).context("the TLS certificate cannot be used")?;
     let metrics = Arc::new(Metrics::default());
     let (stop, stopping) = watch::channel(false);
     let mut tasks = JoinSet::new();
-    let _ = profile;
-    let started = startup::start(config, &data_dir, metrics, clock, rng).await?;
-    let app = started.app;
-    tasks.spawn(events::follow(app.clone(), app.config.events.poll_interval_ms, stopping.clone()));
-    tasks.spawn(events::clean_up(app.clone(), app.config.events.retention_days, stopping.clone()));
-    let (router, routes) = management_routes(&app, profile);
-    let management = Management { app: app.clone(), router, stopping: stopping.clone() };
-    management.open(listeners.management_https, Some(tls.clone()), &mut tasks);
+    let has_database = profile.roles().any(|role| role != Role::Gateway);
+    let started = if has_database {
+        let started = startup::start(config.clone(), &data_dir, metrics.clone(), clock.clone(), rng.clone()).await?;
+        let (app, events) = (&started.app, &config.events);
+        let cursor = events::find_place(app).await.context("the event log cannot be read")?;
+        tasks.spawn(events::follow(app.clone(), cursor, events.poll_interval_ms, stopping.clone()));
+        tasks.spawn(events::clean_up(app.clone(), events.retention_days, stopping.clone()));
+        Some(started)
+    } else {
+        None
+    };
+    let app = started.as_ref().map(|started| started.app.clone());
+    if profile.has(Role::Gateway) {
+        let control = control_plane(&config, app.as_ref(), own_certificate)?;
+        let gateway = gateway_role::start(&config, control, clock, rng, &metrics)?;
+        if let Some(app) = &app {
+            let gateway = Arc::downgrade(&gateway);
+            app.store.on_commit(Arc::new(move |events: &[Event]| {
+                if let Some(gateway) = gateway.upgrade() {
+                    gateway.apply_revocations(events);
+                }
+            }));
+        }
+        let ports = [(listeners.gateway_https, Some(tls.clone())), (listeners.gateway_http, None)];
+        gateway_role::open(&gateway, ports, config.limits.connections_max, &stopping, &mut tasks);
+    }
+    let (router, routes) = match &app {
+        Some(app) => management_routes(app, profile),
+        None => (health::without_database(metrics.clone()), Vec::new()),
+    };
+    let limits = ops::Limits {
+        body_bytes_max: config.limits.body_bytes_max,
+        connections_max: config.limits.connections_max,
+        request_timeout_s: config.limits.request_timeout_s,
+    };
+    let router = router.layer(DefaultBodyLimit::max(limits.body_bytes_max));
+    let is_plain_open = config.server.plain_http == PlainHttp::All;
+    let management = Management { router, metrics, limits, is_plain_open, stopping };
+    management.open(listeners.management_https, Some(tls), &mut tasks);
     management.open(listeners.management_http, None, &mut tasks);
-    Ok(Running { app: Some(app), routes, administrator: Some(started.administrator), deadline, stop, tasks })
+    Ok(Running { app, routes, administrator: started.map(|started| started.administrator), deadline, stop, tasks })
 }
 
-fn management_routes(app: &Arc<App>, _profile: Profile) -> (Router, Vec<RouteEntry>) {
-    let (router, entries) = Routes::new(app.clone()).with(health::routes).with(oauth::routes).finish();
-    (router.layer(DefaultBodyLimit::max(app.limits.body_bytes_max)), entries)
+/// Where the gateway of this process gets its data: from this process, or from `[apim.key_manager] service_url`.
+fn control_plane(
+    config: &Config,
+    app: Option<&Arc<App>>,
+    own_certificate: Vec<CertificateDer<'static>>,
+) -> anyhow::Result<Arc<dyn ControlPlane>> {
+    if let Some(app) = app {
+        return Ok(Arc::new(LocalControlPlane::new(app.clone())));
+    }
+    gateway_role::remote_control_plane(config, own_certificate)
+}
+
+fn management_routes(app: &Arc<App>, profile: Profile) -> (Router, Vec<RouteEntry>) {
+    let mut routes = Routes::new(app.clone()).with(health::routes).with(gateway_feed::routes);
+    if profile.has(Role::KeyManager) {
+        routes = routes.with(oauth::routes);
+    }
+    if profile.has(Role::Portal) {
+        routes = routes.with(portal::routes);
+    }
+    routes.finish()
 }
 
 struct Management {
-    app: Arc<App>,
     router: Router,
+    metrics: Arc<Metrics>,
+    limits: ops::Limits,
+    is_plain_open: bool,
     stopping: watch::Receiver<bool>,
 }
 
 impl Management {
     fn open(&self, listener: Option<TcpListener>, tls: Option<TlsAcceptor>, tasks: &mut JoinSet<()>) {
         let Some(listener) = listener else { return };
-        let is_loopback_only = tls.is_none() && self.app.config.server.plain_http == PlainHttp::Loopback;
+        let is_loopback_only = tls.is_none() && !self.is_plain_open;
         let refusal = Router::new().fallback(async || {
             (
                 StatusCode::FORBIDDEN,
                 "This port is for clients on the same host; use https (server.plain_http opens it).\n",
             )
         });
-        let (app, router) = (self.app.clone(), self.router.clone());
-        let port = Port { listener, tls, connections_max: app.limits.connections_max };
+        let (router, metrics, limits) = (self.router.clone(), self.metrics.clone(), self.limits);
+        let port = Port { listener, tls, connections_max: limits.connections_max };
         tasks.spawn(accept(port, self.stopping.clone(), move |stream: Stream, peer: Peer, stopping| {
             let is_refused = is_loopback_only && !peer.address.ip().to_canonical().is_loopback();
             let router = if is_refused { refusal.clone() } else { router.clone() };
-            serve_management(app.clone(), router, stream, peer, stopping)
+            serve_management(ManagementConnection { router, metrics: metrics.clone(), limits, peer }, stream, stopping)
         }));
     }
 }

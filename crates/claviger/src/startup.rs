@@ -1,14 +1,16 @@
 //! From configuration to a working state: keys, database, first rows, administrator.
 
 use crate::app::App;
-use crate::config::Config;
 use crate::config::database::{DatabaseServer, DatabaseTls, DatabaseUrl};
 use crate::config::model::{Lifetime, PemFiles};
+use crate::config::{self, Config};
 use crate::events::EventLog;
 use crate::files::{DataDir, FilesError, KeyPair, load_pem};
+use crate::oauth::grant::GRANTS;
 use crate::oauth::keys::Keys;
 use crate::oauth::{OAuth, OAuthSettings};
 use crate::ops::{Limits, Metrics};
+use crate::portal::state::{Environment, PortalSettings};
 use crate::users::Users;
 use anyhow::Context as _;
 use claviger_proto::entropy::{Entropy, key_text, uuid};
@@ -81,7 +83,9 @@ pub async fn start(
         connections_max: config.limits.connections_max,
         request_timeout_s: config.limits.request_timeout_s,
     };
-    let app = App { config, store, clock, rng, users, oauth, events: EventLog::default(), metrics, limits: bounds };
+    let portal = portal_settings(&config);
+    let app =
+        App { config, store, clock, rng, users, oauth, portal, events: EventLog::default(), metrics, limits: bounds };
     let app = Arc::new(app);
     let weak = Arc::downgrade(&app);
     app.store.on_commit(Arc::new(move |events: &[Event]| {
@@ -250,5 +254,27 @@ fn oauth_settings(config: &Config) -> OAuthSettings {
         is_jwt_persisted: oauth.is_jwt_persisted,
         skew_ms: oauth.timestamp_skew_s.saturating_mul(1000),
         allowed_scopes: config.apim_oauth.allowed_scopes.clone(),
+    }
+}
+
+fn portal_settings(config: &Config) -> PortalSettings {
+    let base = &config.server.base_path;
+    let first = |urls: &[String]| urls.first().cloned().unwrap_or_default();
+    let environment = |environment: &config::model::Environment| Environment {
+        name: environment.name.clone(),
+        kind: environment.kind.clone(),
+        http_url: first(&environment.http_endpoints),
+        https_url: first(&environment.https_endpoints),
+    };
+    PortalSettings {
+        environments: config.environments.iter().map(environment).collect(),
+        admin_role: config.super_admin.admin_role.clone(),
+        is_deprecated_shown: false,
+        are_versions_shown: true,
+        is_unlimited_offered: true,
+        token_endpoint: format!("{base}/oauth2/token"),
+        revoke_endpoint: format!("{base}/oauth2/revoke"),
+        userinfo_endpoint: format!("{base}/oauth2/userinfo"),
+        grant_types: GRANTS.iter().map(|grant| grant.name().to_owned()).collect(),
     }
 }

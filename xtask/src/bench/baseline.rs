@@ -4,7 +4,7 @@
 use super::{
     Bench,
     http::{Alphabet, base64},
-    load::{GENERATOR_CPU, SERVER_CPU},
+    load::{GENERATOR_CPU, SERVER_CPU, cpu_seconds_of},
     stats::Sample,
 };
 use crate::{packages, process, servers};
@@ -66,7 +66,7 @@ fn serve(bench: &mut Bench, mut command: Command, ports: &[u16]) -> Result<Basel
 pub(crate) fn sign_rate(seconds: u32) -> Result<Sample> {
     let mut command = Command::new("taskset");
     command.args(["-c", SERVER_CPU]).arg(process::target_directory().join("release/sign-speed"));
-    let output = process::capture(command.arg(seconds.to_string()))?;
+    let output = process::capture(command.args([&seconds.to_string(), "only"]))?;
     let rate = output.lines().find_map(|line| line.strip_prefix("rs256_sign ")).context("no rs256_sign")?;
     let figure = rate.trim().parse()?;
     Ok(Sample { figure, per_second: figure, ..Sample::default() })
@@ -140,6 +140,32 @@ fn make_jwt(run: &Path) -> Result<String> {
     Ok(format!("{input}.{}", base64(&output.stdout, Alphabet::Url)))
 }
 
+/// What one signature and one commit allow together, per CPU-second: the sum of what each costs. `commits` runs an
+/// engine's load program; the time of that program counts, as it stands for the driver in our own process.
+pub(crate) fn sign_and_commit(
+    server: Option<u32>,
+    seconds: u32,
+    commits: impl FnOnce(u32) -> Result<Commits>,
+) -> Result<Sample> {
+    let signing = sign_rate(seconds)?;
+    let (commits, used) = cpu_seconds_of(server.as_slice(), || commits(seconds))?;
+    let figure = 1.0 / (1.0 / signing.figure + used / commits.count);
+    Ok(Sample { figure, per_second: figure, ..Sample::default() })
+}
+
+/// What an engine's load program did.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Commits {
+    pub(crate) count: f64,
+    pub(crate) per_second: f64,
+}
+
+impl Commits {
+    pub(crate) fn sample(self) -> Sample {
+        Sample { figure: self.per_second, per_second: self.per_second, ..Sample::default() }
+    }
+}
+
 /// A row as wide and as indexed as an access token's, and one INSERT per commit: what the engine itself can do.
 const TOKEN_TABLE: &str = "CREATE TABLE bench_token (token_id VARCHAR(64) PRIMARY KEY, access_token VARCHAR(255), \
     refresh_token VARCHAR(255), client_id INT, authz_user VARCHAR(100), user_domain VARCHAR(50), tenant_id INT, \
@@ -152,7 +178,7 @@ const TOKEN_INDEXES: &[&str] = &[
 ];
 
 /// Single-row commits per second of MariaDB, by its own load program.
-pub(crate) fn mariadb_commits(server: &servers::Running, database: &str, seconds: u32) -> Result<Sample> {
+pub(crate) fn mariadb_commits(server: &servers::Running, database: &str, seconds: u32) -> Result<Commits> {
     let ready = format!("DROP TABLE IF EXISTS bench_token; {TOKEN_TABLE}; {}", TOKEN_INDEXES.join("; "));
     let client = |program: &str| -> Result<Command> {
         let mut command = Command::new(process::program(program)?);
@@ -173,12 +199,12 @@ pub(crate) fn mariadb_commits(server: &servers::Running, database: &str, seconds
     slap.arg(format!("--concurrency={COMMITTERS}")).arg(format!("--number-of-queries={statements}"));
     let output = process::capture(&mut slap)?;
     let taken = output.lines().rev().find_map(|line| line.split(',').nth(2)).context("no time from mariadb-slap")?;
-    let figure = f64::from(statements) / taken.parse::<f64>().with_context(|| output.clone())?;
-    Ok(Sample { figure, per_second: figure, ..Sample::default() })
+    let count = f64::from(statements);
+    Ok(Commits { count, per_second: count / taken.parse::<f64>().with_context(|| output.clone())? })
 }
 
 /// Single-row commits per second of PostgreSQL, by its own load program.
-pub(crate) fn postgres_commits(bench: &Bench, url: &str, seconds: u32) -> Result<Sample> {
+pub(crate) fn postgres_commits(bench: &Bench, url: &str, seconds: u32) -> Result<Commits> {
     let mut psql = Command::new(process::program("psql")?);
     psql.args(["-X", "-q", "-v", "ON_ERROR_STOP=1", url, "-c", "DROP TABLE IF EXISTS bench_token", "-c", TOKEN_TABLE]);
     for index in TOKEN_INDEXES {
@@ -200,15 +226,15 @@ pub(crate) fn postgres_commits(bench: &Bench, url: &str, seconds: u32) -> Result
     pgbench.arg("-n").arg("-f").arg(&script).arg(format!("-c{COMMITTERS}")).arg(format!("-T{seconds}"));
     let output = process::capture(pgbench.args(["-M", "prepared", url]))?;
     let rate = output.lines().find_map(|line| line.strip_prefix("tps = ")).context("no tps from pgbench")?;
-    let figure = rate.split(' ').next().context("no tps")?.parse()?;
-    Ok(Sample { figure, per_second: figure, ..Sample::default() })
+    let per_second: f64 = rate.split(' ').next().context("no tps")?.parse()?;
+    Ok(Commits { count: per_second * f64::from(seconds), per_second })
 }
 
 /// Single-row commits per second of SQLite with one writer, through Python's own library.
-pub(crate) fn sqlite_commits(bench: &Bench, seconds: u32) -> Result<Sample> {
+pub(crate) fn sqlite_commits(bench: &Bench, seconds: u32) -> Result<Commits> {
     let script = process::workspace_root().join("benches/sqlite-commits.py");
     let mut python = Command::new("python3");
     python.arg(script).arg(bench.directory.join("commits.sqlite")).arg(seconds.to_string()).arg("FULL");
-    let figure = process::capture(&mut python)?.trim().parse()?;
-    Ok(Sample { figure, per_second: figure, ..Sample::default() })
+    let per_second: f64 = process::capture(&mut python)?.trim().parse()?;
+    Ok(Commits { count: per_second * f64::from(seconds), per_second })
 }

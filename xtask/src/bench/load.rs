@@ -115,11 +115,25 @@ fn seconds_of(ticks: u64) -> Result<f64> {
     Ok(f64::from(u32::try_from(ticks)?) / f64::from(per_second))
 }
 
+/// CPU seconds that `work` costs: those of the process trees below `roots`, and of the programs it runs to their end.
+pub(crate) fn cpu_seconds_of<T>(roots: &[u32], work: impl FnOnce() -> Result<T>) -> Result<(T, f64)> {
+    let own = std::process::id();
+    let used = || {
+        let processes = process::processes();
+        let own = processes.iter().find(|process| process.pid == own).map_or(0, |process| process.ended_children_ticks);
+        ticks_below(&processes, roots) + own
+    };
+    let before = used();
+    let value = work()?;
+    Ok((value, seconds_of(used().saturating_sub(before))?))
+}
+
 fn tree_ticks(roots: &[u32]) -> u64 {
     ticks_below(&process::processes(), roots)
 }
 
-/// User and system time of the roots and all their descendants.
+/// User and system time of the roots and all their descendants, those that have ended included: a database session
+/// that closes must not take its time with it.
 fn ticks_below(processes: &[ProcessStat], roots: &[u32]) -> u64 {
     let mut tree: BTreeSet<u32> = roots.iter().copied().collect();
     loop {
@@ -135,7 +149,11 @@ fn ticks_below(processes: &[ProcessStat], roots: &[u32]) -> u64 {
             break;
         }
     }
-    processes.iter().filter(|process| tree.contains(&process.pid)).map(|process| process.ticks).sum()
+    processes
+        .iter()
+        .filter(|process| tree.contains(&process.pid))
+        .map(|process| process.ticks + process.ended_children_ticks)
+        .sum()
 }
 
 /// Resident memory of one process in KiB (`VmRSS` of proc(5)).
@@ -151,13 +169,30 @@ mod tests {
 
     #[test]
     fn time_is_summed_over_the_tree_and_each_process_once() {
-        let process = |pid, parent, ticks| ProcessStat { pid, parent, group: 1, is_dead: false, ticks };
+        let process =
+            |pid, parent, ticks| ProcessStat { pid, parent, group: 1, is_dead: false, ticks, ended_children_ticks: 0 };
         // A grandchild stands before its parent, as it does when process numbers wrap.
         let all = [process(5, 9, 100), process(9, 4, 10), process(4, 1, 1), process(7, 1, 1000)];
         assert_eq!(ticks_below(&all, &[4]), 111);
         assert_eq!(ticks_below(&all, &[4, 9]), 111);
         assert_eq!(ticks_below(&all, &[7, 4]), 1111);
         assert_eq!(ticks_below(&all, &[77]), 0);
+    }
+
+    #[test]
+    fn the_time_of_a_process_that_ends_between_two_readings_is_kept() {
+        let process = |pid, parent, ticks, ended_children_ticks| ProcessStat {
+            pid,
+            parent,
+            group: 1,
+            is_dead: false,
+            ticks,
+            ended_children_ticks,
+        };
+        // A database server with a session that uses ten more ticks and ends: it then counts in its parent.
+        let before = [process(4, 1, 100, 0), process(5, 4, 20, 0)];
+        let after = [process(4, 1, 100, 30)];
+        assert_eq!(ticks_below(&after, &[4]) - ticks_below(&before, &[4]), 10);
     }
 
     #[test]

@@ -66,6 +66,8 @@ async fn a_resource_is_replaced_and_its_tree_deleted() {
         let properties = registry::properties(&mut conn, T, &second).await.unwrap();
         assert_eq!(properties, BTreeMap::from([("STATUS".to_owned(), "PUBLISHED".to_owned())]));
         assert_eq!(registry::tags(&mut conn, T, &second).await.unwrap(), ["b", "c"]);
+        let labels = registry::list_labels(&mut conn, T, "x/api").await.unwrap();
+        assert_eq!((&labels["uuid-1"].properties, labels["uuid-1"].tags.len()), (&properties, 2));
         assert_eq!(registry::list_by_media_type(&mut conn, T, "x/api", 10).await.unwrap().len(), 2);
         drop(conn);
         write(&store, |conn| Box::pin(registry::delete_tree(conn, T, "/_system/x_y/w", "ann", NOW))).await;

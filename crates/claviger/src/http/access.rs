@@ -32,6 +32,8 @@ pub enum Rule {
     Permission(&'static str),
     /// A portal user with one of these scopes: bearer token, or Basic with a role of the scope. An empty list takes any user.
     Portal(&'static [&'static str]),
+    /// Any user by Basic credentials; refused in the portal's form.
+    BasicUser,
     /// As [`Rule::Portal`] when credentials are sent, anonymous otherwise.
     PortalOrAnonymous,
     /// A loopback peer, or a super-tenant user who holds this permission.
@@ -82,6 +84,10 @@ pub async fn enforce(State((app, rule)): State<(Arc<App>, Rule)>, mut request: R
             }
         }
         Rule::Portal(scopes) => check_portal(&app, request.headers(), scopes).await.map(Some),
+        Rule::BasicUser => {
+            let principal = check_basic(&app, request.headers()).await;
+            principal.map(|principal| Some(Caller { principal, scopes: Vec::new() }))
+        }
         Rule::PortalOrAnonymous if request.headers().contains_key(AUTHORIZATION) => {
             check_portal(&app, request.headers(), &[]).await.map(Some)
         }
@@ -108,7 +114,7 @@ enum Refusal {
 
 impl Refusal {
     fn into_response(self, rule: Rule) -> Response {
-        let is_portal = matches!(rule, Rule::Portal(_) | Rule::PortalOrAnonymous);
+        let is_portal = matches!(rule, Rule::Portal(_) | Rule::PortalOrAnonymous | Rule::BasicUser);
         match self {
             Self::Unauthenticated(_) | Self::Forbidden(_) if is_portal => reply::portal_unauthenticated(),
             Self::Unauthenticated(name) => reply::container_refusal(StatusCode::UNAUTHORIZED, &name),

@@ -67,15 +67,16 @@ pub fn portal_error(status: StatusCode, code: u32, message: &str, description: &
 
 /// A store error at the edge: 503 with Retry-After when trying again helps, else 500; the cause is logged here.
 pub fn store_failure(error: &StoreError) -> Response {
-    if error.is_temporary() {
-        let id = correlation_id();
-        tracing::warn!(correlation_id = %id, error = %Chain(error), "the database is not available");
-        let mut response = failure_body(StatusCode::SERVICE_UNAVAILABLE, &id);
-        response.headers_mut().insert(RETRY_AFTER, RETRY_AFTER_S);
-        response
-    } else {
-        internal(error)
-    }
+    if error.is_temporary() { unavailable(error) } else { internal(error) }
+}
+
+/// 503 with Retry-After and a correlation id; the cause is logged here.
+pub fn unavailable(error: &dyn std::error::Error) -> Response {
+    let id = correlation_id();
+    tracing::warn!(correlation_id = %id, error = %Chain(error), "not available at the moment");
+    let mut response = failure_body(StatusCode::SERVICE_UNAVAILABLE, &id);
+    response.headers_mut().insert(RETRY_AFTER, RETRY_AFTER_S);
+    response
 }
 
 /// 500 with a correlation id; the cause is logged here.

@@ -2,9 +2,9 @@
 //!
 //! One loop serves any protocol: the gateway's ports use it with the gateway's own connection handler.
 
-use crate::app::App;
 use crate::http::access::Peer;
 use crate::http::reply;
+use crate::ops::{Limits, Metrics};
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, Response, StatusCode};
@@ -124,14 +124,21 @@ async fn handshake(stream: TcpStream, tls: Option<TlsAcceptor>) -> Option<Stream
     }
 }
 
+/// What the requests of one management connection share.
+pub struct ManagementConnection {
+    /// The routes.
+    pub router: Router,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// Bounds.
+    pub limits: Limits,
+    /// The other end.
+    pub peer: Peer,
+}
+
 /// Serves one management connection.
-pub async fn serve_management(
-    app: Arc<App>,
-    router: Router,
-    stream: Stream,
-    peer: Peer,
-    mut shutdown: watch::Receiver<bool>,
-) {
+pub async fn serve_management(connection: ManagementConnection, stream: Stream, mut shutdown: watch::Receiver<bool>) {
+    let shared = Arc::new(connection);
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
         .http1()
@@ -141,8 +148,8 @@ pub async fn serve_management(
         .max_buf_size(HEADER_BYTES_MAX);
     builder.http2().timer(TokioTimer::new()).max_concurrent_streams(100).max_header_list_size(16 * 1024);
     let service = service_fn(|request: Request<Incoming>| {
-        let (app, router) = (app.clone(), router.clone());
-        async move { Ok::<_, Infallible>(handle(&app, router, request, peer).await) }
+        let shared = shared.clone();
+        async move { Ok::<_, Infallible>(handle(&shared, request).await) }
     });
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
     let ended = tokio::select! {
@@ -173,15 +180,16 @@ async fn answer(router: &mut Router, request: Request<Body>, bound: Duration) ->
     }
 }
 
-async fn handle(app: &App, mut router: Router, request: Request<Incoming>, peer: Peer) -> Response<Body> {
+async fn handle(shared: &ManagementConnection, request: Request<Incoming>) -> Response<Body> {
     let started = Instant::now();
+    let (peer, mut router) = (shared.peer, shared.router.clone());
     let mut request = request.map(Body::new);
     request.extensions_mut().insert(peer);
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let bound = Duration::from_secs(app.limits.request_timeout_s);
+    let bound = Duration::from_secs(shared.limits.request_timeout_s);
     let response = answer(&mut router, request, bound).await;
     let elapsed = started.elapsed();
-    app.metrics.observe(response.status(), elapsed);
+    shared.metrics.observe(response.status(), elapsed);
     // The path alone: a query may hold credentials.
     tracing::info!(target: "access", peer = %peer.address, %method, path, status = response.status().as_u16(), duration_us = elapsed.as_micros());
     response

@@ -20,9 +20,8 @@ pub fn acceptor(pair: KeyPair) -> Result<TlsAcceptor, rustls::Error> {
 /// Outgoing TLS that trusts exactly these certificates.
 pub fn client_config(trusted: Vec<CertificateDer<'static>>) -> Result<ClientConfig, rustls::Error> {
     let mut roots = RootCertStore::empty();
-    for certificate in trusted {
-        roots.add(certificate)?;
-    }
+    // The system's store may hold certificates of forms that rustls does not take; they are left out.
+    roots.add_parsable_certificates(trusted);
     let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
     Ok(builder.with_safe_default_protocol_versions()?.with_root_certificates(roots).with_no_client_auth())
 }

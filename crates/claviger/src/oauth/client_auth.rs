@@ -1,11 +1,14 @@
 //! Which client is calling (RFC 6749 section 2.3; contract rest-3x.md 1.2).
+//!
+//! Section 2.3.1 has id and secret form-encoded in a Basic header; IS 5.10 reads them as they stand, and so do many clients
+//! write them. Both readings are tried: strict libraries encode even the `_` of a generated id.
 
 use crate::oauth::reply::TokenError;
 use crate::oauth::{KnownClient, OAuth};
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
 use claviger_proto::encode::from_base64;
-use claviger_proto::form::Form;
+use claviger_proto::form::{self, Form};
 use claviger_proto::ids::ConsumerKey;
 use claviger_proto::secret::Secret;
 use std::sync::Arc;
@@ -13,7 +16,7 @@ use std::sync::Arc;
 /// Longest client id that is looked up: the column's width.
 const CLIENT_ID_LENGTH_MAX: usize = 255;
 
-/// Name and password of a Basic header. The password may hold colons; nothing is URL-decoded, as IS 5.10 does not.
+/// Name and password of a Basic header as they stand (RFC 7617). The password may hold colons.
 pub fn basic_credentials(headers: &HeaderMap) -> Option<(String, Secret)> {
     let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
     let (scheme, encoded) = value.split_once(' ')?;
@@ -32,23 +35,24 @@ pub async fn authenticate(oauth: &OAuth, headers: &HeaderMap, form: &Form) -> Re
         None => None,
     };
     let body = form.get("client_id").zip(form.get("client_secret"));
-    let (id, secret) = match (header, body, form.get("client_id")) {
+    let (ids, secrets) = match (header, body, form.get("client_id")) {
         (Some(_), Some(_), _) => return Err(TokenError::TwoCredentials),
-        (Some((id, _)), None, Some(named)) if id != named => return Err(TokenError::TwoCredentials),
-        (Some((id, secret)), None, _) => (id, Some(secret)),
-        (None, Some((id, secret)), _) => (id.to_owned(), Some(Secret::new(secret))),
-        (None, None, Some(id)) => (id.to_owned(), None),
+        (Some((id, secret)), None, named) => {
+            let ids = readings(&id);
+            if named.is_some_and(|named| !ids.iter().any(|id| id == named)) {
+                return Err(TokenError::TwoCredentials);
+            }
+            (ids, readings(secret.expose()).into_iter().map(Secret::new).collect())
+        }
+        (None, Some((id, secret)), _) => (vec![id.to_owned()], vec![Secret::new(secret)]),
+        (None, None, Some(id)) => (vec![id.to_owned()], Vec::new()),
         (None, None, None) => return Err(TokenError::ClientAuthentication),
     };
-    if id.len() > CLIENT_ID_LENGTH_MAX {
-        return Err(TokenError::UnknownClient(String::new()));
-    }
-    let known = oauth.find_client(&ConsumerKey(id.clone())).await?;
-    let known = known.ok_or(TokenError::UnknownClient(id))?;
+    let known = find(oauth, ids).await?;
     let client = &known.client;
-    let is_authentic = match &secret {
-        Some(secret) => client.secret.is_equal(secret.expose()),
-        None => client.settings.is_public,
+    let is_authentic = match secrets.as_slice() {
+        [] => client.settings.is_public,
+        secrets => secrets.iter().any(|secret| client.secret.is_equal(secret.expose())),
     };
     if !client.is_active {
         return Err(TokenError::InactiveClient);
@@ -58,4 +62,40 @@ pub async fn authenticate(oauth: &OAuth, headers: &HeaderMap, form: &Form) -> Re
         return Err(TokenError::ClientAuthentication);
     }
     Ok(known)
+}
+
+/// What a part of a Basic header may mean: form-encoded or as it stands. One reading when they agree.
+fn readings(part: &str) -> Vec<String> {
+    let decoded = form::decode(part.as_bytes()).ok().filter(|decoded| decoded != part);
+    decoded.into_iter().chain([part.to_owned()]).collect()
+}
+
+/// The client of the first id that is known. The decoded reading comes first: ids hardly ever hold `%` or `+`.
+async fn find(oauth: &OAuth, ids: Vec<String>) -> Result<Arc<KnownClient>, TokenError> {
+    let mut unknown = String::new();
+    for id in ids {
+        if id.len() <= CLIENT_ID_LENGTH_MAX {
+            unknown.clone_from(&id);
+            if let Some(known) = oauth.find_client(&ConsumerKey(id)).await? {
+                return Ok(known);
+            }
+        }
+    }
+    Err(TokenError::UnknownClient(unknown))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::readings;
+
+    #[test]
+    fn a_basic_part_is_read_form_encoded_and_as_it_stands() {
+        let check = |part: &str, expected: &[&str]| assert_eq!(readings(part), expected, "{part}");
+        check("abc_DEF", &["abc_DEF"]);
+        check("abc%5FDEF", &["abc_DEF", "abc%5FDEF"]);
+        check("a+b%20c", &["a b c", "a+b%20c"]);
+        check("100%", &["100%"]);
+        check("%00", &["%00"]);
+        check("", &[""]);
+    }
 }

@@ -39,6 +39,15 @@ pub async fn metadata(State(app): State<Arc<App>>, Path(name): Path<String>) -> 
         let text = "Invalid path to the discovery document. The path is not resolvable";
         return (StatusCode::NOT_FOUND, [(CONTENT_TYPE, "text/plain")], text).into_response();
     }
+    document(&app)
+}
+
+/// `GET /.well-known/oauth-authorization-server/oauth2/token`: our issuer's place by RFC 8414 section 3.1 (oauth-oidc.md 2.14).
+pub async fn authorization_server(State(app): State<Arc<App>>) -> Response {
+    document(&app)
+}
+
+fn document(app: &App) -> Response {
     let settings = &app.oauth.settings;
     let at = |path: &str| format!("{}{path}", settings.base_url);
     let metadata = Metadata {

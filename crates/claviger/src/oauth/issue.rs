@@ -26,6 +26,8 @@ const CONFLICTS_MAX: u32 = 5;
 const LEFTOVER_MS: i64 = 1000;
 /// `expires_in` of a token that never ends.
 const ENDLESS_S: i64 = i64::MAX / 1000;
+/// Largest `exp` of a JWT: beyond the exact range of a double (RFC 7493 section 2.2) verifiers such as HAProxy refuse it.
+const EXP_S_MAX: i64 = (1 << 53) - 1;
 
 /// What to issue.
 #[derive(Debug)]
@@ -147,7 +149,10 @@ fn find_reusable(oauth: &OAuth, key: &TokenKey, rules: Rules) -> Option<Arc<Toke
 }
 
 fn decide(active: Option<&Token>, rules: Rules, now: Timestamp) -> Decision {
-    let Some(active) = active else { return Decision::New { retire: None, is_refresh_kept: false } };
+    // The cache may hold a dead row too: introspecting a revoked token puts it there, and the hint still points at it.
+    let Some(active) = active.filter(|token| token.state == TokenState::Active) else {
+        return Decision::New { retire: None, is_refresh_kept: false };
+    };
     if rules.is_jwt || rules.is_renewed_per_request || rules.is_refresh {
         return Decision::New { retire: Some(TokenState::Revoked), is_refresh_kept: false };
     }
@@ -291,7 +296,7 @@ fn present(oauth: &OAuth, token: &Token, may_refresh: bool, is_jwt: bool) -> Iss
             azp: token.consumer_key.as_str(),
             scope: &scope,
             iss: &oauth.settings.issuer,
-            exp: end.as_secs(),
+            exp: end.as_secs().min(EXP_S_MAX),
             iat: token.created.as_secs(),
             jti: token.identifier.expose(),
         };
@@ -308,5 +313,45 @@ fn present(oauth: &OAuth, token: &Token, may_refresh: bool, is_jwt: bool) -> Iss
         } else {
             (end.millis_since(oauth.clock.now()).max(0) + 500) / 1000
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use claviger_proto::ids::{ConsumerKey, ConsumerKeyId, TenantId};
+
+    #[test]
+    fn only_an_active_row_is_handed_out_again() {
+        let now = Timestamp::from_secs(1_700_000_000);
+        let rules =
+            Rules { skew_ms: 0, is_renewed_per_request: false, is_jwt: false, is_refresh: false, may_refresh: true };
+        let in_state = |state| Token {
+            id: TokenId("id".into()),
+            identifier: Secret::new("access"),
+            refresh: Some(Secret::new("refresh")),
+            consumer_key: ConsumerKey("client".into()),
+            key: TokenKey {
+                consumer_key_id: ConsumerKeyId(1),
+                user: "admin".into(),
+                user_domain: "PRIMARY".into(),
+                tenant: TenantId::SUPER,
+                user_type: UserType::ApplicationUser,
+                scopes: Scopes::default(),
+            },
+            grant: "password".into(),
+            created: now,
+            refresh_created: now,
+            validity_ms: 3_600_000,
+            refresh_validity_ms: 86_400_000,
+            state,
+            subject: "admin".into(),
+        };
+        let new = Decision::New { retire: None, is_refresh_kept: false };
+        assert_eq!(decide(Some(&in_state(TokenState::Active)), rules, now), Decision::Reuse);
+        for dead in [TokenState::Expired, TokenState::Inactive, TokenState::Revoked] {
+            assert_eq!(decide(Some(&in_state(dead)), rules, now), new, "{dead:?}");
+        }
+        assert_eq!(decide(None, rules, now), new);
     }
 }

@@ -16,7 +16,7 @@ pub mod scope_policy;
 pub mod token;
 
 use crate::cache::ReadThrough;
-use crate::http::access::{ADMINISTER, Rule};
+use crate::http::access::Rule;
 use crate::http::routes::Routes;
 use axum::http::Method;
 use claviger_proto::entropy::Entropy;
@@ -182,6 +182,12 @@ pub fn routes(routes: Routes) -> Routes {
         .add(Method::POST, "/oauth2/introspect", VIEW, introspect::introspect)
         .add(Method::GET, "/oauth2/jwks", PUBLISHED, discovery::jwks)
         .add(Method::GET, "/oauth2/{name}/.well-known/openid-configuration", PUBLISHED, discovery::metadata)
+        .add(
+            Method::GET,
+            "/.well-known/oauth-authorization-server/oauth2/token",
+            PUBLISHED,
+            discovery::authorization_server,
+        )
         .add(Method::POST, "/keymanager-operations/dcr/register", CREATE, dcr::create)
         .add(Method::GET, "/keymanager-operations/dcr/register/{client_id}", VIEW, dcr::read)
         .add(Method::PUT, "/keymanager-operations/dcr/register/{client_id}", UPDATE, dcr::update)
@@ -192,5 +198,4 @@ pub fn routes(routes: Routes) -> Routes {
             UPDATE,
             dcr::regenerate_secret,
         )
-        .add(Method::POST, "/internal/claviger/v1/check-token", Rule::Permission(ADMINISTER), introspect::check_token)
 }

@@ -27,7 +27,7 @@ const REVOKED_REFRESH: HeaderName = HeaderName::from_static("revokedrefreshtoken
 const AUTHORIZED_USER: HeaderName = HeaderName::from_static("authorizeduser");
 
 /// What was revoked, for the response headers.
-struct Revoked {
+pub struct Revoked {
     access: String,
     refresh: Option<String>,
     user: String,
@@ -68,8 +68,17 @@ async fn revoke_token(app: &App, headers: &HeaderMap, body: &[u8]) -> Result<Opt
     let form = parse_form(headers, body)?;
     let text = form.get("token").ok_or(TokenError::MissingToken)?;
     let known = client_auth::authenticate(oauth, headers, &form).await?;
-    let client = &known.client;
-    let is_refresh_first = form.get("token_type_hint") == Some("refresh_token");
+    revoke_of_client(app, &known.client, text, form.get("token_type_hint") == Some("refresh_token")).await
+}
+
+/// Revokes a token of an authenticated client. `None`: there was nothing to revoke.
+pub async fn revoke_of_client(
+    app: &App,
+    client: &Client,
+    text: &str,
+    is_refresh_first: bool,
+) -> Result<Option<Revoked>, TokenError> {
+    let oauth = &app.oauth;
     let found = find(oauth, client, text, is_refresh_first).await?;
     let Some((token, is_refresh)) = found else {
         if client.settings.token_type == TokenType::Jwt && !oauth.settings.is_jwt_persisted {

@@ -1,10 +1,10 @@
 //! `POST /oauth2/token`: the pipeline every grant goes through (contract rest-3x.md 1.2-1.5).
 
 use crate::app::App;
-use crate::oauth::grant::{self, TokenContext};
+use crate::oauth::grant::{self, Grant, TokenContext};
 use crate::oauth::issue::{self, Order};
 use crate::oauth::reply::{self, TokenError};
-use crate::oauth::{client_auth, scope_policy};
+use crate::oauth::{KnownClient, client_auth, scope_policy};
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
@@ -59,12 +59,40 @@ async fn issue_token(app: &App, headers: &HeaderMap, body: &[u8]) -> Result<Toke
         return Err(TokenError::MissingParameters(missing.join(" ")));
     }
     let client = client_auth::authenticate(&app.oauth, headers, &form).await?;
-    if !client.client.settings.grants.iter().any(|listed| listed == grant.name()) {
-        return Err(TokenError::GrantNotAllowed);
-    }
+    check_listed(&client, grant)?;
     form.keep_only(grant.parameters());
     let requested = Scopes::parse(form.get("scope").unwrap_or_default()).map_err(|_| TokenError::InvalidScope)?;
-    let cx = TokenContext { app, client: &client, form: &form, scopes: &requested };
+    run(app, grant, client, &form, &requested).await
+}
+
+/// Issues a client_credentials token to a client whose owner the portal has authenticated.
+pub async fn issue_to_client(
+    app: &App,
+    client: Arc<KnownClient>,
+    requested: &Scopes,
+) -> Result<TokenReply, TokenError> {
+    let grant = grant::find("client_credentials").ok_or(TokenError::UnknownGrantType)?;
+    if !client.client.is_active {
+        return Err(TokenError::InactiveClient);
+    }
+    check_listed(&client, grant)?;
+    run(app, grant, client, &Form::default(), requested).await
+}
+
+fn check_listed(client: &KnownClient, grant: &dyn Grant) -> Result<(), TokenError> {
+    let is_listed = client.client.settings.grants.iter().any(|listed| listed == grant.name());
+    if is_listed { Ok(()) } else { Err(TokenError::GrantNotAllowed) }
+}
+
+/// The part of the pipeline behind authentication: decision, scope policy, issue.
+async fn run(
+    app: &App,
+    grant: &'static dyn Grant,
+    client: Arc<KnownClient>,
+    form: &Form,
+    requested: &Scopes,
+) -> Result<TokenReply, TokenError> {
+    let cx = TokenContext { app, client: &client, form, scopes: requested };
     let authorized = grant.authorize(cx).await?;
     let scopes = scope_policy::grant(app, &authorized.username, authorized.tenant, &authorized.scopes).await?;
     let rules = grant.rules();

@@ -2,6 +2,9 @@
 //!
 //! Follows portal-gateway-3x.md 1.5 (product codes), 2.4, 2.5, 2.7, 3.3, 3.4, 3.6.
 
+use super::artifact::ArtifactError;
+use claviger_store::error::{StoreError, WriteError};
+
 /// One entry of a refused document or body: a code, a message and, sometimes, where.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
@@ -169,7 +172,35 @@ pub enum PortalError {
     /// The operation is not offered.
     #[error("not implemented: {0}")]
     NotImplemented(&'static str),
+    /// The key manager refused; the text goes to the client.
+    #[error("the key manager refused: {0}")]
+    KeyManager(String),
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// A stored object cannot be read.
     #[error("stored data is damaged: {0}")]
     Damaged(String),
+}
+
+impl PortalError {
+    /// No such API, or none that the caller may see.
+    pub fn no_api(id: impl Into<String>) -> Self {
+        Self::NotFound { resource: Resource::Api, id: id.into() }
+    }
+}
+
+impl WriteError for PortalError {
+    fn store_error(&self) -> Option<&StoreError> {
+        match self {
+            Self::Store(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl From<ArtifactError> for PortalError {
+    fn from(error: ArtifactError) -> Self {
+        Self::Damaged(error.to_string())
+    }
 }

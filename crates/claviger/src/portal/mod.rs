@@ -7,13 +7,42 @@
 
 pub mod api_object;
 pub mod api_rules;
+pub mod apis;
+pub mod applications;
 pub mod artifact;
 pub mod artifact_map;
 pub mod body;
+pub mod client_registration;
 pub mod context;
 pub mod deployment;
+pub mod devportal;
 pub mod error;
+pub mod forms;
+pub mod key_manager;
+pub mod keys;
 pub mod lifecycle;
+pub mod lifecycle_change;
 pub mod openapi;
 pub mod openapi_read;
+pub mod page;
+pub mod policy_views;
+pub mod publisher;
+pub mod publisher_views;
 pub mod reply;
+pub mod search;
+pub mod state;
+pub mod subscriptions;
+
+use crate::http::routes::Routes;
+
+/// Every route of the portal.
+pub fn routes(routes: Routes) -> Routes {
+    routes
+        .with(publisher::routes)
+        .with(publisher_views::routes)
+        .with(devportal::routes)
+        .with(applications::routes)
+        .with(keys::routes)
+        .with(subscriptions::routes)
+        .with(client_registration::routes)
+}

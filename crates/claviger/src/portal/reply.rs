@@ -3,8 +3,12 @@
 //! Follows portal-gateway-3x.md 1.2 (401 body), 1.5 (error object, texts, product codes).
 
 use super::error::{Finding, PortalError, Resource};
+use axum::response::{IntoResponse, Response};
+use claviger_store::error::StoreError;
 use http::StatusCode;
+use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use serde::Serialize;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The error object.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -68,6 +72,48 @@ impl ErrorBody {
             })
             .collect();
         self
+    }
+}
+
+static FAILURES: AtomicU64 = AtomicU64::new(0);
+
+/// A JSON reply with the headers that every reply of the portal carries (1.2).
+pub fn json<T: Serialize>(status: StatusCode, body: &T) -> Response {
+    let bytes = match serde_json::to_vec(body) {
+        Ok(bytes) => bytes,
+        Err(error) => return PortalError::Damaged(error.to_string()).into_response(),
+    };
+    let headers = [
+        (CONTENT_TYPE, HeaderValue::from_static("application/json")),
+        (http::header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+        (http::header::X_XSS_PROTECTION, HeaderValue::from_static("1; mode=block")),
+    ];
+    (status, headers, bytes).into_response()
+}
+
+/// 201 with its `Location`, relative to the API's base.
+pub fn created<T: Serialize>(location: &str, body: &T) -> Response {
+    let mut response = json(StatusCode::CREATED, body);
+    if let Ok(value) = HeaderValue::from_str(location) {
+        response.headers_mut().insert(http::header::LOCATION, value);
+    }
+    response
+}
+
+/// The reply of an error. What the client may not know is logged here, once.
+impl IntoResponse for PortalError {
+    fn into_response(self) -> Response {
+        let correlation_id = format!("{:x}-p{}", std::process::id(), FAILURES.fetch_add(1, Ordering::Relaxed));
+        let (status, body) = reply(&self, &correlation_id);
+        if status.is_server_error() {
+            let cause = std::error::Error::source(&self).map(ToString::to_string).unwrap_or_default();
+            tracing::error!(%correlation_id, error = %self, %cause, "a portal request failed");
+        }
+        let mut response = json(status, &body);
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("2"));
+        }
+        response
     }
 }
 
@@ -167,7 +213,22 @@ pub fn reply(error: &PortalError, correlation_id: &str) -> (StatusCode, ErrorBod
         PortalError::NotImplemented(what) => {
             (StatusCode::NOT_IMPLEMENTED, ErrorBody::new(501, "Not Implemented", *what))
         }
-        PortalError::Damaged(_) => (StatusCode::INTERNAL_SERVER_ERROR, ErrorBody::internal(correlation_id)),
+        PortalError::KeyManager(text) => plain(BAD, text.clone()),
+        PortalError::Store(StoreError::TooLong(what)) => {
+            coded(BAD, 900_704, "Value too long", format!("{what} is longer than its column"))
+        }
+        PortalError::Store(StoreError::Conflict(_)) => plain(CONFLICT, "It was changed at the same time".to_owned()),
+        PortalError::Store(error) if error.is_temporary() => {
+            let body = ErrorBody {
+                code: 503,
+                message: "Service Unavailable".to_owned(),
+                ..ErrorBody::internal(correlation_id)
+            };
+            (StatusCode::SERVICE_UNAVAILABLE, body)
+        }
+        PortalError::Store(_) | PortalError::Damaged(_) => {
+            (StatusCode::INTERNAL_SERVER_ERROR, ErrorBody::internal(correlation_id))
+        }
     }
 }
 

@@ -102,6 +102,19 @@ async fn two_nodes_hand_out_one_token() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_nodes_issue_jwts_without_a_failure() {
+    on_two_nodes(async |a, b| {
+        // Every request retires the row of the one before, on whichever node that was.
+        let client = register(a, "two-nodes-jwt", json!({ "token_type_extension": "JWT" })).await;
+        tokio::join!(a.warm_up(100), b.warm_up(100));
+        let (of_a, of_b) = tokio::join!(tokens(a, &client, 100), tokens(b, &client, 100));
+        assert_eq!(of_a.union(&of_b).count(), 200, "{}", a.engine);
+        assert_eq!(a.active_rows(&client.id).await, 1, "{}", a.engine);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_nodes_rotate_a_refresh_token_once() {
     on_two_nodes(async |a, b| {
         let client = register(a, "two-nodes-refresh", json!({})).await;

@@ -1,0 +1,269 @@
+//! The control plane's side of the gateways: what they are fed, in this process ([`LocalControlPlane`]) and over the network
+//! (`/internal/claviger/v1`, read by `claviger_gateway::remote`). Both answer from the same functions.
+//!
+//! The deployment API is our own (portal-gateway-3x.md 5.4, 6.12): API-M's data API carries no endpoints.
+
+use crate::app::App;
+use crate::http::access::{ADMINISTER, Rule};
+use crate::http::reply;
+use crate::http::routes::Routes;
+use crate::oauth::introspect;
+use crate::portal::error::PortalError;
+use crate::portal::{apis, deployment};
+use axum::extract::{Path, Query, State};
+use axum::http::{Method, StatusCode};
+use axum::response::Response;
+use claviger_gateway::control::{ControlError, ControlPlane, EventPage};
+use claviger_gateway::model::{
+    ApiDeployment, ApplicationEntry, ApplicationKey, Issuer, KeyType, RevokedClient, RevokedToken, Snapshot,
+    SubscriptionEntry, SubscriptionStatus, TokenVerdict,
+};
+use claviger_proto::follow::{EventsRequest, GAPS_MAX};
+use claviger_proto::ids::{ApiId, ApplicationId, EventId};
+use claviger_store::apis::ApiRow;
+use claviger_store::applications::{Application, KeyMapping};
+use claviger_store::db::Conn;
+use claviger_store::error::StoreError;
+use claviger_store::subscriptions::Subscription;
+use claviger_store::{apis as api_rows, applications, revocations, subscriptions, tenants};
+use futures_util::future::BoxFuture;
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// The control plane of a gateway in the same process.
+pub struct LocalControlPlane {
+    app: Arc<App>,
+}
+
+impl LocalControlPlane {
+    /// The control plane over this process' state.
+    pub fn new(app: Arc<App>) -> Self {
+        Self { app }
+    }
+}
+
+impl ControlPlane for LocalControlPlane {
+    fn snapshot(&self) -> BoxFuture<'_, Result<Snapshot, ControlError>> {
+        Box::pin(async { read_snapshot(&self.app).await.map_err(unavailable) })
+    }
+
+    fn api(&self, id: ApiId) -> BoxFuture<'_, Result<Option<ApiDeployment>, ControlError>> {
+        Box::pin(async move { read_api(&self.app, id).await.map_err(unavailable) })
+    }
+
+    fn application(&self, id: ApplicationId) -> BoxFuture<'_, Result<Option<ApplicationEntry>, ControlError>> {
+        Box::pin(async move { read_application(&self.app, id).await.map_err(unavailable) })
+    }
+
+    fn issuers(&self) -> BoxFuture<'_, Result<Vec<Issuer>, ControlError>> {
+        Box::pin(async { read_issuers(&self.app).await.map_err(unavailable) })
+    }
+
+    fn events(&self, request: EventsRequest, wait_ms: u64) -> BoxFuture<'_, Result<EventPage, ControlError>> {
+        Box::pin(async move { self.app.events.page(&self.app.store, &request, wait_ms).await })
+    }
+
+    fn check_token<'a>(&'a self, token: &'a str) -> BoxFuture<'a, Result<TokenVerdict, ControlError>> {
+        Box::pin(async move { introspect::verdict(&self.app, token).await.map_err(unavailable) })
+    }
+}
+
+fn unavailable(error: StoreError) -> ControlError {
+    ControlError::Unavailable(reply::Chain(&error).to_string())
+}
+
+async fn read_snapshot(app: &App) -> Result<Snapshot, StoreError> {
+    // Read before anything else: whatever commits from here on is announced after this number.
+    let as_of = app.events.low_watermark();
+    let mut conn = app.store.reader().await?;
+    let mut deployments = Vec::new();
+    for row in api_rows::list(&mut conn).await? {
+        deployments.extend(deploy(&mut conn, &row).await?);
+    }
+    let mut keys: HashMap<ApplicationId, Vec<KeyMapping>> = HashMap::new();
+    for (id, key) in applications::list_all_keys(&mut conn).await? {
+        keys.entry(id).or_default().push(key);
+    }
+    let mut subscribed: HashMap<ApplicationId, Vec<Subscription>> = HashMap::new();
+    for subscription in subscriptions::list_all(&mut conn).await? {
+        subscribed.entry(subscription.application_id).or_default().push(subscription);
+    }
+    let all = applications::list_all(&mut conn).await?;
+    let entries = all.into_iter().map(|application| {
+        let keys = keys.remove(&application.id).unwrap_or_default();
+        let subscriptions = subscribed.remove(&application.id).unwrap_or_default();
+        entry(application, keys, subscriptions)
+    });
+    let applications = entries.collect();
+    let now = app.clock.now();
+    let revoked_tokens = revocations::list_tokens(&mut conn, now).await?;
+    let revoked_clients = revocations::list_clients(&mut conn, now).await?;
+    drop(conn);
+    Ok(Snapshot {
+        as_of,
+        apis: deployments,
+        applications,
+        issuers: read_issuers(app).await?,
+        revoked_tokens: revoked_tokens
+            .into_iter()
+            .map(|(token, expires_at)| RevokedToken { token, expires_at })
+            .collect(),
+        revoked_clients: revoked_clients
+            .into_iter()
+            .map(|(consumer_key, before)| RevokedClient { consumer_key, before })
+            .collect(),
+    })
+}
+
+async fn read_api(app: &App, id: ApiId) -> Result<Option<ApiDeployment>, StoreError> {
+    let mut conn = app.store.reader().await?;
+    match api_rows::find_by_id(&mut conn, id).await? {
+        Some(row) => deploy(&mut conn, &row).await,
+        None => Ok(None),
+    }
+}
+
+/// The deployment of a row. An artifact that cannot be read is logged and left out: one broken API must not keep the others
+/// from the gateways.
+async fn deploy(conn: &mut Conn, row: &ApiRow) -> Result<Option<ApiDeployment>, StoreError> {
+    let loaded = match apis::find_by_row(conn, row).await {
+        Ok(Some(loaded)) => loaded,
+        Ok(None) => return Ok(None),
+        Err(PortalError::Store(error)) => return Err(error),
+        Err(error) => {
+            tracing::warn!(api_id = row.id.0, %error, "an API cannot be read and is on no gateway");
+            return Ok(None);
+        }
+    };
+    let default = api_rows::find_default(conn, &row.name, &row.provider).await?;
+    let identity = deployment::Identity {
+        id: row.id,
+        uuid: &loaded.uuid,
+        tenant_domain: &apis::domain_of(&row.provider),
+        context: &loaded.context,
+        is_published_default: default.published.as_deref() == Some(row.version.as_str()),
+    };
+    Ok(deployment::deployment(&loaded.object, &identity))
+}
+
+async fn read_application(app: &App, id: ApplicationId) -> Result<Option<ApplicationEntry>, StoreError> {
+    let mut conn = app.store.reader().await?;
+    let Some(application) = applications::find_by_id(&mut conn, id).await? else { return Ok(None) };
+    let keys = applications::list_keys(&mut conn, id).await?;
+    let subscriptions = subscriptions::list_of_application(&mut conn, id).await?;
+    Ok(Some(entry(application, keys, subscriptions)))
+}
+
+fn entry(application: Application, keys: Vec<KeyMapping>, subscriptions: Vec<Subscription>) -> ApplicationEntry {
+    let keys = keys.into_iter().filter_map(|key| {
+        let key_type = match key.key_type.as_str() {
+            "PRODUCTION" => KeyType::Production,
+            "SANDBOX" => KeyType::Sandbox,
+            _ => return None,
+        };
+        Some(ApplicationKey { consumer_key: key.consumer_key?, key_type, key_manager: key.key_manager })
+    });
+    let subscriptions = subscriptions.into_iter().map(|subscription| SubscriptionEntry {
+        api_id: subscription.api_id,
+        status: status(&subscription.status),
+        policy: subscription.policy,
+    });
+    ApplicationEntry {
+        id: application.id,
+        uuid: application.uuid,
+        name: application.name,
+        owner: application.owner,
+        policy: application.policy,
+        keys: keys.collect(),
+        subscriptions: subscriptions.collect(),
+    }
+}
+
+/// SUB_STATUS (database.md 4.2); a word nobody knows is allowed there, ours waits for somebody to look.
+fn status(word: &str) -> SubscriptionStatus {
+    match word {
+        "UNBLOCKED" => SubscriptionStatus::Unblocked,
+        "TIER_UPDATE_PENDING" => SubscriptionStatus::TierUpdatePending,
+        "BLOCKED" => SubscriptionStatus::Blocked,
+        "PROD_ONLY_BLOCKED" => SubscriptionStatus::ProdOnlyBlocked,
+        "REJECTED" => SubscriptionStatus::Rejected,
+        _ => SubscriptionStatus::OnHold,
+    }
+}
+
+/// This installation's key manager, accepted by the APIs of every tenant.
+async fn read_issuers(app: &App) -> Result<Vec<Issuer>, StoreError> {
+    let mut conn = app.store.reader().await?;
+    let tenants = tenants::list(&mut conn).await?;
+    let issuer = |(_, tenant_domain): (_, String)| Issuer {
+        key_manager: introspect::RESIDENT_KEY_MANAGER.to_owned(),
+        tenant_domain,
+        issuer: app.oauth.settings.issuer.clone(),
+        jwks: app.oauth.keys.published.clone(),
+        consumer_key_claim: "azp".to_owned(),
+        scopes_claim: "scope".to_owned(),
+    };
+    Ok(tenants.into_iter().map(issuer).collect())
+}
+
+/// The routes for gateways in other processes.
+pub fn routes(routes: Routes) -> Routes {
+    const GATEWAY: Rule = Rule::Permission(ADMINISTER);
+    routes
+        .add(Method::GET, "/internal/claviger/v1/snapshot", GATEWAY, snapshot)
+        .add(Method::GET, "/internal/claviger/v1/apis/{id}", GATEWAY, api)
+        .add(Method::GET, "/internal/claviger/v1/applications/{id}", GATEWAY, application)
+        .add(Method::GET, "/internal/claviger/v1/issuers", GATEWAY, issuers)
+        .add(Method::GET, "/internal/claviger/v1/events", GATEWAY, events)
+        .add(Method::POST, "/internal/claviger/v1/check-token", GATEWAY, introspect::check_token)
+}
+
+async fn snapshot(State(app): State<Arc<App>>) -> Response {
+    answer(read_snapshot(&app).await.map(Some))
+}
+
+async fn api(State(app): State<Arc<App>>, Path(id): Path<i64>) -> Response {
+    answer(read_api(&app, ApiId(id)).await)
+}
+
+async fn application(State(app): State<Arc<App>>, Path(id): Path<i64>) -> Response {
+    answer(read_application(&app, ApplicationId(id)).await)
+}
+
+async fn issuers(State(app): State<Arc<App>>) -> Response {
+    answer(read_issuers(&app).await.map(Some))
+}
+
+#[derive(Deserialize)]
+struct EventsQuery {
+    after: i64,
+    #[serde(default)]
+    gaps: String,
+    #[serde(default)]
+    wait_ms: u64,
+}
+
+async fn events(State(app): State<Arc<App>>, Query(query): Query<EventsQuery>) -> Response {
+    let numbers = query.gaps.split(',').filter(|gap| !gap.is_empty()).take(GAPS_MAX + 1);
+    let gaps: Option<Vec<EventId>> = numbers.map(|gap| gap.parse().ok().map(EventId)).collect();
+    let Some(gaps) = gaps.filter(|gaps| gaps.len() <= GAPS_MAX) else {
+        return reply::portal_error(StatusCode::BAD_REQUEST, 400, "Bad Request", "gaps is not a list of event numbers");
+    };
+    let request = EventsRequest { after: EventId(query.after), gaps };
+    match app.events.page(&app.store, &request, query.wait_ms).await {
+        Ok(page) => reply::json(StatusCode::OK, &page),
+        Err(ControlError::SnapshotNeeded) => {
+            reply::portal_error(StatusCode::GONE, 410, "Gone", "The event log no longer reaches back that far")
+        }
+        Err(error) => reply::unavailable(&error),
+    }
+}
+
+fn answer<T: Serialize>(result: Result<Option<T>, StoreError>) -> Response {
+    match result {
+        Ok(Some(value)) => reply::json(StatusCode::OK, &value),
+        Ok(None) => reply::portal_error(StatusCode::NOT_FOUND, 404, "Not Found", "There is no such object"),
+        Err(error) => reply::store_failure(&error),
+    }
+}
