@@ -21,10 +21,11 @@ async fn tokens(server: &Server, client: &Registered, count: usize) -> BTreeSet<
     replies.iter().map(|reply| reply.text("access_token")).collect()
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_hundred_equal_requests_get_one_token() {
     on_every_engine("", async |server| {
         let client = register(server, "one-token", json!({})).await;
+        server.warm_up(200).await;
         let tokens = tokens(server, &client, 200).await;
         assert_eq!(tokens.len(), 1, "{}", server.engine);
         assert_eq!(server.active_rows(&client.id).await, 1, "{}", server.engine);
@@ -33,10 +34,11 @@ async fn two_hundred_equal_requests_get_one_token() {
     .await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn equal_requests_for_jwts_leave_one_active_row() {
     on_every_engine("", async |server| {
         let client = register(server, "jwts", json!({ "token_type_extension": "JWT" })).await;
+        server.warm_up(40).await;
         let tokens = tokens(server, &client, 40).await;
         assert_eq!(tokens.len(), 40, "{}", server.engine);
         assert_eq!(server.active_rows(&client.id).await, 1, "{}", server.engine);
@@ -49,7 +51,7 @@ async fn equal_requests_for_jwts_leave_one_active_row() {
     .await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn parallel_revocations_and_requests_end_in_one_living_token() {
     on_every_engine("", async |server| {
         let client = register(server, "churn", json!({})).await;
@@ -59,6 +61,7 @@ async fn parallel_revocations_and_requests_end_in_one_living_token() {
             assert_eq!(reply.status, 200, "{}: {reply:?}", server.engine);
             assert!(!server.is_active(&token).await, "{}: revoked and yet active", server.engine);
         };
+        server.warm_up(30).await;
         join_all((0..30).map(turn)).await;
         let last = client.application_token(server).await;
         assert!(server.is_active(&last).await, "{}", server.engine);
@@ -85,10 +88,11 @@ async fn node(database: &Database) -> Server {
     Server::start(database, Options::default()).await
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_nodes_hand_out_one_token() {
     on_two_nodes(async |a, b| {
         let client = register(a, "two-nodes", json!({})).await;
+        tokio::join!(a.warm_up(100), b.warm_up(100));
         let (of_a, of_b) = tokio::join!(tokens(a, &client, 100), tokens(b, &client, 100));
         assert_eq!(of_a.len(), 1, "{}", a.engine);
         assert_eq!(of_a, of_b, "{}", a.engine);
@@ -97,7 +101,20 @@ async fn two_nodes_hand_out_one_token() {
     .await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_nodes_issue_jwts_without_a_failure() {
+    on_two_nodes(async |a, b| {
+        // Every request retires the row of the one before, on whichever node that was.
+        let client = register(a, "two-nodes-jwt", json!({ "token_type_extension": "JWT" })).await;
+        tokio::join!(a.warm_up(100), b.warm_up(100));
+        let (of_a, of_b) = tokio::join!(tokens(a, &client, 100), tokens(b, &client, 100));
+        assert_eq!(of_a.union(&of_b).count(), 200, "{}", a.engine);
+        assert_eq!(a.active_rows(&client.id).await, 1, "{}", a.engine);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_nodes_rotate_a_refresh_token_once() {
     on_two_nodes(async |a, b| {
         let client = register(a, "two-nodes-refresh", json!({})).await;
@@ -105,6 +122,7 @@ async fn two_nodes_rotate_a_refresh_token_once() {
         let refresh = client.issue(a, &form).await.text("refresh_token");
         let form = [("grant_type", "refresh_token"), ("refresh_token", refresh.as_str())];
         let nodes = [a, b];
+        tokio::join!(a.warm_up(25), b.warm_up(25));
         let replies = join_all((0..50).map(|turn| client.token(nodes[turn % 2], &form))).await;
         let good = replies.iter().filter(|reply| reply.status == 200).count();
         assert_eq!(good, 1, "{}", a.engine);
@@ -115,7 +133,7 @@ async fn two_nodes_rotate_a_refresh_token_once() {
     .await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_revocation_reaches_the_other_node() {
     on_two_nodes(async |a, b| {
         let client = register(a, "news", json!({})).await;
@@ -132,7 +150,7 @@ async fn a_revocation_reaches_the_other_node() {
     .await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_new_secret_reaches_the_other_node() {
     on_two_nodes(async |a, b| {
         let old = register(a, "secret-news", json!({})).await;

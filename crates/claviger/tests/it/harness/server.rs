@@ -9,6 +9,7 @@ use claviger::http::routes::RouteEntry;
 use claviger::server::{Launch, Listeners, Running, start};
 use claviger::startup::Administrator;
 use claviger_proto::time::{Clock, Timestamp};
+use futures_util::future::join_all;
 use reqwest::{Method, RequestBuilder};
 use serde_json::Value;
 use std::sync::Arc;
@@ -131,6 +132,12 @@ impl Server {
     /// A request over TLS.
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.client.request(method, format!("{}{path}", self.secure))
+    }
+
+    /// Opens that many connections, so that as many requests can really run side by side.
+    pub(crate) async fn warm_up(&self, connections: usize) {
+        let replies = join_all((0..connections).map(|_| self.get("/health/ready").call())).await;
+        assert!(replies.iter().all(|reply| reply.status == 200));
     }
 
     pub(crate) fn get(&self, path: &str) -> RequestBuilder {
