@@ -8,8 +8,8 @@ use crate::http::access::{ADMINISTER, Rule};
 use crate::http::reply;
 use crate::http::routes::Routes;
 use crate::oauth::introspect;
+use crate::portal::deployed;
 use crate::portal::error::PortalError;
-use crate::portal::{apis, deployment};
 use axum::extract::{Path, Query, State};
 use axum::http::{Method, StatusCode};
 use axum::response::Response;
@@ -127,24 +127,14 @@ async fn read_api(app: &App, id: ApiId) -> Result<Option<ApiDeployment>, StoreEr
 /// The deployment of a row. An artifact that cannot be read is logged and left out: one broken API must not keep the others
 /// from the gateways.
 async fn deploy(conn: &mut Conn, row: &ApiRow) -> Result<Option<ApiDeployment>, StoreError> {
-    let loaded = match apis::find_by_row(conn, row).await {
-        Ok(Some(loaded)) => loaded,
-        Ok(None) => return Ok(None),
-        Err(PortalError::Store(error)) => return Err(error),
+    match deployed::of_row(conn, row).await {
+        Ok(found) => Ok(found),
+        Err(PortalError::Store(error)) => Err(error),
         Err(error) => {
             tracing::warn!(api_id = row.id.0, %error, "an API cannot be read and is on no gateway");
-            return Ok(None);
+            Ok(None)
         }
-    };
-    let default = api_rows::find_default(conn, &row.name, &row.provider).await?;
-    let identity = deployment::Identity {
-        id: row.id,
-        uuid: &loaded.uuid,
-        tenant_domain: &apis::domain_of(&row.provider),
-        context: &loaded.context,
-        is_published_default: default.published.as_deref() == Some(row.version.as_str()),
-    };
-    Ok(deployment::deployment(&loaded.object, &identity))
+    }
 }
 
 async fn read_application(app: &App, id: ApplicationId) -> Result<Option<ApplicationEntry>, StoreError> {

@@ -100,7 +100,10 @@ pub async fn enforce(State((app, rule)): State<(Arc<App>, Rule)>, mut request: R
             }
             next.run(request).await
         }
-        Err(refusal) => refusal.into_response(rule),
+        Err(refusal) => {
+            reply::drain(request).await;
+            refusal.into_response(rule)
+        }
     }
 }
 

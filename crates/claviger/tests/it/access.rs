@@ -102,6 +102,8 @@ async fn guarded_routes_refuse_strangers() {
                 Rule::Portal([]) => strangers.iter().filter(|stranger| !is_user(stranger)).collect(),
                 Rule::BasicUser => strangers.iter().filter(|stranger| !is_basic_user(stranger)).collect(),
                 Rule::Portal(_) => strangers.iter().collect(),
+                // Any user by password; a token is not enough.
+                Rule::BasicUser => strangers.iter().filter(|stranger| !is_basic_user(stranger)).collect(),
             };
             guarded += 1;
             for stranger in refused {
