@@ -44,8 +44,6 @@ pub(crate) struct Server {
     pub(crate) clock: Arc<ManualClock>,
     /// `https://localhost:port`, as tokens and metadata say it.
     pub(crate) base_path: String,
-    /// The plain management port.
-    pub(crate) plain: String,
     pub(crate) engine: &'static str,
     client: reqwest::Client,
     secure: String,
@@ -78,7 +76,7 @@ impl Server {
             None => Listeners::ephemeral().await.unwrap(),
         };
         let port = |listener: &Option<tokio::net::TcpListener>| listener.as_ref().unwrap().local_addr().unwrap().port();
-        let (https, http) = (port(&listeners.management_https), port(&listeners.management_http));
+        let https = port(&listeners.management_https);
         let base_path = format!("https://localhost:{https}");
         let text = format!(
             "[server]\nbase_path = \"{base_path}\"\nbind_address = \"127.0.0.1\"\nshutdown_deadline_s = 10\n\
@@ -98,7 +96,6 @@ impl Server {
         Self {
             clock,
             base_path,
-            plain: format!("http://127.0.0.1:{http}"),
             engine: database.engine(),
             client: wire::client(&certificate),
             secure: format!("https://127.0.0.1:{https}"),
