@@ -36,8 +36,7 @@ pub(crate) const TESTS: &[Need] = &[
 ];
 
 /// Needed by benchmarks only.
-pub(crate) const BENCHMARKS: &[Need] =
-    &[need("taskset", "util-linux"), need("mariadb-slap", "mariadb-client")];
+pub(crate) const BENCHMARKS: &[Need] = &[need("taskset", "util-linux"), need("mariadb-slap", "mariadb-client")];
 
 /// Needed besides by the client suites of `tests/clients`.
 pub(crate) const CLIENTS: &[Need] = &[need("node", "nodejs"), need("npm", "npm"), need("python3", "python3")];

@@ -45,19 +45,19 @@ impl LocalControlPlane {
 
 impl ControlPlane for LocalControlPlane {
     fn snapshot(&self) -> BoxFuture<'_, Result<Snapshot, ControlError>> {
-        Box::pin(async { read_snapshot(&self.app).await.map_err(unavailable) })
+        Box::pin(async { read_snapshot(&self.app).await.map_err(|error| unavailable(&error)) })
     }
 
     fn api(&self, id: ApiId) -> BoxFuture<'_, Result<Option<ApiDeployment>, ControlError>> {
-        Box::pin(async move { read_api(&self.app, id).await.map_err(unavailable) })
+        Box::pin(async move { read_api(&self.app, id).await.map_err(|error| unavailable(&error)) })
     }
 
     fn application(&self, id: ApplicationId) -> BoxFuture<'_, Result<Option<ApplicationEntry>, ControlError>> {
-        Box::pin(async move { read_application(&self.app, id).await.map_err(unavailable) })
+        Box::pin(async move { read_application(&self.app, id).await.map_err(|error| unavailable(&error)) })
     }
 
     fn issuers(&self) -> BoxFuture<'_, Result<Vec<Issuer>, ControlError>> {
-        Box::pin(async { read_issuers(&self.app).await.map_err(unavailable) })
+        Box::pin(async { read_issuers(&self.app).await.map_err(|error| unavailable(&error)) })
     }
 
     fn events(&self, request: EventsRequest, wait_ms: u64) -> BoxFuture<'_, Result<EventPage, ControlError>> {
@@ -65,12 +65,12 @@ impl ControlPlane for LocalControlPlane {
     }
 
     fn check_token<'a>(&'a self, token: &'a str) -> BoxFuture<'a, Result<TokenVerdict, ControlError>> {
-        Box::pin(async move { introspect::verdict(&self.app, token).await.map_err(unavailable) })
+        Box::pin(async move { introspect::verdict(&self.app, token).await.map_err(|error| unavailable(&error)) })
     }
 }
 
-fn unavailable(error: StoreError) -> ControlError {
-    ControlError::Unavailable(reply::Chain(&error).to_string())
+fn unavailable(error: &StoreError) -> ControlError {
+    ControlError::Unavailable(reply::Chain(error).to_string())
 }
 
 async fn read_snapshot(app: &App) -> Result<Snapshot, StoreError> {

@@ -48,6 +48,11 @@ fn serve(options: &Serve) -> u8 {
         tracing::info!("{note}");
     }
     if let Some(password) = environment("CLAVIGER_ADMIN_PASSWORD").filter(|password| !password.is_empty()) {
+        let is_guessable = password == "admin" || password == config.super_admin.username;
+        if is_guessable && !config.server.bind_address.is_loopback() {
+            eprintln!("claviger: CLAVIGER_ADMIN_PASSWORD is the well-known default; choose another password");
+            return cli::EXIT_CONFIG;
+        }
         config.super_admin.password = Some(password.into());
     }
     let profile = config.server.profile;

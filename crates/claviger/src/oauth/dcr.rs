@@ -498,6 +498,9 @@ async fn answer(app: &App, status: StatusCode, result: Result<Arc<KnownClient>, 
     reply::json_no_store(status, &body)
 }
 
+/// `message` of most refusals.
+const METADATA: &str = "invalid_client_metadata";
+
 /// The error bodies of rest-3x.md 2.3, with `error_description` added for API-M 4.2+, which reads only that key (4.5).
 fn refuse(error: &RegistrationError) -> Response {
     #[derive(Serialize)]
@@ -511,7 +514,6 @@ fn refuse(error: &RegistrationError) -> Response {
         let body = ErrorBody { code: message, message, description, error_description: description };
         reply::json_no_store(StatusCode::BAD_REQUEST, &body)
     };
-    const METADATA: &str = "invalid_client_metadata";
     match error {
         RegistrationError::Malformed(text) => {
             bad(METADATA, &format!("The body is not valid JSON of a registration: {text}"))

@@ -75,6 +75,10 @@ enum Decision {
 
 /// What a decision depends on besides the row and the time.
 #[derive(Clone, Copy, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "four independent facts about one request, each named where it is used"
+)]
 struct Rules {
     skew_ms: i64,
     is_renewed_per_request: bool,

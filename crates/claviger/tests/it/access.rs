@@ -100,6 +100,8 @@ async fn guarded_routes_refuse_strangers() {
                 Rule::Permission(_) => strangers.iter().chain([&other_boss]).collect(),
                 // Any user may call a route without scopes; the others are still refused.
                 Rule::Portal([]) => strangers.iter().filter(|stranger| !is_user(stranger)).collect(),
+                // Any user by password; a token is not enough.
+                Rule::BasicUser => strangers.iter().filter(|stranger| !is_basic_user(stranger)).collect(),
                 Rule::Portal(_) => strangers.iter().collect(),
             };
             guarded += 1;
