@@ -7,6 +7,7 @@ use crate::oauth::grant::Authorized;
 use crate::oauth::reply::TokenError;
 use crate::oauth::{KnownClient, OAuth};
 use claviger_proto::entropy::uuid;
+use claviger_proto::event::Event;
 use claviger_proto::ids::TokenId;
 use claviger_proto::oauth::TokenType;
 use claviger_proto::scope::Scopes;
@@ -16,6 +17,7 @@ use claviger_store::clients;
 use claviger_store::db::Conn;
 use claviger_store::error::StoreError;
 use claviger_store::revocations::{self, RevokedJwt};
+use claviger_store::sql::Engine;
 use claviger_store::tokens::{self, Token, TokenKey, TokenState, UserType};
 use serde::Serialize;
 use std::sync::Arc;
@@ -207,6 +209,10 @@ async fn write(
                     (Decision::New { retire: Some(state), is_refresh_kept }, Some(active)) => {
                         tokens::retire(conn, &active, state, &ids[2]).await?;
                         retired = Some(active.hash());
+                        // The embedded database has one process: nobody else can have cached the row.
+                        if conn.engine() != Engine::Sqlite && active.expires_at() > now {
+                            conn.emit(Event::TokenRetired { token: active.hash() }, now).await?;
+                        }
                         if is_refresh_kept {
                             fresh.refresh = active.refresh;
                             fresh.refresh_created = active.refresh_created;
@@ -220,7 +226,7 @@ async fn write(
             })
         })
         .await?;
-    // No event tells of a row that renewal retired (rest-3x.md 1.6.4), but this node must not call it active any more.
+    // Also where no event was written: this node must not call the retired row active any more.
     if let Some(retired) = retired {
         oauth.tokens.forget(&retired);
     }

@@ -175,3 +175,23 @@ async fn a_new_secret_reaches_the_other_node() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_retired_row_is_dead_on_the_other_node_too() {
+    on_two_nodes(async |a, b| {
+        let client = register(a, "retired", json!({"token_type_extension": "JWT"})).await;
+        // Each node of this test signs with a key of its own, so node B is asked about the row.
+        let claims = claviger_proto::jose::unverified_claims(&client.application_token(a).await).unwrap();
+        let jti = claims["jti"].as_str().unwrap().to_owned();
+        let hash = claviger_proto::hash::TokenHash::of(&jti);
+        let is_active_on_b = async || {
+            let token = b.app().oauth.find_token(&hash, &jti).await.unwrap().unwrap();
+            token.state == claviger_store::tokens::TokenState::Active
+        };
+        assert!(is_active_on_b().await && is_active_on_b().await, "{}", a.engine);
+        // The next JWT for the same client, user and scopes retires the row of the first (rest-3x.md 1.6.4).
+        client.application_token(a).await;
+        assert!(becomes_false(is_active_on_b).await, "{}: node B never heard of it", a.engine);
+    })
+    .await;
+}
