@@ -61,16 +61,16 @@ impl<K: Hash + Eq + Clone, V> ReadThrough<K, V> {
     }
 
     /// The value, read when it is not there. A miss of the database is not kept.
-    pub async fn find_or_load<E>(
-        &self,
-        key: &K,
-        load: impl Future<Output = Result<Option<V>, E>>,
-    ) -> Result<Option<Arc<V>>, E> {
+    pub async fn find_or_load<E, F>(&self, key: &K, load: impl FnOnce() -> F) -> Result<Option<Arc<V>>, E>
+    where
+        F: Future<Output = Result<Option<V>, E>>,
+    {
         if let Some(value) = self.find(key) {
             return Ok(Some(value));
         }
+        // Boxed: reading is the rare and long way, and the future of every caller would be as large.
         let generation = self.generations.of(key);
-        let Some(value) = load.await?.map(Arc::new) else { return Ok(None) };
+        let Some(value) = Box::pin(load()).await?.map(Arc::new) else { return Ok(None) };
         self.entries.insert(key.clone(), (generation, value.clone()));
         Ok(Some(value))
     }

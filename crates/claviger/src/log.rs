@@ -15,6 +15,8 @@ use tracing_subscriber::fmt::MakeWriter;
 const ACCESS: &str = "access";
 /// How long they may wait.
 const FLUSH_MS: u64 = 50;
+/// So many are written earlier.
+const FLUSH_BYTES: usize = 256 * 1024;
 /// What may wait; more is dropped.
 const BUFFER_BYTES_MAX: usize = 4 * 1024 * 1024;
 
@@ -64,15 +66,18 @@ impl Lines {
 
     fn push(&self, line: &[u8], is_urgent: bool) {
         let mut waiting = self.lock();
-        if waiting.bytes.len() + line.len() > BUFFER_BYTES_MAX {
+        let before = waiting.bytes.len();
+        if before + line.len() > BUFFER_BYTES_MAX {
             waiting.dropped += 1;
         } else {
             waiting.bytes.extend_from_slice(line);
         }
+        let after = waiting.bytes.len();
         drop(waiting);
         if is_urgent {
             self.flush();
-        } else {
+        } else if before == 0 || (before < FLUSH_BYTES && after >= FLUSH_BYTES) {
+            // Waking the writer is a system call: the first line does it, and the one that fills the buffer.
             self.0.1.notify_one();
         }
     }
@@ -95,7 +100,7 @@ impl Lines {
                 waiting = self.0.1.wait(waiting).unwrap_or_else(PoisonError::into_inner);
             }
             let pause = self.0.1.wait_timeout_while(waiting, Duration::from_millis(FLUSH_MS), |waiting| {
-                waiting.bytes.len() < BUFFER_BYTES_MAX / 8
+                waiting.bytes.len() < FLUSH_BYTES
             });
             drop(pause);
             self.flush();

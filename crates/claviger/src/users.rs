@@ -121,7 +121,7 @@ impl Users {
 
     /// A user with roles and permissions; `None` when there is no such user or tenant.
     pub async fn find(&self, username: &Username) -> Result<Option<Arc<Principal>>, StoreError> {
-        self.principals.find_or_load(username, self.load(username)).await
+        self.principals.find_or_load(username, || self.load(username)).await
     }
 
     async fn load(&self, username: &Username) -> Result<Option<Principal>, StoreError> {

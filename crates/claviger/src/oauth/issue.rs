@@ -125,7 +125,8 @@ pub async fn issue(oauth: &OAuth, order: Order) -> Result<Issued, TokenError> {
     let order = Arc::new(order);
     let mut conflicts = 0;
     loop {
-        match write(oauth, &order, &key, rules, conflicts > 0).await {
+        // Boxed: the way through the database is long, and the future of every request would be as large.
+        match Box::pin(write(oauth, &order, &key, rules, conflicts > 0)).await {
             Ok(token) => return Ok(present(oauth, &token, may_refresh, rules.is_jwt)),
             // Another node inserted first: look again, in a new transaction that can see its row. From then on the client's
             // row is locked, or a node that issues without a pause (a JWT for every request) would win every time.

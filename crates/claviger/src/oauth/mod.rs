@@ -143,7 +143,7 @@ impl OAuth {
 
     /// A client by its exact id.
     pub async fn find_client(&self, key: &ConsumerKey) -> Result<Option<Arc<KnownClient>>, StoreError> {
-        let load = async {
+        let load = async || {
             let mut conn = self.store.reader().await?;
             let Some(client) = clients::find(&mut conn, key).await? else { return Ok(None) };
             let revoked_before = revocations::find_client(&mut conn, key).await?;
@@ -154,7 +154,7 @@ impl OAuth {
 
     /// A token by its opaque text or `jti`, whatever its state, as it is since its last change.
     pub async fn find_token(&self, hash: &TokenHash, identifier: &str) -> Result<Option<Arc<Token>>, StoreError> {
-        let load = async {
+        let load = async || {
             let mut conn = self.store.reader().await?;
             tokens::find_by_access(&mut conn, identifier).await
         };
