@@ -36,6 +36,15 @@ impl StoreError {
     pub fn is_temporary(&self) -> bool {
         matches!(self, Self::Unavailable(_) | Self::Repeat(_) | Self::Timeout)
     }
+
+    /// For a row that was looked for and not found before the insert: another writer made it at the same moment, and the
+    /// next attempt finds it.
+    pub(crate) fn or_repeat(self) -> Self {
+        match self {
+            Self::Conflict(driver) => Self::Repeat(driver),
+            other => other,
+        }
+    }
 }
 
 impl From<Driver> for StoreError {
