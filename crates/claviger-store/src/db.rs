@@ -229,7 +229,7 @@ impl Store {
     }
 }
 
-enum Link {
+pub(crate) enum Link {
     Sqlite(PoolConnection<Sqlite>),
     MySql(PoolConnection<MySql>),
     Postgres(PoolConnection<Postgres>),
@@ -237,7 +237,7 @@ enum Link {
 
 /// A connection, in a transaction or not.
 pub struct Conn {
-    link: Link,
+    pub(crate) link: Link,
     is_in_transaction: bool,
     pub(crate) emitted: Vec<Event>,
 }
@@ -422,7 +422,7 @@ fn wall_clock(time: Timestamp) -> Option<NaiveDateTime> {
 
 const SQLITE_TIME: &str = "%Y-%m-%d %H:%M:%S%.3f";
 
-fn sqlite_arguments(args: &[Arg<'_>]) -> Result<SqliteArguments, StoreError> {
+pub(crate) fn sqlite_arguments(args: &[Arg<'_>]) -> Result<SqliteArguments, StoreError> {
     let mut out = SqliteArguments::default();
     for arg in args {
         let added = match arg {
@@ -437,7 +437,7 @@ fn sqlite_arguments(args: &[Arg<'_>]) -> Result<SqliteArguments, StoreError> {
     Ok(out)
 }
 
-fn mysql_arguments(args: &[Arg<'_>]) -> Result<MySqlArguments, StoreError> {
+pub(crate) fn mysql_arguments(args: &[Arg<'_>]) -> Result<MySqlArguments, StoreError> {
     let mut out = MySqlArguments::default();
     for arg in args {
         let added = match arg {
@@ -452,7 +452,7 @@ fn mysql_arguments(args: &[Arg<'_>]) -> Result<MySqlArguments, StoreError> {
     Ok(out)
 }
 
-fn postgres_arguments(args: &[Arg<'_>]) -> Result<PgArguments, StoreError> {
+pub(crate) fn postgres_arguments(args: &[Arg<'_>]) -> Result<PgArguments, StoreError> {
     let mut out = PgArguments::default();
     for arg in args {
         let added = match arg {

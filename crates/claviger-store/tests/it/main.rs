@@ -7,6 +7,8 @@ mod clients;
 mod concurrency;
 mod database;
 mod events;
+mod plan_rows;
+mod plans;
 mod portal;
 mod statements;
 mod tokens;
