@@ -10,6 +10,8 @@ mod events;
 mod plan_rows;
 mod plans;
 mod portal;
+mod setup;
 mod statements;
 mod tokens;
+mod trouble;
 mod users;
