@@ -26,9 +26,9 @@ impl Conn {
             Link::Sqlite(link) => {
                 let query = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {text}"));
                 for row in sqlx::query_with(query, sqlite_arguments(args)?).fetch_all(&mut **link).await? {
-                    let line = row.try_get_unchecked::<String, _>("detail")?;
-                    plan.scanned.extend(word_after(&line, "SCAN ").filter(|word| *word != "CONSTANT").map(upper));
-                    plan.lines.push(line);
+                    let step = row.try_get_unchecked::<String, _>("detail")?;
+                    plan.scanned.extend(word_after(&step, "SCAN ").filter(|word| *word != "CONSTANT").map(upper));
+                    plan.lines.push(step);
                 }
             }
             Link::MySql(link) => {
@@ -46,12 +46,12 @@ impl Conn {
             Link::Postgres(link) => {
                 let query = AssertSqlSafe(format!("EXPLAIN {text}"));
                 for row in sqlx::query_with(query, postgres_arguments(args)?).fetch_all(&mut **link).await? {
-                    let line = row.try_get_unchecked::<String, _>(0)?;
-                    if let Some((_, rest)) = line.split_once("Seq Scan on ") {
+                    let step = row.try_get_unchecked::<String, _>(0)?;
+                    if let Some((_, rest)) = step.split_once("Seq Scan on ") {
                         let names = rest.split_once("  (").map_or(rest, |(names, _)| names);
                         plan.scanned.extend(names.split(' ').next_back().map(upper));
                     }
-                    plan.lines.push(line);
+                    plan.lines.push(step);
                 }
             }
         }

@@ -69,16 +69,13 @@ async fn find_row(conn: &mut Conn, tenant: TenantId, name: &str) -> Result<Optio
 
 /// Inserts a scope, or gives one that is there these texts and roles.
 pub async fn put(conn: &mut Conn, tenant: TenantId, scope: &Scope) -> Result<(), StoreError> {
-    let id = match find_row(conn, tenant, &scope.name).await? {
-        Some((id, _)) => {
-            let args = [(&scope.display_name).into(), (&scope.description).into(), id.into()];
-            conn.execute(&UPDATE_SCOPE, &args).await?;
-            id
-        }
-        None => {
-            let args = [(&scope.name).into(), (&scope.display_name).into(), (&scope.description).into(), tenant.into()];
-            conn.insert(&INSERT_SCOPE, &args).await?
-        }
+    let id = if let Some((id, _)) = find_row(conn, tenant, &scope.name).await? {
+        let args = [(&scope.display_name).into(), (&scope.description).into(), id.into()];
+        conn.execute(&UPDATE_SCOPE, &args).await?;
+        id
+    } else {
+        let args = [(&scope.name).into(), (&scope.display_name).into(), (&scope.description).into(), tenant.into()];
+        conn.insert(&INSERT_SCOPE, &args).await?
     };
     conn.execute(&DELETE_BINDINGS, &[id.into()]).await?;
     for (index, role) in scope.roles.iter().enumerate() {

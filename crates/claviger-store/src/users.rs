@@ -197,12 +197,12 @@ pub async fn delete_hybrid_role(conn: &mut Conn, tenant: TenantId, role: &str) -
 
 /// Allows `ui.execute` on a path to a role of a domain (`PRIMARY` or `INTERNAL`).
 pub async fn grant(conn: &mut Conn, tenant: TenantId, domain: &str, role: &str, path: &str) -> Result<(), StoreError> {
-    let permission = match conn.row(&FIND_PERMISSION, &[path.into(), EXECUTE.into(), tenant.into()]).await? {
-        Some(row) => row.int(0)?,
-        None => {
-            let inserted = conn.insert(&INSERT_PERMISSION, &[path.into(), EXECUTE.into(), tenant.into()]).await;
-            inserted.map_err(StoreError::or_repeat)?
-        }
+    let found = conn.row(&FIND_PERMISSION, &[path.into(), EXECUTE.into(), tenant.into()]).await?;
+    let permission = if let Some(row) = found {
+        row.int(0)?
+    } else {
+        let inserted = conn.insert(&INSERT_PERMISSION, &[path.into(), EXECUTE.into(), tenant.into()]).await;
+        inserted.map_err(StoreError::or_repeat)?
     };
     let domain_id = ensure_domain(conn, tenant, domain).await?;
     conn.execute(&INSERT_ROLE_PERMISSION, &[permission.into(), role.into(), tenant.into(), domain_id.into()]).await?;

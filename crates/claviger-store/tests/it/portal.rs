@@ -220,7 +220,7 @@ async fn an_application_with_keys_and_subscriptions() {
         assert_eq!(applications::attributes(&mut conn, application.id).await.unwrap()["a"], "b");
         let found = subscriptions::find(&mut conn, &subscription.uuid).await.unwrap().unwrap();
         assert_eq!((found.policy.as_str(), found.status.as_str()), ("Gold", "UNBLOCKED"));
-        assert_eq!(subscriptions::list_of_api(&mut conn, found.api_id).await.unwrap(), [found.clone()]);
+        assert_eq!(subscriptions::list_of_api(&mut conn, found.api_id).await.unwrap(), std::slice::from_ref(&found));
         assert_eq!(subscriptions::list_of_application(&mut conn, application.id).await.unwrap(), [found]);
         drop(conn);
         let (application_id, application_name) = (application.id, application.uuid.clone());
