@@ -2,7 +2,7 @@
 //! (contract database.md 2.1-2.3). The rows of one registration are written in the contract's order.
 
 use crate::db::{Conn, Row};
-use crate::error::StoreError;
+use crate::error::{self, StoreError};
 use crate::sql::queries;
 use crate::users;
 use claviger_proto::ids::{ConsumerKey, ConsumerKeyId, TenantId};
@@ -202,6 +202,12 @@ pub async fn find_key_by_name(
 pub async fn insert(conn: &mut Conn, client: &NewClient) -> Result<ConsumerKeyId, StoreError> {
     let settings = &client.settings;
     check_widths(settings)?;
+    error::check_widths(&[
+        ("the client id", client.key.as_str(), 255),
+        ("the client secret", client.secret.expose(), 2048),
+        ("the owner's name", &client.owner, 255),
+        ("the owner's domain", &client.owner_domain, 50),
+    ])?;
     let description = format!("Service Provider for application {}", settings.name);
     let args = [
         client.tenant.into(),
