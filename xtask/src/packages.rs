@@ -28,6 +28,7 @@ pub(crate) const DATABASES: &[Need] = &[
 /// Needed by tests and benchmarks besides the databases.
 pub(crate) const TESTS: &[Need] = &[
     need("curl", "curl"),
+    need("jq", "jq"),
     need("openssl", "openssl"),
     need("haproxy", "haproxy"),
     need("nginx", "nginx"),
@@ -35,8 +36,7 @@ pub(crate) const TESTS: &[Need] = &[
 ];
 
 /// Needed by benchmarks only.
-pub(crate) const BENCHMARKS: &[Need] =
-    &[need("python3", "python3"), need("taskset", "util-linux"), need("mariadb-slap", "mariadb-client")];
+pub(crate) const BENCHMARKS: &[Need] = &[need("taskset", "util-linux"), need("mariadb-slap", "mariadb-client")];
 
 /// Needed besides by the client suites of `tests/clients`.
 pub(crate) const CLIENTS: &[Need] = &[need("node", "nodejs"), need("npm", "npm"), need("python3", "python3")];

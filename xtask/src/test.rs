@@ -31,9 +31,9 @@ impl Options {
 }
 
 pub(crate) fn main(options: &Options) -> Result<()> {
-    let clients = client_suites().filter(|_| options.arguments.is_empty());
+    let scripts: Vec<PathBuf> = if options.arguments.is_empty() { scripts() } else { Vec::new() };
     let mut needs = [packages::DATABASES, packages::TESTS].concat();
-    if clients.is_some() {
+    if !scripts.is_empty() {
         needs.extend(packages::CLIENTS);
     }
     packages::ensure(&needs, !options.may_not_install)?;
@@ -50,16 +50,16 @@ pub(crate) fn main(options: &Options) -> Result<()> {
         tests.args(&options.arguments);
     }
     servers.run(&mut tests)?;
-    if let Some(script) = clients {
+    for script in scripts {
         servers.run(Command::new(script).current_dir(process::workspace_root()))?;
     }
     Ok(())
 }
 
-/// Suites that drive the server with other people's client libraries; a script runs them all.
-fn client_suites() -> Option<PathBuf> {
-    let script = process::workspace_root().join("tests/clients/run");
-    process::is_executable(&script).then_some(script)
+/// The README's tour, and the suites that drive the server with other people's client libraries.
+fn scripts() -> Vec<PathBuf> {
+    let scripts = ["tests/tour/run", "tests/clients/run"].map(|script| process::workspace_root().join(script));
+    scripts.into_iter().filter(|script| process::is_executable(script)).collect()
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! The bodies that stream through the gateway, in both directions, never collected.
 //!
 //! Owns: the time-out between two pieces (security.md 4.5, slow body), and holding the in-flight permit until the last
-//! piece is gone. Leaves to hyper: framing.
+//! piece is gone, and telling `framing` when a request's body is over. Leaves to hyper: framing.
 
+use crate::framing::RequestEnd;
 use crate::limit::Permit;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -11,6 +12,15 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::time::Sleep;
+
+/// A request's body as it came.
+pub(crate) struct RequestBody {
+    pub(crate) incoming: Incoming,
+    /// Dropped after the body.
+    pub(crate) end: Option<RequestEnd>,
+    /// Did the request give its length more than once?
+    pub(crate) is_ambiguous: bool,
+}
 
 /// A body made here, or one that is passed on.
 pub(crate) struct ProxyBody {
@@ -28,6 +38,8 @@ enum Content {
 
 struct Streamed {
     incoming: Incoming,
+    /// Of a request's body; dropped when the last piece is read, at the latest after the body.
+    end: Option<RequestEnd>,
     idle_timeout: Duration,
     /// Set up only when a piece is not there at once.
     idle: Option<Pin<Box<Sleep>>>,
@@ -51,12 +63,22 @@ impl ProxyBody {
         Self { content: Content::Own(Some(bytes).filter(|bytes| !bytes.is_empty())), permit: None }
     }
 
-    /// A body from the other side.
+    /// The body of an answer.
     pub(crate) fn streamed(incoming: Incoming, idle_timeout: Duration) -> Self {
+        Self::passed_on(incoming, None, idle_timeout)
+    }
+
+    /// The body of a request.
+    pub(crate) fn received(body: RequestBody, idle_timeout: Duration) -> Self {
+        Self::passed_on(body.incoming, body.end, idle_timeout)
+    }
+
+    fn passed_on(incoming: Incoming, end: Option<RequestEnd>, idle_timeout: Duration) -> Self {
         if incoming.is_end_stream() {
             return Self::own(Bytes::new());
         }
-        Self { content: Content::Streamed(Box::new(Streamed { incoming, idle_timeout, idle: None })), permit: None }
+        let streamed = Streamed { incoming, end, idle_timeout, idle: None };
+        Self { content: Content::Streamed(Box::new(streamed)), permit: None }
     }
 
     /// The same body, holding a permit to its end.
@@ -99,6 +121,9 @@ impl Streamed {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         if let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(context) {
             self.idle = None;
+            if frame.is_none() || self.incoming.is_end_stream() {
+                self.end = None;
+            }
             return Poll::Ready(frame.map(|frame| frame.map_err(BodyError::Broken)));
         }
         let timeout = self.idle_timeout;

@@ -128,6 +128,7 @@ impl Catalog {
             | Event::ClientChanged { .. }
             | Event::PoliciesChanged { .. }
             | Event::KeysChanged
+            | Event::TokenRetired { .. }
             | Event::UserChanged { .. } => false,
         }
     }

@@ -33,8 +33,10 @@ pub struct GatewayConfig {
     pub uri_bytes_max: usize,
     /// A presented token; beyond it 431.
     pub token_bytes_max: usize,
-    /// From the first wait for a request head to its end; also closes idle connections.
+    /// From the first byte of a request head to its end; for the first head from the beginning of the connection.
     pub header_read_timeout_ms: u64,
+    /// From the end of an answer to the end of the next head on the same HTTP/1.1 connection.
+    pub keep_alive_timeout_ms: u64,
     /// To open a connection to a backend.
     pub connect_timeout_ms: u64,
     /// From the request to the head of the backend's answer, where the endpoint names no value of its own.
@@ -90,6 +92,7 @@ impl Default for GatewayConfig {
             uri_bytes_max: 8 * 1024,
             token_bytes_max: 8 * 1024,
             header_read_timeout_ms: 10_000,
+            keep_alive_timeout_ms: 60_000,
             connect_timeout_ms: 10_000,
             endpoint_timeout_ms: 120_000,
             body_idle_timeout_ms: 60_000,

@@ -122,6 +122,7 @@ impl Refetch {
             | Event::ClientRevoked { .. }
             | Event::ClientChanged { .. }
             | Event::PoliciesChanged { .. }
+            | Event::TokenRetired { .. }
             | Event::UserChanged { .. } => None,
         }
     }

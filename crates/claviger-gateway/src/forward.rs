@@ -4,14 +4,13 @@
 //! to `upstream` the connections, to `body` the pieces.
 
 use crate::api::{Api, Target};
-use crate::body::ProxyBody;
+use crate::body::{ProxyBody, RequestBody};
 use crate::fault::{Fault, Refusal};
 use crate::gateway::Gateway;
 use crate::model::KeyType;
 use crate::rewrite::{self, Inbound};
 use http::request::Parts;
 use http::{Request, Response, Version};
-use hyper::body::Incoming;
 use std::time::Duration;
 
 impl Gateway {
@@ -20,7 +19,7 @@ impl Gateway {
         &self,
         api: &Api,
         key_type: KeyType,
-        request: (Parts, Incoming),
+        request: (Parts, RequestBody),
         rest: &str,
         inbound: Inbound<'_>,
     ) -> Result<Response<ProxyBody>, Refusal> {
@@ -29,14 +28,14 @@ impl Gateway {
             Target::Absent => return Err(Fault::NoEndpoint(key_type).into()),
             Target::Unusable => return Err(Fault::BackendFailed.into()),
         };
-        let (mut parts, incoming) = request;
+        let (mut parts, body) = request;
         let query = rewrite::query(parts.uri.query());
         parts.uri = backend.uri(rest, query.as_deref()).ok_or(Fault::AmbiguousPath)?;
         parts.version = Version::HTTP_11;
         parts.extensions.clear();
         rewrite::request_headers(&mut parts.headers, inbound, backend);
         let idle_timeout = Duration::from_millis(self.config.body_idle_timeout_ms);
-        let request = Request::from_parts(parts, ProxyBody::streamed(incoming, idle_timeout));
+        let request = Request::from_parts(parts, ProxyBody::received(body, idle_timeout));
         let response = self.upstream.send(request, backend.timeout).await?;
         if response.status().is_informational() {
             // A switch of protocols that nobody asked for.

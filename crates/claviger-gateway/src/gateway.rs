@@ -5,7 +5,7 @@
 
 use crate::api::Api;
 use crate::authenticate::Caller;
-use crate::body::ProxyBody;
+use crate::body::{ProxyBody, RequestBody};
 use crate::catalog::Catalog;
 use crate::config::GatewayConfig;
 use crate::control::ControlPlane;
@@ -26,7 +26,6 @@ use claviger_proto::time::Clock;
 use futures_util::FutureExt as _;
 use http::header::ORIGIN;
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
-use hyper::body::Incoming;
 use prometheus_client::registry::Registry;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -170,7 +169,7 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    fn new(request: &Request<Incoming>, arrival: &Arrival) -> Self {
+    fn new(request: &Request<RequestBody>, arrival: &Arrival) -> Self {
         let headers = request.headers();
         Self {
             started: Instant::now(),
@@ -247,7 +246,7 @@ impl Gateway {
     /// Answers one request, whatever happens on the way.
     pub(crate) async fn handle(
         self: Arc<Self>,
-        request: Request<Incoming>,
+        request: Request<RequestBody>,
         arrival: Arc<Arrival>,
     ) -> Response<ProxyBody> {
         let mut entry = Entry { gateway: &self, context: Context::new(&request, &arrival), status: None };
@@ -271,13 +270,15 @@ impl Gateway {
     async fn pass(
         self: &Arc<Self>,
         context: &mut Context,
-        request: Request<Incoming>,
+        request: Request<RequestBody>,
         arrival: &Arrival,
     ) -> Result<Response<ProxyBody>, Refusal> {
         let now = self.clock.now();
-        arrival.check_framing(request.headers())?;
+        if request.body().is_ambiguous {
+            return Err(Fault::AmbiguousFraming.into());
+        }
         limit::check_uri(request.uri(), self.config.uri_bytes_max)?;
-        let (parts, incoming) = request.into_parts();
+        let (parts, body) = request.into_parts();
         let uri = context.uri.clone();
         let path = path::check(uri.path()).map_err(|path::Ambiguous| Fault::AmbiguousPath)?;
         let Some(located) = self.locate(&path) else {
@@ -314,7 +315,7 @@ impl Gateway {
             peer: &arrival.peer,
             credential: (!is_credential_kept).then_some(&api.authorization_header),
         };
-        let response = self.forward(&api, key_type, (parts, incoming), located.raw_rest(&path), inbound).await?;
+        let response = self.forward(&api, key_type, (parts, body), located.raw_rest(&path), inbound).await?;
         context.outcome = match response.status().as_u16() {
             500.. => Outcome::BackendServerError,
             400.. => Outcome::BackendClientError,

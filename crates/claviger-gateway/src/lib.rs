@@ -22,6 +22,7 @@ mod follow;
 mod forward;
 mod framing;
 mod gateway;
+mod guard;
 mod limit;
 mod listen;
 pub mod model;

@@ -1,14 +1,17 @@
 //! Phase 0: one connection, whatever it came through.
 //!
 //! Owns: HTTP/1.1 and HTTP/2 on a stream that the program accepted (and wrapped in TLS), the limits of security.md 4.5 on
-//! headers, streams and slow peers, and a shutdown that lets running requests finish. Leaves to the program: sockets, the
-//! number of connections and certificates; to `framing`: bodies of ambiguous length.
+//! headers, streams and idle peers, and a shutdown that lets running requests finish. Leaves to the program: sockets, the
+//! number of connections and certificates; to `framing`: bodies of ambiguous length; to `guard`: slow peers.
 
+use crate::body::RequestBody;
 use crate::config::GatewayConfig;
-use crate::fault::Fault;
-use crate::framing::{FramingFlag, GuardedStream};
+use crate::framing::Framing;
 use crate::gateway::Gateway;
-use http::{HeaderMap, HeaderValue};
+use crate::guard::GuardedStream;
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::{HeaderValue, Request};
+use hyper::body::{Body as _, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
@@ -44,16 +47,6 @@ pub(crate) struct Arrival {
     /// Text of the caller's address.
     pub(crate) peer: HeaderValue,
     pub(crate) scheme: Scheme,
-    framing: FramingFlag,
-}
-
-impl Arrival {
-    /// Refuses a request with a body on a connection that carried a head with more than one length.
-    pub(crate) fn check_framing(&self, headers: &HeaderMap) -> Result<(), Fault> {
-        let has_length =
-            headers.contains_key(http::header::CONTENT_LENGTH) || headers.contains_key(http::header::TRANSFER_ENCODING);
-        if has_length && self.framing.is_ambiguous() { Err(Fault::AmbiguousFraming) } else { Ok(()) }
-    }
 }
 
 pub(crate) type Server = Builder<TokioExecutor>;
@@ -70,7 +63,8 @@ pub(crate) fn server(config: &GatewayConfig) -> Server {
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(Duration::from_millis(config.header_read_timeout_ms))
+        // Counts from the end of the answer before; heads that have begun are timed by `guard`.
+        .header_read_timeout(Duration::from_millis(config.keep_alive_timeout_ms))
         .max_headers(config.headers_max)
         // hyper asks for at least 8 KiB.
         .max_buf_size(config.header_bytes_max.max(8 * 1024));
@@ -97,12 +91,12 @@ impl Gateway {
     ) where
         I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let framing = FramingFlag::default();
+        let framing = Framing::default();
         let stream = GuardedStream::new(io, framing.clone(), &self.config);
         let peer = address_value(peer.ip());
-        let arrival = Arc::new(Arrival { peer, scheme, framing });
+        let arrival = Arc::new(Arrival { peer, scheme });
         let service = service_fn(|request| {
-            let answer = Arc::clone(self).handle(request, Arc::clone(&arrival));
+            let answer = Arc::clone(self).handle(take(request, &framing), Arc::clone(&arrival));
             async move { Ok::<_, Infallible>(answer.await) }
         });
         let mut connection = pin!(self.server.serve_connection(TokioIo::new(stream), service));
@@ -117,6 +111,15 @@ impl Gateway {
             tracing::debug!(%error, "A connection ended early: {error}");
         }
     }
+}
+
+/// Takes a request from hyper. Here and not when it is first looked at: hyper may read on in between.
+fn take(request: Request<Incoming>, framing: &Framing) -> Request<RequestBody> {
+    let headers = request.headers();
+    let has_length = headers.contains_key(CONTENT_LENGTH) || headers.contains_key(TRANSFER_ENCODING);
+    let is_ambiguous = has_length && framing.is_ambiguous();
+    let end = framing.begin_request(!request.body().is_end_stream());
+    request.map(|incoming| RequestBody { incoming, end, is_ambiguous })
 }
 
 /// An address as it stands in `X-Forwarded-For`; an IPv4 address that came through an IPv6 socket as itself.

@@ -4,7 +4,6 @@ use crate::config::{GatewayConfig, ResourceMatching};
 use crate::cors::CorsRules;
 use crate::credential::{bearer, strip_bearer};
 use crate::fault::{Fault, Format, Mentioned, reply};
-use crate::framing::Scanner;
 use crate::model::{Cors, Resource};
 use crate::path;
 use crate::resource::{Found, ResourceTable};
@@ -387,31 +386,6 @@ fn backend_faults_can_have_gateway_statuses() {
         assert_eq!(status(fault, false), 500);
         assert_eq!(status(fault, true), gateway_status);
     }
-}
-
-/// Every split of the bytes into two reads gives the same finding.
-fn check_scan(bytes: &[u8], expected: bool) {
-    for split in 0..=bytes.len() {
-        let mut scanner = Scanner::default();
-        let first = scanner.scan(&bytes[..split]);
-        let found = first || scanner.scan(&bytes[split..]);
-        assert_eq!(found, expected, "split at {split} of {:?}", String::from_utf8_lossy(bytes));
-    }
-}
-
-#[test]
-fn two_lengths_in_one_head_are_found_wherever_the_reads_end() {
-    check_scan(b"POST / HTTP/1.1\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n", true);
-    check_scan(b"POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\nX: y\r\nCONTENT-LENGTH: 3\r\n\r\n", true);
-    check_scan(b"POST / HTTP/1.1\r\nContent-Length: 3\r\nContent-Length: 3\r\n\r\n", true);
-    check_scan(b"POST / HTTP/1.1\nContent-Length: 3\nTransfer-Encoding: chunked\n\n", true);
-}
-
-#[test]
-fn one_length_per_head_is_fine() {
-    check_scan(b"POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\nabcPOST / HTTP/1.1\r\nContent-Length: 0\r\n\r\n", false);
-    check_scan(b"POST / HTTP/1.1\r\nX-Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n", false);
-    check_scan(b"GET / HTTP/1.1\r\nCookie: content-length: 1\r\nContent-Length: 0\r\n\r\n", false);
 }
 
 #[test]

@@ -42,6 +42,12 @@ pub enum Event {
     },
     /// A signing key was added or removed.
     KeysChanged,
+    /// A token's row was retired by a newer one for the same client, user and scopes. Nodes forget it; gateways do not refuse it
+    /// (rest-3x.md 1.6.4: no revocation is announced for it).
+    TokenRetired {
+        /// SHA-256 of the stored token identifier.
+        token: TokenHash,
+    },
     /// A token was revoked, or retired by a refresh.
     TokenRevoked {
         /// SHA-256 of the stored token identifier: the opaque token itself, or the `jti` of a JWT.

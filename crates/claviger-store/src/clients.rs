@@ -23,6 +23,9 @@ queries! {
                      OAUTH_VERSION, CALLBACK_URL, GRANT_TYPES, PKCE_MANDATORY, PKCE_SUPPORT_PLAIN, APP_STATE, \
                      USER_ACCESS_TOKEN_EXPIRE_TIME, APP_ACCESS_TOKEN_EXPIRE_TIME, REFRESH_TOKEN_EXPIRE_TIME, ID_TOKEN_EXPIRE_TIME) \
                      VALUES (?, ?, ?, ?, ?, ?, 'OAuth-2.0', ?, ?, ?, ?, 'ACTIVE', ?, ?, ?, ?) RETURNING ID";
+    LOCK_CLIENT = "SELECT ID FROM IDN_OAUTH_CONSUMER_APPS WHERE ID = ?",
+        MySql = "SELECT ID FROM IDN_OAUTH_CONSUMER_APPS WHERE ID = ? FOR UPDATE",
+        Postgres = "SELECT ID FROM IDN_OAUTH_CONSUMER_APPS WHERE ID = ? FOR UPDATE";
     UPDATE_CLIENT = "UPDATE IDN_OAUTH_CONSUMER_APPS SET APP_NAME = ?, CALLBACK_URL = ?, GRANT_TYPES = ?, PKCE_MANDATORY = ?, \
                      PKCE_SUPPORT_PLAIN = ?, USER_ACCESS_TOKEN_EXPIRE_TIME = ?, APP_ACCESS_TOKEN_EXPIRE_TIME = ?, \
                      REFRESH_TOKEN_EXPIRE_TIME = ?, ID_TOKEN_EXPIRE_TIME = ? WHERE ID = ?";
@@ -128,6 +131,12 @@ pub struct NewClient {
     pub is_saas: bool,
     /// SP_APP.UUID.
     pub provider_uuid: String,
+}
+
+/// Keeps other nodes from inserting tokens of a client until the end of the transaction: their rows refer to this one. Must
+/// come first in the transaction, so that what it reads next is what the others have committed.
+pub async fn lock(conn: &mut Conn, client: ConsumerKeyId) -> Result<(), StoreError> {
+    conn.row(&LOCK_CLIENT, &[client.into()]).await.map(|_| ())
 }
 
 /// A client by its exact id.

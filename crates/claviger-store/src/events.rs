@@ -11,13 +11,15 @@ use claviger_proto::time::Timestamp;
 /// Most events of one page.
 pub const PAGE_EVENTS_MAX: i64 = 500;
 /// Gaps looked up by one statement.
-const GAPS_PER_STATEMENT: usize = 8;
+const GAPS_PER_STATEMENT: usize = 50;
 
 queries! {
     INSERT_EVENT = "INSERT INTO CLV_EVENT (PAYLOAD, CREATED_AT) VALUES (?, ?)",
         Postgres = "INSERT INTO CLV_EVENT (PAYLOAD, CREATED_AT) VALUES (?, ?) RETURNING ID";
     LIST_AFTER = "SELECT ID, PAYLOAD FROM CLV_EVENT WHERE ID > ? ORDER BY ID LIMIT ?";
-    LIST_GAPS = "SELECT ID, PAYLOAD FROM CLV_EVENT WHERE ID IN (?, ?, ?, ?, ?, ?, ?, ?) ORDER BY ID";
+    LIST_GAPS = "SELECT ID, PAYLOAD FROM CLV_EVENT WHERE ID IN (\
+                 ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, \
+                 ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ORDER BY ID";
     FIND_BOUNDS = "SELECT COALESCE((SELECT MIN(ID) FROM CLV_EVENT), 0), COALESCE((SELECT MAX(ID) FROM CLV_EVENT), 0)";
     DELETE_BEFORE = "DELETE FROM CLV_EVENT WHERE CREATED_AT < ? AND ID < ?";
 }

@@ -1,7 +1,7 @@
 //! The only SQL of Claviger: the WSO2 tables (contract database.md) and our own `CLV_*` tables, on SQLite, MariaDB/MySQL
 //! and PostgreSQL from one text with named exceptions.
 //!
-//! Owns: connections, transactions and their retries ([`db`]), the SQLite writer that groups commits ([`writer`]), the
+//! Owns: connections, transactions and their retries ([`db`]), the SQLite writer that groups commits (`writer`), the
 //! schema ([`schema`]), and one file per table family. A change and its event are one transaction ([`events`]).
 //! Leaves to the program: every decision. A function here reads or writes rows and knows no HTTP.
 

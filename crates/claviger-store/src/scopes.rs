@@ -69,12 +69,12 @@ async fn find_row(conn: &mut Conn, tenant: TenantId, name: &str) -> Result<Optio
 
 /// Inserts a scope, or gives one that is there these texts and roles.
 pub async fn put(conn: &mut Conn, tenant: TenantId, scope: &Scope) -> Result<(), StoreError> {
+    let (display_name, description) = (&scope.display_name, &scope.description);
     let id = if let Some((id, _)) = find_row(conn, tenant, &scope.name).await? {
-        let args = [(&scope.display_name).into(), (&scope.description).into(), id.into()];
-        conn.execute(&UPDATE_SCOPE, &args).await?;
+        conn.execute(&UPDATE_SCOPE, &[display_name.into(), description.into(), id.into()]).await?;
         id
     } else {
-        let args = [(&scope.name).into(), (&scope.display_name).into(), (&scope.description).into(), tenant.into()];
+        let args = [(&scope.name).into(), display_name.into(), description.into(), tenant.into()];
         conn.insert(&INSERT_SCOPE, &args).await?
     };
     conn.execute(&DELETE_BINDINGS, &[id.into()]).await?;

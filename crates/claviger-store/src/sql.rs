@@ -15,7 +15,7 @@ pub enum Engine {
     Postgres,
 }
 
-/// One statement. Made by [`queries!`], never from input.
+/// One statement. Made by `queries!`, never from input.
 pub struct Sql {
     text: &'static str,
     exceptions: &'static [(Engine, &'static str)],

@@ -83,9 +83,10 @@ async fn read_page(store: &Store, request: &EventsRequest) -> Result<EventPage, 
 /// Finds this node's place in the log. Done before the ports open, so that the first snapshot has a number.
 pub async fn find_place(app: &App) -> Result<Cursor, StoreError> {
     let mut conn = app.store.reader().await?;
-    let (_, last) = events::bounds(&mut conn).await?;
+    let (first, last) = events::bounds(&mut conn).await?;
     drop(conn);
-    let mut cursor = Cursor::new(EventId((last.0 - LOOK_BACK).max(0)));
+    // What the clean-up has removed is no gap.
+    let mut cursor = Cursor::new(EventId((last.0 - LOOK_BACK).max(first.0 - 1).max(0)));
     step(app, &mut cursor).await?;
     Ok(cursor)
 }

@@ -8,8 +8,8 @@ use crate::http::access::{ADMINISTER, Rule};
 use crate::http::reply;
 use crate::http::routes::Routes;
 use crate::oauth::introspect;
+use crate::portal::deployed;
 use crate::portal::error::PortalError;
-use crate::portal::{apis, deployment};
 use axum::extract::{Path, Query, State};
 use axum::http::{Method, StatusCode};
 use axum::response::Response;
@@ -45,19 +45,19 @@ impl LocalControlPlane {
 
 impl ControlPlane for LocalControlPlane {
     fn snapshot(&self) -> BoxFuture<'_, Result<Snapshot, ControlError>> {
-        Box::pin(async { read_snapshot(&self.app).await.map_err(unavailable) })
+        Box::pin(async { read_snapshot(&self.app).await.map_err(|error| unavailable(&error)) })
     }
 
     fn api(&self, id: ApiId) -> BoxFuture<'_, Result<Option<ApiDeployment>, ControlError>> {
-        Box::pin(async move { read_api(&self.app, id).await.map_err(unavailable) })
+        Box::pin(async move { read_api(&self.app, id).await.map_err(|error| unavailable(&error)) })
     }
 
     fn application(&self, id: ApplicationId) -> BoxFuture<'_, Result<Option<ApplicationEntry>, ControlError>> {
-        Box::pin(async move { read_application(&self.app, id).await.map_err(unavailable) })
+        Box::pin(async move { read_application(&self.app, id).await.map_err(|error| unavailable(&error)) })
     }
 
     fn issuers(&self) -> BoxFuture<'_, Result<Vec<Issuer>, ControlError>> {
-        Box::pin(async { read_issuers(&self.app).await.map_err(unavailable) })
+        Box::pin(async { read_issuers(&self.app).await.map_err(|error| unavailable(&error)) })
     }
 
     fn events(&self, request: EventsRequest, wait_ms: u64) -> BoxFuture<'_, Result<EventPage, ControlError>> {
@@ -65,12 +65,12 @@ impl ControlPlane for LocalControlPlane {
     }
 
     fn check_token<'a>(&'a self, token: &'a str) -> BoxFuture<'a, Result<TokenVerdict, ControlError>> {
-        Box::pin(async move { introspect::verdict(&self.app, token).await.map_err(unavailable) })
+        Box::pin(async move { introspect::verdict(&self.app, token).await.map_err(|error| unavailable(&error)) })
     }
 }
 
-fn unavailable(error: StoreError) -> ControlError {
-    ControlError::Unavailable(reply::Chain(&error).to_string())
+fn unavailable(error: &StoreError) -> ControlError {
+    ControlError::Unavailable(reply::Chain(error).to_string())
 }
 
 async fn read_snapshot(app: &App) -> Result<Snapshot, StoreError> {
@@ -127,24 +127,14 @@ async fn read_api(app: &App, id: ApiId) -> Result<Option<ApiDeployment>, StoreEr
 /// The deployment of a row. An artifact that cannot be read is logged and left out: one broken API must not keep the others
 /// from the gateways.
 async fn deploy(conn: &mut Conn, row: &ApiRow) -> Result<Option<ApiDeployment>, StoreError> {
-    let loaded = match apis::find_by_row(conn, row).await {
-        Ok(Some(loaded)) => loaded,
-        Ok(None) => return Ok(None),
-        Err(PortalError::Store(error)) => return Err(error),
+    match deployed::of_row(conn, row).await {
+        Ok(found) => Ok(found),
+        Err(PortalError::Store(error)) => Err(error),
         Err(error) => {
             tracing::warn!(api_id = row.id.0, %error, "an API cannot be read and is on no gateway");
-            return Ok(None);
+            Ok(None)
         }
-    };
-    let default = api_rows::find_default(conn, &row.name, &row.provider).await?;
-    let identity = deployment::Identity {
-        id: row.id,
-        uuid: &loaded.uuid,
-        tenant_domain: &apis::domain_of(&row.provider),
-        context: &loaded.context,
-        is_published_default: default.published.as_deref() == Some(row.version.as_str()),
-    };
-    Ok(deployment::deployment(&loaded.object, &identity))
+    }
 }
 
 async fn read_application(app: &App, id: ApplicationId) -> Result<Option<ApplicationEntry>, StoreError> {

@@ -12,6 +12,7 @@ pub mod gateway_feed;
 pub mod gateway_role;
 pub mod health;
 pub mod http;
+pub mod log;
 pub mod oauth;
 pub mod ops;
 pub mod portal;

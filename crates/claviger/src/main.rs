@@ -1,16 +1,16 @@
 //! The program: reads the command line, starts the server, waits for a signal.
 
 use anyhow::Context as _;
-use claviger::cli::{self, Action, LogFormat, Serve};
+use claviger::cli::{self, Action, Serve};
 use claviger::config::Config;
 use claviger::config::profile::{Profile, Role};
 use claviger::files::{ADMIN_PASSWORD_FILE, DataDir};
+use claviger::log;
 use claviger::server::{self, Launch, Listeners, Running};
 use claviger::startup::Administrator;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
     let code = match cli::parse(std::env::args_os(), &environment) {
@@ -40,7 +40,7 @@ fn serve(options: &Serve) -> u8 {
             return cli::EXIT_CONFIG;
         }
     };
-    init_log(options);
+    let _log = log::init(options);
     if let Some(file) = &file {
         tracing::info!(file = %file.display(), "configuration read");
     }
@@ -48,6 +48,11 @@ fn serve(options: &Serve) -> u8 {
         tracing::info!("{note}");
     }
     if let Some(password) = environment("CLAVIGER_ADMIN_PASSWORD").filter(|password| !password.is_empty()) {
+        let is_guessable = password == "admin" || password == config.super_admin.username;
+        if is_guessable && !config.server.bind_address.is_loopback() {
+            eprintln!("claviger: CLAVIGER_ADMIN_PASSWORD is the well-known default; choose another password");
+            return cli::EXIT_CONFIG;
+        }
         config.super_admin.password = Some(password.into());
     }
     let profile = config.server.profile;
@@ -88,15 +93,6 @@ async fn run(options: &Serve, config: Config, profile: Profile) -> anyhow::Resul
     let is_clean = running.stop().await;
     tracing::info!(is_clean, "stopped");
     Ok(())
-}
-
-fn init_log(options: &Serve) {
-    let filter = EnvFilter::try_new(&options.log_filter).unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
-    match options.log_format {
-        LogFormat::Text => builder.with_ansi(io::IsTerminal::is_terminal(&io::stderr())).init(),
-        LogFormat::Json => builder.json().init(),
-    }
 }
 
 /// The few lines that tell where everything is.

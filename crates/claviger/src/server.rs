@@ -49,9 +49,9 @@ impl Listeners {
         let has_management = profile.roles().any(|role| role != Role::Gateway);
         let has_plain = config.server.plain_http != PlainHttp::Off;
         let has_gateway = profile.has(Role::Gateway);
-        let bind = async |is_wanted: bool, base: u16| match is_wanted {
-            true => bind(SocketAddr::new(config.server.bind_address, config.port(base))).await.map(Some),
-            false => Ok(None),
+        let bind = async |is_wanted: bool, base: u16| {
+            let address = SocketAddr::new(config.server.bind_address, config.port(base));
+            if is_wanted { bind(address).await.map(Some) } else { Ok(None) }
         };
         Ok(Self {
             management_https: bind(has_management, ports::MANAGEMENT_HTTPS).await?,
@@ -167,7 +167,7 @@ pub async fn start(launch: Launch, listeners: Listeners) -> anyhow::Result<Runni
         let ports = [(listeners.gateway_https, Some(tls.clone())), (listeners.gateway_http, None)];
         gateway_role::open(&gateway, ports, config.limits.connections_max, &stopping, &mut tasks);
     }
-    let (router, routes) = match &app {
+    let (router, entries) = match &app {
         Some(app) => management_routes(app, profile),
         None => (health::without_database(metrics.clone()), Vec::new()),
     };
@@ -181,7 +181,14 @@ pub async fn start(launch: Launch, listeners: Listeners) -> anyhow::Result<Runni
     let management = Management { router, metrics, limits, is_plain_open, stopping };
     management.open(listeners.management_https, Some(tls), &mut tasks);
     management.open(listeners.management_http, None, &mut tasks);
-    Ok(Running { app, routes, administrator: started.map(|started| started.administrator), deadline, stop, tasks })
+    Ok(Running {
+        app,
+        routes: entries,
+        administrator: started.map(|started| started.administrator),
+        deadline,
+        stop,
+        tasks,
+    })
 }
 
 /// Where the gateway of this process gets its data: from this process, or from `[apim.key_manager] service_url`.

@@ -191,27 +191,10 @@ async fn ensure_administrator(
         admin.is_account_created,
         "the administrator {username} does not exist and super_admin.create_admin_account is false"
     );
-    let (password, outcome) = match &admin.password {
-        Some(password) => {
-            let is_guessable = password.expose() == admin.username || password.expose() == "admin";
-            anyhow::ensure!(
-                !is_guessable || config.server.bind_address.is_loopback(),
-                "the password in [super_admin] is the well-known default; choose another one, or leave it out to have one generated"
-            );
-            (password.clone(), Administrator::Configured)
-        }
-        None => {
-            // A file from an interrupted first start holds the password to use.
-            let password = match data_dir.read_admin_password()? {
-                Some(password) => password,
-                None => {
-                    let password = Secret::new(key_text(&**rng, PASSWORD_LENGTH));
-                    data_dir.create_admin_password(&password)?;
-                    data_dir.read_admin_password()?.unwrap_or(password)
-                }
-            };
-            (password, Administrator::Generated)
-        }
+    let (password, outcome) = if let Some(password) = &admin.password {
+        (password.clone(), Administrator::Configured)
+    } else {
+        (generated_password(data_dir, &**rng)?, Administrator::Generated)
     };
     let user = NewUser {
         uuid: uuid(&**rng),
@@ -234,6 +217,17 @@ async fn ensure_administrator(
         })
         .await?;
     Ok(outcome)
+}
+
+/// The password in the data directory's file. A file from an interrupted first start holds the one to use.
+fn generated_password(data_dir: &DataDir, rng: &dyn Entropy) -> anyhow::Result<Secret> {
+    if let Some(password) = data_dir.read_admin_password()? {
+        return Ok(password);
+    }
+    let password = Secret::new(key_text(rng, PASSWORD_LENGTH));
+    data_dir.create_admin_password(&password)?;
+    // Another process may have been first: what stands in the file counts.
+    Ok(data_dir.read_admin_password()?.unwrap_or(password))
 }
 
 fn oauth_settings(config: &Config) -> OAuthSettings {

@@ -279,6 +279,26 @@ async fn jwts_are_checked_here() {
 }
 
 #[tokio::test]
+async fn tokens_of_another_type_are_refused() {
+    use aws_lc_rs::rand::SystemRandom;
+    use aws_lc_rs::signature::{RSA_PKCS1_SHA256, RsaKeyPair};
+    let pkcs8 = generate_rsa_2048().unwrap();
+    let (key, pair) = (SigningKey::new(&pkcs8, b"typed").unwrap(), RsaKeyPair::from_pkcs8(&pkcs8).unwrap());
+    let world =
+        World::start_with(GatewayConfig::default(), |control| control.state().issuers = vec![issuer(&[&key])]).await;
+    for (kind, status, code) in
+        [("at+jwt", 200, ""), ("JWT", 200, ""), ("logout+jwt", 401, "900901"), ("secevent+jwt", 401, "900901")]
+    {
+        let header = format!(r#"{{"typ":"{kind}","kid":"{}","alg":"RS256"}}"#, key.public_jwk().kid);
+        let signed = format!("{}.{}", base64url(header.as_bytes()), base64url(claims(kind, "").as_bytes()));
+        let mut signature = vec![0; pair.public_modulus_len()];
+        pair.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), signed.as_bytes(), &mut signature).unwrap();
+        let reply = world.get("/weather/city/1", &format!("{signed}.{}", base64url(&signature))).await;
+        assert_eq!(reply.code(), (status, code), "{kind}");
+    }
+}
+
+#[tokio::test]
 async fn a_token_with_an_altered_byte_is_another_token() {
     let world = world_with_issuer().await;
     let token = KEYS[0].sign(&claims("altered", ""));

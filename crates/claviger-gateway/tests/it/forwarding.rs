@@ -12,12 +12,12 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-async fn within<T>(future: impl Future<Output = T>) -> T {
+pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(10), future).await.expect("in time")
 }
 
 /// Reads until some text has come.
-async fn read_until(stream: &mut TcpStream, text: &str) -> String {
+pub(crate) async fn read_until(stream: &mut TcpStream, text: &str) -> String {
     let mut read = Vec::new();
     within(async {
         while !String::from_utf8_lossy(&read).contains(text) {
@@ -209,6 +209,23 @@ async fn a_refused_connection_is_101503() {
     let config = GatewayConfig { is_backend_fault_as_gateway_status: true, ..GatewayConfig::default() };
     let world = world_with_endpoint(config, |endpoint| endpoint.url = format!("http://{address}")).await;
     assert_eq!(world.call("GET", "/weather/open", &[]).await.code(), (502, "101503"));
+}
+
+/// Linux drops what comes to a listener whose queue of one connection is full; other systems refuse it or have room.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_backend_that_takes_no_connection_is_101504() {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(0).unwrap();
+    let address = listener.local_addr().unwrap();
+    let _queued = TcpStream::connect(address).await.unwrap();
+    let config = GatewayConfig { connect_timeout_ms: 50, ..GatewayConfig::default() };
+    // The time-out for the answer is two minutes: it is not that one.
+    let world = world_with_endpoint(config, |endpoint| endpoint.url = format!("http://{address}")).await;
+    assert_eq!(world.call("GET", "/weather/open", &[]).await.code(), (500, "101504"));
+    let (taken, _) = listener.accept().await.unwrap();
+    drop(taken);
 }
 
 #[tokio::test]

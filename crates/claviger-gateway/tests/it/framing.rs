@@ -1,9 +1,14 @@
 //! Security.md 4.5, request smuggling and header limits, in raw bytes.
 
+use crate::forwarding::{read_until, within};
 use crate::world::{Reply, World};
-use claviger_gateway::GatewayConfig;
+use claviger_gateway::{GatewayConfig, Scheme};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
+use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 /// Sends a head with these lines and a body, then a second request that must not be answered as such.
 async fn status_of(world: &World, lines: &str, body: &str) -> u16 {
@@ -96,7 +101,7 @@ async fn heads_have_limits() {
 async fn a_client_that_says_nothing_is_let_go() {
     let config = GatewayConfig { header_read_timeout_ms: 50, ..GatewayConfig::default() };
     let world = World::start_with(config, |_| {}).await;
-    for beginning in ["", "PRI", "GET /weather/open HTTP/1.1\r\nHost: a\r\n"] {
+    for beginning in ["", "PRI", "PRI * HTTP/2.0\r\n\r\n", "GET /weather/open HTTP/1.1\r\nHost: a\r\n"] {
         let mut stream = world.connect().await;
         stream.write_all(beginning.as_bytes()).await.unwrap();
         let mut answer = Vec::new();
@@ -104,5 +109,165 @@ async fn a_client_that_says_nothing_is_let_go() {
         // An error counts as an end too.
         let _ = tokio::time::timeout(std::time::Duration::from_secs(10), reading).await.expect("the connection ended");
         assert!(!String::from_utf8_lossy(&answer).contains("200 OK"));
+    }
+}
+
+/// An uploaded trace of HTTP.
+const TRACE: &str = "POST / HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n";
+
+#[tokio::test]
+async fn a_body_is_not_taken_for_a_head() {
+    let world = World::start().await;
+    let mut uploads = world.backend.uploads.lock().await;
+    let mut stream = world.connect().await;
+    let next = "POST /weather/open HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello";
+    for lines in ["Transfer-Encoding: chunked", &format!("Content-Length: {}", TRACE.len() + 1)] {
+        let is_chunked = lines.starts_with('T');
+        let chunk = |text: &str| if is_chunked { format!("{:x}\r\n{text}\r\n", text.len()) } else { text.to_owned() };
+        let head = format!("POST /weather/upload HTTP/1.1\r\nHost: a\r\n{lines}\r\n\r\n{}", chunk("-"));
+        stream.write_all(head.as_bytes()).await.unwrap();
+        assert_eq!(within(uploads.recv()).await.unwrap(), "-");
+        // The gateway has read all there was: this comes in a read of its own.
+        stream.write_all(chunk(TRACE).as_bytes()).await.unwrap();
+        assert_eq!(within(uploads.recv()).await.unwrap(), TRACE);
+        if is_chunked {
+            stream.write_all(b"0\r\n\r\n").await.unwrap();
+        }
+        assert!(within(uploads.recv()).await.unwrap().is_empty());
+        assert!(read_until(&mut stream, "uploaded").await.starts_with("HTTP/1.1 200 OK"));
+        stream.write_all(next.as_bytes()).await.unwrap();
+        assert!(read_until(&mut stream, "\nhello").await.starts_with("HTTP/1.1 200 OK"), "after {lines}");
+    }
+}
+
+/// Reads one answer of a connection that goes on.
+async fn read_reply(stream: &mut TcpStream) -> Reply {
+    let text = read_until(stream, "\r\n\r\n").await;
+    let mut reply = Reply::parse(&text);
+    let length: usize = reply.header("content-length").expect("a length").parse().unwrap();
+    let mut rest = vec![0; length - reply.body.len()];
+    within(stream.read_exact(&mut rest)).await.unwrap();
+    reply.body += &String::from_utf8(rest).unwrap();
+    reply
+}
+
+#[tokio::test]
+async fn later_heads_of_a_connection_are_looked_at() {
+    let world = World::start().await;
+    let firsts = [
+        ("GET /weather/open", "\r\n", 200),
+        ("POST /weather/open", "Content-Length: 5\r\n\r\nhello", 200),
+        ("POST /weather/open", "Content-Length: 0\r\n\r\n", 200),
+        ("POST /weather/open", "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n", 200),
+        ("GET /nowhere", "\r\n", 404),
+        // Refused before its body is read.
+        ("POST /nowhere", "Content-Length: 5\r\n\r\nhello", 404),
+    ];
+    for (line, rest, status) in firsts {
+        let first = format!("{line} HTTP/1.1\r\nHost: a\r\n{rest}");
+        let mut stream = world.connect().await;
+        for _ in 0..2 {
+            stream.write_all(first.as_bytes()).await.unwrap();
+            assert_eq!(read_reply(&mut stream).await.status, status, "{first:?}");
+        }
+        let second = "POST /weather/open HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
+        stream.write_all(second.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        within(stream.read_to_string(&mut answer)).await.unwrap();
+        assert!(answer.contains("HTTP/1.1 400 "), "after {first:?}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn http2_carries_what_it_likes() {
+    use http_body_util::Full;
+    use hyper_util::rt::{TokioExecutor, TokioIo};
+    let world = World::start().await;
+    let stream = TokioIo::new(world.connect().await);
+    let (mut sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), stream).await.unwrap();
+    tokio::spawn(connection);
+    for _ in 0..3 {
+        let request = http::Request::post(format!("http://{}/weather/open", world.address))
+            .body(Full::new(bytes::Bytes::from_static(TRACE.as_bytes())))
+            .unwrap();
+        assert_eq!(within(sender.send_request(request)).await.unwrap().status(), 200);
+    }
+}
+
+/// A connection without a socket: nothing comes from outside while a paused clock looks for something to wait for.
+fn connect_in_process(world: &World) -> DuplexStream {
+    let (stream, served) = tokio::io::duplex(64 * 1024);
+    let (gateway, shutdown) = (Arc::clone(&world.gateway), world.shutdown.subscribe());
+    let peer = world.address;
+    tokio::spawn(async move { gateway.serve_connection(served, peer, Scheme::Http, shutdown).await });
+    stream
+}
+
+/// Answered by the gateway itself.
+const LOCAL: &str = "GET /health/live HTTP/1.1\r\nHost: a\r\n\r\n";
+
+/// A request for [`LOCAL`], or the rest of one.
+async fn call(stream: &mut DuplexStream, request: &str) {
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut read = Vec::new();
+    while !read.ends_with(b"live\n") {
+        assert_ne!(stream.read_buf(&mut read).await.unwrap(), 0, "{}", String::from_utf8_lossy(&read));
+    }
+    assert!(read.starts_with(b"HTTP/1.1 200 OK"), "{}", String::from_utf8_lossy(&read));
+}
+
+/// Milliseconds until the gateway ends the connection.
+async fn millis_to_end(stream: &mut DuplexStream) -> u128 {
+    let start = Instant::now();
+    let mut rest = Vec::new();
+    stream.read_to_end(&mut rest).await.unwrap();
+    assert!(rest.is_empty(), "{}", String::from_utf8_lossy(&rest));
+    start.elapsed().as_millis()
+}
+
+#[tokio::test]
+async fn heads_have_ten_seconds_and_idle_connections_sixty() {
+    let world = World::start().await;
+    let near = |millis: u128, expected: u128| (expected..expected + 10).contains(&millis);
+    let second = Duration::from_secs(1);
+    // From here on the clock goes on by itself whenever everybody waits for it.
+    tokio::time::pause();
+
+    let mut silent = connect_in_process(&world);
+    let millis = millis_to_end(&mut silent).await;
+    assert!(near(millis, 10_000), "the first byte: {millis}");
+
+    let mut first = connect_in_process(&world);
+    tokio::time::sleep(4 * second).await;
+    first.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
+    let millis = millis_to_end(&mut first).await;
+    assert!(near(millis, 6_000), "the first head: {millis}");
+
+    let mut idle = connect_in_process(&world);
+    for _ in 0..3 {
+        call(&mut idle, LOCAL).await;
+        tokio::time::sleep(59 * second).await;
+    }
+    call(&mut idle, LOCAL).await;
+    let millis = millis_to_end(&mut idle).await;
+    assert!(near(millis, 60_000), "between requests: {millis}");
+
+    let mut later = connect_in_process(&world);
+    call(&mut later, LOCAL).await;
+    tokio::time::sleep(30 * second).await;
+    // Bytes that trickle in do not win time.
+    later.write_all(b"GET / HT").await.unwrap();
+    tokio::time::sleep(9 * second).await;
+    later.write_all(b"TP/1.1\r\nX:").await.unwrap();
+    let millis = millis_to_end(&mut later).await;
+    assert!(near(millis, 1_000), "a later head: {millis}");
+
+    let mut slow = connect_in_process(&world);
+    for _ in 0..2 {
+        // Each head has the whole time.
+        slow.write_all(&LOCAL.as_bytes()[..20]).await.unwrap();
+        tokio::time::sleep(9 * second).await;
+        call(&mut slow, &LOCAL[20..]).await;
+        tokio::time::sleep(30 * second).await;
     }
 }

@@ -41,6 +41,8 @@ const TENANT: Arg<'static> = int(-1234);
 const CLIENT: Arg<'static> = int(100_500);
 const CLIENT_KEY: Arg<'static> = text("key_500");
 const USER: Arg<'static> = text("user_500");
+/// As many as one statement looks up.
+const GAPS: [Arg<'static>; 50] = [int(700); 50];
 const PER_TENANT: &str =
     "some hundred rows per tenant at most, nothing but the tenant is indexed, and the answer is cached";
 const FEW: &str = "a row per domain or tenant: a page or two";
@@ -95,7 +97,7 @@ const HOT: &[Hot] = &[
     scanning("scopes::FIND_SCOPE", &[text("scope_50"), TENANT], &[("IDN_OAUTH2_SCOPE", PER_TENANT)]),
     // Events and revocations.
     hot("events::LIST_AFTER", &[int(3990), int(500)]),
-    hot("events::LIST_GAPS", &[int(5), int(7), int(9), int(11), int(-1), int(-1), int(-1), int(-1)]),
+    hot("events::LIST_GAPS", &GAPS),
     hot("events::FIND_BOUNDS", &[]),
     hot("revocations::FIND", &[text("TOKEN"), text("subject_500_0")]),
     hot("revocations::FIND_BEFORE", &[text("CLIENT"), text("subject_500_0")]),

@@ -88,10 +88,13 @@ pub async fn enforce(State((app, rule)): State<(Arc<App>, Rule)>, mut request: R
             let principal = check_basic(&app, request.headers()).await;
             principal.map(|principal| Some(Caller { principal, scopes: Vec::new() }))
         }
-        Rule::PortalOrAnonymous if request.headers().contains_key(AUTHORIZATION) => {
-            check_portal(&app, request.headers(), &[]).await.map(Some)
+        Rule::PortalOrAnonymous => {
+            if request.headers().contains_key(AUTHORIZATION) {
+                check_portal(&app, request.headers(), &[]).await.map(Some)
+            } else {
+                Ok(None)
+            }
         }
-        Rule::PortalOrAnonymous => Ok(None),
     };
     match outcome {
         Ok(caller) => {
@@ -100,7 +103,10 @@ pub async fn enforce(State((app, rule)): State<(Arc<App>, Rule)>, mut request: R
             }
             next.run(request).await
         }
-        Err(refusal) => refusal.into_response(rule),
+        Err(refusal) => {
+            reply::drain(request).await;
+            refusal.into_response(rule)
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 
 use crate::app::App;
 use crate::http::access::{Rule, enforce};
+use crate::http::reply;
 use axum::Router;
 use axum::handler::Handler;
 use axum::http::Method;
@@ -60,6 +61,7 @@ impl Routes {
 
     /// The router and the list.
     pub fn finish(self) -> (Router, Vec<RouteEntry>) {
-        (self.router.with_state(self.app), self.entries)
+        let router = self.router.fallback(reply::no_route).method_not_allowed_fallback(reply::no_method);
+        (router.with_state(self.app), self.entries)
     }
 }

@@ -306,53 +306,66 @@ pub fn check(settings: &ClientSettings) -> Result<(), RegistrationError> {
     Ok(())
 }
 
+/// A registration with everything that is random in it: ready for a transaction, which may run more than once.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    registration: Registration,
+    provider_uuid: String,
+    /// Client id.
+    pub key: ConsumerKey,
+    secret: Secret,
+}
+
+/// Checks a registration and draws its id and secret.
+pub fn prepare(oauth: &OAuth, registration: Registration) -> Result<Prepared, RegistrationError> {
+    check(&registration.settings)?;
+    let draw = || key_text(&*oauth.rng, KEY_LENGTH);
+    let (key, secret) = registration.preset.clone().unwrap_or_else(|| (ConsumerKey(draw()), Secret::new(draw())));
+    Ok(Prepared { registration, provider_uuid: uuid(&*oauth.rng), key, secret })
+}
+
+/// Writes a registration in the present transaction.
+pub async fn insert(conn: &mut Conn, prepared: &Prepared, now: Timestamp) -> Result<(), RegistrationError> {
+    let (registration, key) = (&prepared.registration, &prepared.key);
+    let tenant = tenants::find_by_domain(conn, &registration.owner.tenant).await?;
+    let tenant = tenant.ok_or(RegistrationError::UnknownOwner)?;
+    check_free(conn, tenant, &registration.settings.name).await?;
+    if clients::find(conn, key).await?.is_some() {
+        return Err(RegistrationError::IdTaken(key.clone()));
+    }
+    let client = NewClient {
+        key: key.clone(),
+        secret: prepared.secret.clone(),
+        owner: registration.owner.name.clone(),
+        owner_domain: registration.owner.domain.clone(),
+        tenant,
+        settings: registration.settings.clone(),
+        is_saas: registration.is_saas,
+        provider_uuid: prepared.provider_uuid.clone(),
+    };
+    match clients::insert(conn, &client).await {
+        Ok(_) => {}
+        // Lost a race for the name (or, on MySQL, for a name or id that differs in case only).
+        Err(StoreError::Conflict(_)) => return Err(RegistrationError::NameTaken(registration.settings.name.clone())),
+        Err(StoreError::TooLong(what)) => return Err(RegistrationError::Metadata(format!("{what} is too long"))),
+        Err(error) => return Err(error.into()),
+    }
+    conn.emit(Event::ClientChanged { consumer_key: key.clone() }, now).await?;
+    Ok(())
+}
+
 /// Registers a client in a transaction of its own.
 pub async fn register(oauth: &OAuth, registration: Registration) -> Result<Arc<KnownClient>, RegistrationError> {
-    check(&registration.settings)?;
-    let (key, secret) = registration.preset.clone().unwrap_or_else(|| {
-        (ConsumerKey(key_text(&*oauth.rng, KEY_LENGTH)), Secret::new(key_text(&*oauth.rng, KEY_LENGTH)))
-    });
-    let (provider_uuid, now) = (uuid(&*oauth.rng), oauth.clock.now());
-    let stored_key = key.clone();
+    let prepared = prepare(oauth, registration)?;
+    let (key, now) = (prepared.key.clone(), oauth.clock.now());
     oauth
         .store
         .write(move |conn| {
-            let (registration, key, secret) = (registration.clone(), key.clone(), secret.clone());
-            let provider_uuid = provider_uuid.clone();
-            Box::pin(async move {
-                let tenant = tenants::find_by_domain(conn, &registration.owner.tenant).await?;
-                let tenant = tenant.ok_or(RegistrationError::UnknownOwner)?;
-                check_free(conn, tenant, &registration.settings.name).await?;
-                if clients::find(conn, &key).await?.is_some() {
-                    return Err(RegistrationError::IdTaken(key));
-                }
-                let client = NewClient {
-                    key: key.clone(),
-                    secret,
-                    owner: registration.owner.name,
-                    owner_domain: registration.owner.domain,
-                    tenant,
-                    settings: registration.settings.clone(),
-                    is_saas: registration.is_saas,
-                    provider_uuid,
-                };
-                match clients::insert(conn, &client).await {
-                    Ok(_) => {}
-                    // Lost a race for the name (or, on MySQL, for a name or id that differs in case only).
-                    Err(StoreError::Conflict(_)) => {
-                        return Err(RegistrationError::NameTaken(registration.settings.name));
-                    }
-                    Err(StoreError::TooLong(what)) => {
-                        return Err(RegistrationError::Metadata(format!("{what} is too long")));
-                    }
-                    Err(error) => return Err(error.into()),
-                }
-                conn.emit(Event::ClientChanged { consumer_key: key }, now).await?;
-                Ok(())
-            })
+            let prepared = prepared.clone();
+            Box::pin(async move { insert(conn, &prepared, now).await })
         })
         .await?;
-    oauth.find_client(&stored_key).await?.ok_or(RegistrationError::NotFound)
+    oauth.find_client(&key).await?.ok_or(RegistrationError::NotFound)
 }
 
 async fn check_free(conn: &mut Conn, tenant: TenantId, name: &str) -> Result<(), RegistrationError> {
@@ -485,6 +498,9 @@ async fn answer(app: &App, status: StatusCode, result: Result<Arc<KnownClient>, 
     reply::json_no_store(status, &body)
 }
 
+/// `message` of most refusals.
+const METADATA: &str = "invalid_client_metadata";
+
 /// The error bodies of rest-3x.md 2.3, with `error_description` added for API-M 4.2+, which reads only that key (4.5).
 fn refuse(error: &RegistrationError) -> Response {
     #[derive(Serialize)]
@@ -498,7 +514,6 @@ fn refuse(error: &RegistrationError) -> Response {
         let body = ErrorBody { code: message, message, description, error_description: description };
         reply::json_no_store(StatusCode::BAD_REQUEST, &body)
     };
-    const METADATA: &str = "invalid_client_metadata";
     match error {
         RegistrationError::Malformed(text) => {
             bad(METADATA, &format!("The body is not valid JSON of a registration: {text}"))

@@ -17,6 +17,7 @@ use claviger_gateway::model::{ActiveToken, TokenVerdict};
 use claviger_proto::hash::TokenHash;
 use claviger_proto::ids::{ConsumerKey, SUPER_TENANT_DOMAIN, TenantId};
 use claviger_proto::jose;
+use claviger_proto::oauth::TokenType;
 use claviger_proto::scope::Scopes;
 use claviger_proto::time::Timestamp;
 use claviger_proto::user::Username;
@@ -119,7 +120,8 @@ impl OAuth {
             return Ok(None);
         }
         if !jose::has_jws_shape(text) {
-            return self.introspect_identifier(text).await;
+            // The row of a JWT holds its jti, which is no secret: it must not pass as a token.
+            return self.introspect_identifier(text, TokenType::Opaque).await;
         }
         let Ok(claims) = self.keys.verifying.verify(text) else { return Ok(None) };
         let now = self.clock.now();
@@ -129,17 +131,27 @@ impl OAuth {
         let Some(jti) = claims.get("jti").and_then(Value::as_str).filter(|_| is_ours && is_alive) else {
             return Ok(None);
         };
-        if let Some(token) = self.introspect_identifier(jti).await? {
+        if let Some(token) = self.introspect_identifier(jti, TokenType::Jwt).await? {
             return Ok(Some(token));
         }
         if self.settings.is_jwt_persisted { Ok(None) } else { self.introspect_claims(jti, &claims).await }
     }
 
-    async fn introspect_identifier(&self, identifier: &str) -> Result<Option<Introspected>, StoreError> {
+    /// Looks at the row under an identifier that was presented as this kind of token.
+    async fn introspect_identifier(
+        &self,
+        identifier: &str,
+        presented: TokenType,
+    ) -> Result<Option<Introspected>, StoreError> {
         let hash = TokenHash::of(identifier);
         let Some(token) = self.find_token(&hash, identifier).await? else { return Ok(None) };
         let is_alive = token.expires_at().plus_millis(self.settings.skew_ms).millis_since(self.clock.now()) > 1000;
-        if token.state != TokenState::Active || !is_alive || !self.is_client_active(&token.consumer_key).await? {
+        let known = self.find_client(&token.consumer_key).await?;
+        let is_usable = known.is_some_and(|known| {
+            known.client.is_active
+                && (presented == TokenType::Jwt || known.client.settings.token_type == TokenType::Opaque)
+        });
+        if token.state != TokenState::Active || !is_alive || !is_usable {
             return Ok(None);
         }
         let tenant = self.tenant_domain(token.key.tenant).await?;
@@ -172,10 +184,6 @@ impl OAuth {
             return Ok(None);
         }
         Ok(Some(Introspected { hash, consumer_key: key, username, scopes, issued_at, expires_at }))
-    }
-
-    async fn is_client_active(&self, key: &ConsumerKey) -> Result<bool, StoreError> {
-        Ok(self.find_client(key).await?.is_some_and(|known| known.client.is_active))
     }
 
     async fn tenant_domain(&self, tenant: TenantId) -> Result<Option<String>, StoreError> {

@@ -7,14 +7,17 @@ use crate::oauth::grant::Authorized;
 use crate::oauth::reply::TokenError;
 use crate::oauth::{KnownClient, OAuth};
 use claviger_proto::entropy::uuid;
+use claviger_proto::event::Event;
 use claviger_proto::ids::TokenId;
 use claviger_proto::oauth::TokenType;
 use claviger_proto::scope::Scopes;
 use claviger_proto::secret::Secret;
 use claviger_proto::time::Timestamp;
+use claviger_store::clients;
 use claviger_store::db::Conn;
 use claviger_store::error::StoreError;
 use claviger_store::revocations::{self, RevokedJwt};
+use claviger_store::sql::Engine;
 use claviger_store::tokens::{self, Token, TokenKey, TokenState, UserType};
 use serde::Serialize;
 use std::sync::Arc;
@@ -74,6 +77,10 @@ enum Decision {
 
 /// What a decision depends on besides the row and the time.
 #[derive(Clone, Copy, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "four independent facts about one request, each named where it is used"
+)]
 struct Rules {
     skew_ms: i64,
     is_renewed_per_request: bool,
@@ -118,9 +125,10 @@ pub async fn issue(oauth: &OAuth, order: Order) -> Result<Issued, TokenError> {
     let order = Arc::new(order);
     let mut conflicts = 0;
     loop {
-        match write(oauth, &order, &key, rules).await {
+        match write(oauth, &order, &key, rules, conflicts > 0).await {
             Ok(token) => return Ok(present(oauth, &token, may_refresh, rules.is_jwt)),
-            // Another node inserted first: look again, in a new transaction that can see its row.
+            // Another node inserted first: look again, in a new transaction that can see its row. From then on the client's
+            // row is locked, or a node that issues without a pause (a JWT for every request) would win every time.
             Err(TokenError::Store(StoreError::Conflict(_))) if conflicts < CONFLICTS_MAX => conflicts += 1,
             Err(error) => return Err(error),
         }
@@ -169,7 +177,13 @@ fn decide(active: Option<&Token>, rules: Rules, now: Timestamp) -> Decision {
 }
 
 /// One transaction: read the active row, retire what must go, insert the new pair or hand out the one that is there.
-async fn write(oauth: &OAuth, order: &Arc<Order>, key: &TokenKey, rules: Rules) -> Result<Arc<Token>, TokenError> {
+async fn write(
+    oauth: &OAuth,
+    order: &Arc<Order>,
+    key: &TokenKey,
+    rules: Rules,
+    is_contended: bool,
+) -> Result<Arc<Token>, TokenError> {
     // Everything random or timed is made here: the closure may run more than once.
     let fresh = new_token(oauth, order, key.clone());
     let generation = oauth.tokens.generation(&fresh.hash());
@@ -181,6 +195,9 @@ async fn write(oauth: &OAuth, order: &Arc<Order>, key: &TokenKey, rules: Rules) 
         .write(move |conn| {
             let (order, key, mut fresh, ids) = (shared.clone(), key_copy.clone(), fresh.clone(), ids.clone());
             Box::pin(async move {
+                if is_contended {
+                    clients::lock(conn, key.consumer_key_id).await?;
+                }
                 let idp = tokens::local_idp(conn, key.tenant).await?;
                 if let Some(replaced) = &order.authorized.replaces {
                     retire_refreshed(conn, replaced, rules.is_jwt, &ids, now).await?;
@@ -192,6 +209,10 @@ async fn write(oauth: &OAuth, order: &Arc<Order>, key: &TokenKey, rules: Rules) 
                     (Decision::New { retire: Some(state), is_refresh_kept }, Some(active)) => {
                         tokens::retire(conn, &active, state, &ids[2]).await?;
                         retired = Some(active.hash());
+                        // The embedded database has one process: nobody else can have cached the row.
+                        if conn.engine() != Engine::Sqlite && active.expires_at() > now {
+                            conn.emit(Event::TokenRetired { token: active.hash() }, now).await?;
+                        }
                         if is_refresh_kept {
                             fresh.refresh = active.refresh;
                             fresh.refresh_created = active.refresh_created;
@@ -205,7 +226,7 @@ async fn write(oauth: &OAuth, order: &Arc<Order>, key: &TokenKey, rules: Rules) 
             })
         })
         .await?;
-    // No event tells of a row that renewal retired (rest-3x.md 1.6.4), but this node must not call it active any more.
+    // Also where no event was written: this node must not call the retired row active any more.
     if let Some(retired) = retired {
         oauth.tokens.forget(&retired);
     }

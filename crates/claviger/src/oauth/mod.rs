@@ -121,7 +121,7 @@ impl OAuth {
     /// Takes notice of a committed event, of this node or another. Idempotent.
     pub fn apply(&self, event: &Event) {
         match event {
-            Event::TokenRevoked { token, .. } => self.tokens.forget(token),
+            Event::TokenRevoked { token, .. } | Event::TokenRetired { token } => self.tokens.forget(token),
             Event::ClientChanged { consumer_key } => self.clients.forget(consumer_key),
             Event::ClientRevoked { consumer_key, .. } => {
                 self.clients.forget(consumer_key);

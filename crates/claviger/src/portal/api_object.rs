@@ -13,6 +13,7 @@ use std::fmt;
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 #[expect(missing_docs, reason = "the fields are the table of portal-gateway-3x.md 2.2")]
+#[expect(clippy::struct_excessive_bools, reason = "the wire has these flags")]
 pub struct ApiObject {
     pub id: Option<String>,
     pub name: String,

@@ -336,8 +336,8 @@ mod tests {
         assert_eq!(got, status);
     }
 
-    fn config(json: &str) -> Option<EndpointConfig> {
-        Some(serde_json::from_str(json).unwrap())
+    fn config(json: &str) -> EndpointConfig {
+        serde_json::from_str(json).unwrap()
     }
 
     #[test]
@@ -346,7 +346,7 @@ mod tests {
         check_with(|api| api.key_managers = vec!["Resident Key Manager".into()], 200);
         check_with(|api| api.api_throttling_policy = Some("10KPerMin".into()), 200);
         let fine = r#"{"endpoint_type":"http","production_endpoints":{"url":"https://b.example/w"}}"#;
-        check_with(|api| api.endpoint_config = config(fine), 200);
+        check_with(|api| api.endpoint_config = Some(config(fine)), 200);
     }
 
     #[test]
@@ -370,7 +370,7 @@ mod tests {
         check_with(|api| first(api, |o| o.scopes = vec!["x".into()]), 400);
         check_with(|api| first(api, |o| o.verb = "PUT".into()), 400);
         let file = r#"{"endpoint_type":"http","production_endpoints":{"url":"file:///etc/passwd"}}"#;
-        check_with(|api| api.endpoint_config = config(file), 400);
+        check_with(|api| api.endpoint_config = Some(config(file)), 400);
     }
 
     #[test]
@@ -403,7 +403,7 @@ mod tests {
     fn publishing_needs_an_endpoint_and_a_policy() {
         let mut api = weather();
         assert!(check_publish(&api).is_err());
-        api.endpoint_config = config(r#"{"endpoint_type":"http"}"#);
+        api.endpoint_config = Some(config(r#"{"endpoint_type":"http"}"#));
         assert!(check_publish(&api).is_ok());
         api.policies.clear();
         assert!(check_publish(&api).is_err());

@@ -202,7 +202,8 @@ async fn show(portal: &Portal, (mut body, keys): Found) -> Result<Value, PortalE
 
 /// The application that a body describes, checked.
 async fn check(portal: &Portal, actor: &Actor, body: &mut ApplicationBody) -> Result<(), PortalError> {
-    body.name = body.name.trim().to_owned();
+    body.name.truncate(body.name.trim_end().len());
+    body.name.drain(..body.name.len() - body.name.trim_start().len());
     let mut findings = Vec::new();
     for (field, value) in [("name", &body.name), ("throttlingPolicy", &body.throttling_policy)] {
         if value.is_empty() {

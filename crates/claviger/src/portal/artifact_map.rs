@@ -39,6 +39,18 @@ pub struct StoredApi {
     pub tags: Vec<String>,
 }
 
+impl StoredApi {
+    /// Is the API meant for any gateway? `none` means for no one; an empty value means for all (2.2).
+    pub fn is_on_a_gateway(&self) -> bool {
+        self.artifact.overview("environments") != Some(NONE)
+    }
+
+    /// Written by a portal that leaves the choice of environments open.
+    fn is_on_every_gateway(&self) -> bool {
+        self.artifact.overview("environments").is_none()
+    }
+}
+
 /// Registry collection of a version: `/_system/governance/apimgt/applicationdata/provider/ann/Weather/1.0.0`.
 pub fn collection(provider: &str, name: &str, version: &str) -> String {
     let provider = registry_provider(provider);
@@ -64,6 +76,10 @@ pub fn encode(api: &ApiObject, context: &ApiContext, before: Option<&StoredApi>)
     encode_identity(api, context, &mut stored.artifact);
     encode_access(api, &mut stored.artifact);
     encode_endpoints(api, &mut stored.artifact);
+    if before.is_some_and(StoredApi::is_on_every_gateway) && api.gateway_environments.is_empty() {
+        // The object shows such an API without environments; sending it back must not take it off its gateways.
+        stored.artifact.set("overview", "environments", "");
+    }
     encode_groups(api, &mut stored.artifact);
     encode_properties(api, &mut stored.properties);
     stored.tags = dedup(&api.tags);
@@ -433,6 +449,18 @@ mod tests {
         let stored = encode(&api, &context, None);
         assert_eq!(stored.artifact.overview("environments"), Some("none"));
         assert!(decode(&stored).0.gateway_environments.is_empty());
+    }
+
+    #[test]
+    fn an_open_choice_of_environments_stays_open() {
+        let (mut api, context) = full();
+        let mut stored = encode(&api, &context, None);
+        assert!(stored.is_on_a_gateway());
+        stored.artifact.set("overview", "environments", "");
+        api.gateway_environments.clear();
+        let after = encode(&api, &context, Some(&stored));
+        assert!(after.is_on_a_gateway());
+        assert!(!encode(&api, &context, None).is_on_a_gateway());
     }
 
     #[test]

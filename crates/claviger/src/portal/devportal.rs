@@ -233,6 +233,7 @@ fn definition(portal: &Portal, api: &LoadedApi) -> Value {
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[expect(clippy::struct_field_names, reason = "the words of the wire")]
 struct DefinitionParams {
     environment_name: Option<String>,
     label_name: Option<String>,

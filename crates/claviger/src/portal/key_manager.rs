@@ -2,9 +2,10 @@
 
 use super::error::PortalError;
 use crate::app::App;
-use crate::oauth::dcr::{self, Registration, RegistrationError};
+use crate::oauth::dcr::{self, Prepared, Registration, RegistrationError};
 use crate::oauth::reply::TokenError;
 use crate::oauth::{KnownClient, revoke, token};
+use crate::portal_scopes::is_portal_scope;
 use claviger_proto::ids::{ConsumerKey, TenantId};
 use claviger_proto::oauth::TokenType;
 use claviger_proto::scope::Scopes;
@@ -95,6 +96,16 @@ impl<'a> KeyManager<'a> {
 
     /// Registers a client.
     pub async fn register(self, order: ClientOrder) -> Result<ClientInfo, PortalError> {
+        let known = dcr::register(&self.0.oauth, self.registration(order)).await?;
+        self.describe(&known).await
+    }
+
+    /// A client that is to be written together with rows of the portal ([`dcr::insert`]).
+    pub fn prepare(self, order: ClientOrder) -> Result<Prepared, PortalError> {
+        Ok(dcr::prepare(&self.0.oauth, self.registration(order))?)
+    }
+
+    fn registration(self, order: ClientOrder) -> Registration {
         let lifetimes = dcr::default_lifetimes(&self.0.oauth);
         let settings = ClientSettings {
             name: order.name,
@@ -110,9 +121,7 @@ impl<'a> KeyManager<'a> {
                 ..lifetimes
             },
         };
-        let registration = Registration { owner: order.owner, preset: None, settings, is_saas: order.is_saas };
-        let known = dcr::register(&self.0.oauth, registration).await?;
-        self.describe(&known).await
+        Registration { owner: order.owner, preset: None, settings, is_saas: order.is_saas }
     }
 
     /// Changes grants and callback.
@@ -142,9 +151,12 @@ impl<'a> KeyManager<'a> {
         }
     }
 
-    /// Issues a client_credentials token.
+    /// Issues a client_credentials token. Scopes of the portal APIs are left out: a caller with few scopes must not get
+    /// more through an application of his.
     pub async fn issue(self, key: &ConsumerKey, scopes: &[String]) -> Result<TokenInfo, PortalError> {
-        let scopes = Scopes::parse(&scopes.join(" ")).map_err(|error| PortalError::BadRequest(error.to_string()))?;
+        let mut scopes =
+            Scopes::parse(&scopes.join(" ")).map_err(|error| PortalError::BadRequest(error.to_string()))?;
+        scopes.retain(|scope| !is_portal_scope(scope));
         let reply = token::issue_to_client(self.0, self.get(key).await?, &scopes).await?;
         Ok(TokenInfo {
             access_token: Secret::new(reply.access_token),

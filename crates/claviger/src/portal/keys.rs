@@ -10,6 +10,7 @@ use super::key_manager::{ClientInfo, ClientOrder, TokenInfo};
 use super::reply::json;
 use super::state::{Actor, Portal, RESIDENT};
 use crate::http::routes::Routes;
+use crate::oauth::dcr;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse as _, Response};
@@ -88,15 +89,9 @@ async fn generate(
         is_saas: false,
         application_token_s: validity_s,
     };
-    let client = portal.key_manager().register(order).await?;
-    let mapping = match map_client(&portal, &actor, &request, (application.uuid, &client)).await {
-        Ok(mapping) => mapping,
-        Err(error) => {
-            // Without its mapping nobody would ever find the client again.
-            portal.key_manager().remove(&client.key).await?;
-            return Err(error);
-        }
-    };
+    let mapping = register_and_map(&portal, &actor, &request, (application.uuid, order)).await?;
+    let client =
+        find_client(&portal, &mapping).await?.ok_or(PortalError::Damaged("a new client is missing".to_owned()))?;
     let mut shown = show(&mapping, Some(&client));
     if client.grants.iter().any(|grant| grant == "client_credentials") {
         let scopes = request.scopes.iter().filter(|scope| !scope.is_empty()).cloned().collect::<Vec<_>>();
@@ -170,15 +165,19 @@ async fn check_free(
     Ok(application)
 }
 
-async fn map_client(
+/// Registers the client and maps it to the application, in one transaction: a client without its mapping would block its
+/// name for ever, a mapping without its client would be a dead key.
+async fn register_and_map(
     portal: &Portal,
     actor: &Actor,
     request: &KeyRequest,
-    (application, client): (ApplicationUuid, &ClientInfo),
+    (application, order): (ApplicationUuid, ClientOrder),
 ) -> Result<KeyMapping, PortalError> {
+    let (name, callback, grants) = (order.name.clone(), order.callback.clone(), order.grants.join(" "));
+    let client = portal.key_manager().prepare(order)?;
     let info = object!({
-        "clientId": client.key, "clientName": client.name, "callBackURL": client.callback,
-        "jsonString": object!({"grant_types": client.grants.join(" ")}).to_string(),
+        "clientId": client.key, "clientName": name, "callBackURL": callback,
+        "jsonString": object!({"grant_types": grants}).to_string(),
     });
     let mapping = Arc::new(KeyMapping {
         uuid: Some(uuid(&*portal.rng)),
@@ -193,7 +192,7 @@ async fn map_client(
         workflow: uuid(&*portal.rng),
         scopes: request.scopes.join(",").chars().take(1500).collect(),
         // INPUTS is 1000 wide; what does not fit is left out rather than cut into broken JSON.
-        inputs: Some(object!({"callbackUrl": client.callback}).to_string())
+        inputs: Some(object!({"callbackUrl": callback}).to_string())
             .filter(|text| text.chars().count() <= 1000)
             .unwrap_or_else(|| "{}".to_owned()),
         validity_s: validity(request.validity_time.as_ref())?.unwrap_or(3600),
@@ -202,13 +201,14 @@ async fn map_client(
     let (owner, result) = (actor.clone(), mapping.clone());
     let written = portal.store.write(move |conn| {
         let (actor, id) = (owner.clone(), application.clone());
-        let (mapping, registration) = (mapping.clone(), registration.clone());
+        let (mapping, registration, client) = (mapping.clone(), registration.clone(), client.clone());
         Box::pin(async move {
             rows::lock(conn, &id).await?;
             let application = find_own(conn, &actor, id.as_str()).await?;
             if !rows::insert_key(conn, application.id, &mapping).await? {
                 return Err(PortalError::KeyMappingExists);
             }
+            dcr::insert(conn, &client, now).await?;
             let target = (mapping.key_type.as_str(), mapping.key_manager.as_str());
             rows::insert_registration(conn, &application, target, &registration).await?;
             conn.emit(Event::ApplicationChanged { application_id: application.id }, now).await?;

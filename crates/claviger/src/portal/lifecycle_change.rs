@@ -3,7 +3,8 @@
 //! The table of states is [`super::lifecycle`]'s; what may be published is decided by [`super::api_rules`] and
 //! [`super::deployment`]. There is no approval workflow: every step takes effect at once.
 
-use super::apis::{LoadedApi, Writer, find, find_by_row, find_for_publisher};
+use super::api_write::Writer;
+use super::apis::{LoadedApi, find, find_by_row, find_for_publisher};
 use super::error::PortalError;
 use super::lifecycle::{Checklist, DEPRECATE_OLD_VERSIONS, REQUIRE_RESUBSCRIPTION, State};
 use super::state::{Actor, Portal};

@@ -7,6 +7,7 @@
 
 pub mod api_object;
 pub mod api_rules;
+pub mod api_write;
 pub mod apis;
 pub mod applications;
 pub mod artifact;
@@ -14,6 +15,7 @@ pub mod artifact_map;
 pub mod body;
 pub mod client_registration;
 pub mod context;
+pub mod deployed;
 pub mod deployment;
 pub mod devportal;
 pub mod error;
@@ -46,3 +48,6 @@ pub fn routes(routes: Routes) -> Routes {
         .with(subscriptions::routes)
         .with(client_registration::routes)
 }
+
+#[cfg(test)]
+mod tests;

@@ -275,7 +275,9 @@ impl Definition {
             add_scope(&mut scopes, text("key"), text("name"), text("description"), text("roles"));
         }
         let used: BTreeSet<String> = self.operations().into_iter().flat_map(|operation| operation.scopes).collect();
-        used.iter().for_each(|name| add_scope(&mut scopes, name, name, "", ""));
+        for name in &used {
+            add_scope(&mut scopes, name, name, "", "");
+        }
         scopes
     }
 }
@@ -421,10 +423,11 @@ mod tests {
 
     #[test]
     fn a_yaml_bomb_is_refused() {
+        use std::fmt::Write as _;
         let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned();
         for level in 1..9 {
             let list = vec![format!("*a{}", level - 1); 9].join(", ");
-            bomb.push_str(&format!("a{level}: &a{level} [{list}]\n"));
+            writeln!(bomb, "a{level}: &a{level} [{list}]").unwrap();
         }
         assert_eq!(Definition::parse(&bomb).unwrap_err()[0].code, "900754");
     }

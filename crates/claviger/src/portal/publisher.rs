@@ -2,7 +2,8 @@
 //! [`super::publisher_views`]'s.
 
 use super::api_object::ApiObject;
-use super::apis::{self, ListedApi, LoadedApi, Spelling, shown};
+use super::api_write::{self, Spelling};
+use super::apis::{self, ListedApi, LoadedApi, shown};
 use super::body::parse_body;
 use super::context::ApiContext;
 use super::error::PortalError;
@@ -37,6 +38,7 @@ pub fn routes(routes: Routes) -> Routes {
         .add(Method::POST, "/api/am/publisher/v1/apis", CREATE, create)
         .add(Method::POST, "/api/am/publisher/v1/apis/import-openapi", CREATE, import)
         .add(Method::POST, "/api/am/publisher/v1/apis/validate-openapi", CREATE, validate_definition)
+        .add(Method::POST, "/api/am/publisher/v1/apis/copy-api", CREATE, copy)
         .add(Method::POST, "/api/am/publisher/v1/apis/validate", CREATE, validate)
         .add(Method::POST, "/api/am/publisher/v1/apis/change-lifecycle", STEP, change_lifecycle)
         .add(Method::GET, "/api/am/publisher/v1/apis/{id}", VIEW_ONE, read)
@@ -114,7 +116,7 @@ fn created_api(api: &LoadedApi) -> Response {
 
 async fn create(State(portal): State<Portal>, actor: Actor, body: Bytes) -> Result<Response, PortalError> {
     let object: ApiObject = parse_body(&body)?;
-    let api = apis::create(&portal, &actor, object, None, Spelling::Post).await?;
+    let api = api_write::create(&portal, &actor, object, None, Spelling::Post).await?;
     Ok(created_api(&api))
 }
 
@@ -131,12 +133,12 @@ async fn update(
     body: Bytes,
 ) -> Result<Response, PortalError> {
     let object: ApiObject = parse_body(&body)?;
-    let api = apis::update(&portal, &actor, &id, object).await?;
+    let api = api_write::update(&portal, &actor, &id, object).await?;
     Ok(json(StatusCode::OK, &shown(&api.object)))
 }
 
 async fn delete(State(portal): State<Portal>, actor: Actor, Path(id): Path<String>) -> Result<Response, PortalError> {
-    apis::delete(&portal, &actor, &id).await?;
+    api_write::delete(&portal, &actor, &id).await?;
     Ok(StatusCode::OK.into_response())
 }
 
@@ -161,7 +163,7 @@ async fn update_definition(
 ) -> Result<Response, PortalError> {
     let parts = forms::read(form).await?;
     let definition = Definition::accept(forms::definition(&parts)?)?;
-    let api = apis::update_definition(&portal, &actor, &id, definition).await?;
+    let api = api_write::update_definition(&portal, &actor, &id, definition).await?;
     Ok(json(StatusCode::OK, &Value::Object(api.definition.document)))
 }
 
@@ -174,7 +176,7 @@ async fn import(State(portal): State<Portal>, actor: Actor, form: Multipart) -> 
         return Err(PortalError::BadRequest("The type of an imported API must be HTTP".to_owned()));
     }
     complete_from_definition(&mut object, &definition)?;
-    let api = apis::create(&portal, &actor, object, Some(definition), Spelling::Other).await?;
+    let api = api_write::create(&portal, &actor, object, Some(definition), Spelling::Other).await?;
     Ok(created_api(&api))
 }
 
@@ -225,6 +227,27 @@ async fn validate_definition(
 ) -> Result<Response, PortalError> {
     let parts = forms::read(form).await?;
     Ok(json(StatusCode::OK, &validation(forms::definition(&parts)?, params.return_content)))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Copy {
+    api_id: Option<String>,
+    new_version: Option<String>,
+    #[serde(default)]
+    default_version: bool,
+}
+
+async fn copy(
+    State(portal): State<Portal>,
+    actor: Actor,
+    Params(params): Params<Copy>,
+) -> Result<Response, PortalError> {
+    let (Some(id), Some(version)) = (params.api_id, params.new_version) else {
+        return Err(PortalError::BadRequest("apiId and newVersion are required".to_owned()));
+    };
+    let api = api_write::copy(&portal, &actor, &id, (&version, params.default_version)).await?;
+    Ok(created_api(&api))
 }
 
 #[derive(Debug, Deserialize)]

@@ -124,6 +124,7 @@ const CONFLICT: (StatusCode, &str) = (StatusCode::CONFLICT, "Conflict");
 const EXISTS: (StatusCode, &str) = (StatusCode::CONFLICT, "Resource Already Exists");
 
 /// Status and body of an error. `correlation_id` is what a 5xx shows.
+#[expect(clippy::too_many_lines, reason = "one exhaustive match, a line or two per case")]
 pub fn reply(error: &PortalError, correlation_id: &str) -> (StatusCode, ErrorBody) {
     let plain = |(status, message): (StatusCode, &str), description: String| {
         (status, ErrorBody::new(u32::from(status.as_u16()), message, description))
@@ -142,7 +143,7 @@ pub fn reply(error: &PortalError, correlation_id: &str) -> (StatusCode, ErrorBod
             let (status, body) = plain(BAD, "Validation Error".to_owned());
             (status, body.with(findings))
         }
-        PortalError::BadRequest(text) => plain(BAD, text.clone()),
+        PortalError::BadRequest(text) | PortalError::KeyManager(text) => plain(BAD, text.clone()),
         PortalError::Forbidden { resource, id } => {
             plain(FORBIDDEN, format!("You don't have permission to access the {} with Id {id}", resource.word()))
         }
@@ -213,7 +214,6 @@ pub fn reply(error: &PortalError, correlation_id: &str) -> (StatusCode, ErrorBod
         PortalError::NotImplemented(what) => {
             (StatusCode::NOT_IMPLEMENTED, ErrorBody::new(501, "Not Implemented", *what))
         }
-        PortalError::KeyManager(text) => plain(BAD, text.clone()),
         PortalError::Store(StoreError::TooLong(what)) => {
             coded(BAD, 900_704, "Value too long", format!("{what} is longer than its column"))
         }

@@ -76,7 +76,7 @@ async fn load(http: Client, base: String, notes: Arc<Notes>, fuse: Arc<Fuse>) {
         let token = reply.text("access_token");
         notes.write(&token, Known::Issued);
         fuse.acknowledge(&notes);
-        if number % 2 == 0 {
+        if number.is_multiple_of(2) {
             continue;
         }
         notes.write(&token, Known::Unsure);

@@ -98,10 +98,10 @@ impl Process {
     async fn wait(&mut self, until: impl Fn(&Progress) -> bool) -> Progress {
         let bound = Duration::from_millis(START_OR_STOP_MS_MAX);
         let waited = tokio::time::timeout(bound, self.progress.wait_for(until)).await;
-        match waited {
-            Ok(progress) => *progress.unwrap(),
-            Err(_) => panic!("nothing happened in {START_OR_STOP_MS_MAX} ms: {}", self.output.lock().unwrap()),
-        }
+        let Ok(progress) = waited else {
+            panic!("nothing happened in {START_OR_STOP_MS_MAX} ms: {}", self.output.lock().unwrap())
+        };
+        *progress.unwrap()
     }
 
     /// The plain management port.

@@ -9,6 +9,7 @@ use claviger::http::routes::RouteEntry;
 use claviger::server::{Launch, Listeners, Running, start};
 use claviger::startup::Administrator;
 use claviger_proto::time::{Clock, Timestamp};
+use futures_util::future::join_all;
 use reqwest::{Method, RequestBuilder};
 use serde_json::Value;
 use std::sync::Arc;
@@ -43,8 +44,6 @@ pub(crate) struct Server {
     pub(crate) clock: Arc<ManualClock>,
     /// `https://localhost:port`, as tokens and metadata say it.
     pub(crate) base_path: String,
-    /// The plain management port.
-    pub(crate) plain: String,
     pub(crate) engine: &'static str,
     client: reqwest::Client,
     secure: String,
@@ -77,7 +76,7 @@ impl Server {
             None => Listeners::ephemeral().await.unwrap(),
         };
         let port = |listener: &Option<tokio::net::TcpListener>| listener.as_ref().unwrap().local_addr().unwrap().port();
-        let (https, http) = (port(&listeners.management_https), port(&listeners.management_http));
+        let https = port(&listeners.management_https);
         let base_path = format!("https://localhost:{https}");
         let text = format!(
             "[server]\nbase_path = \"{base_path}\"\nbind_address = \"127.0.0.1\"\nshutdown_deadline_s = 10\n\
@@ -97,7 +96,6 @@ impl Server {
         Self {
             clock,
             base_path,
-            plain: format!("http://127.0.0.1:{http}"),
             engine: database.engine(),
             client: wire::client(&certificate),
             secure: format!("https://127.0.0.1:{https}"),
@@ -131,6 +129,12 @@ impl Server {
     /// A request over TLS.
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.client.request(method, format!("{}{path}", self.secure))
+    }
+
+    /// Opens that many connections, so that as many requests can really run side by side.
+    pub(crate) async fn warm_up(&self, connections: usize) {
+        let replies = join_all((0..connections).map(|_| self.get("/health/ready").call())).await;
+        assert!(replies.iter().all(|reply| reply.status == 200));
     }
 
     pub(crate) fn get(&self, path: &str) -> RequestBuilder {

@@ -152,3 +152,14 @@ async fn user_tokens_and_refresh_without_rows_per_token() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_jti_is_not_a_token() {
+    on_sqlite("", async |server| {
+        let client = jwt_client(server, "jwt-jti").await;
+        let token = client.issue(server, &[GRANT]).await.text("access_token");
+        assert!(server.is_active(&token).await);
+        assert!(!server.is_active(&jti(&token)).await, "the name of a token must not pass as one");
+    })
+    .await;
+}

@@ -1,0 +1,557 @@
+//! Writing whole APIs: the artifact, the definition and the AM_ rows in one transaction, with the events of the change.
+//!
+//! Owns: what is written together, and what a PUT may not change. Reading is [`super::apis`]'s, the rules are
+//! [`super::api_rules`]'s, the lifecycle is [`super::lifecycle_change`]'s. Follows portal-gateway-3x.md 2.4, 2.5, 5.1-5.4.
+
+use super::api_object::{ApiObject, ApiScope, EndpointConfig};
+use super::api_rules::{self, Facts};
+use super::apis::{
+    ARTIFACT, DEFINITION, LoadedApi, PROVIDERS, domain_of, each_secret, find, find_by_row, find_for_publisher,
+    neighbours,
+};
+use super::artifact_map::{self, MEDIA_TYPE, StoredApi};
+use super::context::ApiContext;
+use super::error::PortalError;
+use super::lifecycle::State;
+use super::openapi;
+use super::openapi_read::Definition;
+use super::state::{Actor, Portal};
+use claviger_proto::entropy::uuid;
+use claviger_proto::event::Event;
+use claviger_proto::ids::ApiId;
+use claviger_proto::time::Timestamp;
+use claviger_store::apis::{self as rows, ApiRow, DefaultVersion, NewApi, StateChange, UrlMapping};
+use claviger_store::db::Conn;
+use claviger_store::error::StoreError;
+use claviger_store::policies::{self, Level};
+use claviger_store::registry::{self, NewResource};
+use claviger_store::{roles, scopes, subscriptions};
+use serde_json::Map;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// How AUTH_SCHEME is spelled: POST differs from everything else (2.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spelling {
+    /// `Any`, `Application_User`.
+    Post,
+    /// `Application & Application User`, `Application User`.
+    Other,
+}
+
+/// Creates an API. A definition given is brought in line with the object; without one a new one is made.
+pub async fn create(
+    portal: &Portal,
+    actor: &Actor,
+    mut object: ApiObject,
+    definition: Option<Definition>,
+    spelling: Spelling,
+) -> Result<LoadedApi, PortalError> {
+    object.normalise();
+    let provider = object.provider.take().filter(|name| !name.is_empty()).unwrap_or_else(|| actor.name());
+    if provider != actor.name() && (!portal.is_admin(actor) || domain_of(&provider) != actor.tenant_domain()) {
+        let text = "Only an administrator may create an API for another provider of the tenant";
+        return Err(PortalError::BadRequest(text.to_owned()));
+    }
+    object.provider = Some(provider);
+    let is_prototype = object.life_cycle_status.as_deref() == Some("PROTOTYPED");
+    object.life_cycle_status = Some(if is_prototype { State::Prototyped } else { State::Created }.upper().to_owned());
+    api_rules::check_fields(&object)?;
+    let context = ApiContext::new(&object.context, &object.version, actor.tenant_domain())?;
+    let mut definition = definition.unwrap_or_else(|| openapi::create(&object));
+    openapi::merge(&mut definition, &object);
+    let (portal, actor, now) = (portal.clone(), actor.clone(), portal.clock.now());
+    let uuid = uuid(&*portal.rng);
+    insert(NewVersion { portal, actor, uuid, object, context, definition, spelling, copied_from: None, now }).await
+}
+
+/// Copies an API into a new version (2.5): status Created, everything else as it is; subscriptions are not copied here.
+pub async fn copy(
+    portal: &Portal,
+    actor: &Actor,
+    uuid_of_old: &str,
+    (version, is_default): (&str, bool),
+) -> Result<LoadedApi, PortalError> {
+    let before = {
+        let mut conn = portal.store.reader().await?;
+        find_for_publisher(portal, &mut conn, actor, uuid_of_old).await?
+    };
+    let mut object = before.object.clone();
+    version.clone_into(&mut object.version);
+    object.life_cycle_status = Some(State::Created.upper().to_owned());
+    object.is_default_version = is_default;
+    api_rules::check_fields(&object)?;
+    let context = ApiContext::from_artifact_template(&before.context.artifact_template, version);
+    let mut definition = before.definition.clone();
+    openapi::set_version(&mut definition, version);
+    let (portal, actor, now) = (portal.clone(), actor.clone(), portal.clock.now());
+    let (uuid, spelling, copied_from) = (uuid(&*portal.rng), Spelling::Other, Some(before));
+    insert(NewVersion { portal, actor, uuid, object, context, definition, spelling, copied_from, now }).await
+}
+
+async fn insert(new: NewVersion) -> Result<LoadedApi, PortalError> {
+    let portal = new.portal.clone();
+    let new = Arc::new(new);
+    let written = portal.store.write(move |conn| {
+        let new = new.clone();
+        Box::pin(async move { new.write(conn).await })
+    });
+    written.await
+}
+
+struct NewVersion {
+    portal: Portal,
+    actor: Actor,
+    uuid: String,
+    object: ApiObject,
+    context: ApiContext,
+    definition: Definition,
+    spelling: Spelling,
+    copied_from: Option<LoadedApi>,
+    now: Timestamp,
+}
+
+impl NewVersion {
+    async fn write(&self, conn: &mut Conn) -> Result<LoadedApi, PortalError> {
+        let (actor, object, now) = (&self.actor, &self.object, self.now);
+        // One creation at a time in a tenant: names and contexts have no unique key that says what we mean.
+        if !registry::lock(conn, actor.tenant, PROVIDERS).await? {
+            let rng = &*self.portal.rng;
+            registry::ensure_collection(conn, actor.tenant, PROVIDERS, &actor.name(), rng, now).await?;
+        }
+        let neighbours = neighbours(conn, object, &self.context, actor.tenant_domain()).await?;
+        api_rules::check_unique(object, &self.context, &neighbours)?;
+        check_against_tenant(conn, &self.portal, actor, object).await?;
+        let provider = object.provider.clone().unwrap_or_default();
+        let row = NewApi {
+            provider: provider.clone(),
+            name: object.name.clone(),
+            version: object.version.clone(),
+            context: self.context.full.clone(),
+            context_template: self.context.row_template.clone(),
+            tier: object.api_throttling_policy.clone(),
+            kind: object.kind.word().to_owned(),
+            user: actor.name(),
+        };
+        let id = match rows::insert(conn, &row, now).await {
+            Err(StoreError::Conflict(_)) => {
+                let (name, version) = (object.name.clone(), object.version.clone());
+                return Err(PortalError::ApiExists { name, version });
+            }
+            other => other?,
+        };
+        let writer = Writer { portal: &self.portal, actor, id, now };
+        writer.put_scopes(conn, object, &[]).await?;
+        writer.put_resources(conn, object, self.spelling).await?;
+        let stored = artifact_map::encode(object, &self.context, None);
+        let collection = artifact_map::collection(&provider, &object.name, &object.version);
+        writer.put_artifact(conn, &collection, &self.uuid, &stored).await?;
+        if let Some(old) = &self.copied_from
+            && let Some(mut old) = find(conn, actor.tenant, old.uuid.as_str()).await?
+        {
+            old.stored.artifact.set("overview", "isLatest", "false");
+            writer.put_artifact(conn, &old.collection, old.uuid.as_str(), &old.stored).await?;
+        }
+        writer.put_definition(conn, &collection, &uuid(&*self.portal.rng), &self.definition).await?;
+        let source = format!("{PROVIDERS}/{}", artifact_map::registry_provider(&provider));
+        registry::associate(conn, actor.tenant, &source, &format!("{collection}/{ARTIFACT}"), "provides").await?;
+        let after = object.status().upper().to_owned();
+        let change = StateChange { before: None, after, user: actor.name(), time: now };
+        rows::insert_state(conn, id, actor.tenant, &change).await?;
+        writer.put_default(conn, object).await?;
+        conn.emit(Event::ApiChanged { api_id: id }, now).await?;
+        let created = find(conn, actor.tenant, &self.uuid).await?;
+        created.ok_or_else(|| PortalError::Damaged("the API just written is not there".to_owned()))
+    }
+}
+
+/// Updates an API from a PUT. What may not change keeps its value silently (2.5).
+pub async fn update(portal: &Portal, actor: &Actor, uuid: &str, object: ApiObject) -> Result<LoadedApi, PortalError> {
+    change(portal, actor, uuid, move |before| {
+        let mut object = object.clone();
+        if !actor.has_scope("apim:api_create") {
+            object = reduced(&before.object, object);
+        }
+        object.normalise();
+        keep_identity(&mut object, &before.object)?;
+        keep_secrets(&mut object, &before.object);
+        Ok((object, before.definition.clone()))
+    })
+    .await
+}
+
+/// Replaces the definition: operations, scopes and resources are rebuilt from it (2.8).
+pub async fn update_definition(
+    portal: &Portal,
+    actor: &Actor,
+    uuid: &str,
+    definition: Definition,
+) -> Result<LoadedApi, PortalError> {
+    change(portal, actor, uuid, move |before| {
+        let mut object = before.object.clone();
+        object.operations = definition.operations();
+        object.scopes = definition.scopes();
+        Ok((object, definition.clone()))
+    })
+    .await
+}
+
+async fn change(
+    portal: &Portal,
+    actor: &Actor,
+    uuid: &str,
+    new: impl Fn(&LoadedApi) -> Result<(ApiObject, Definition), PortalError>,
+) -> Result<LoadedApi, PortalError> {
+    let before = {
+        let mut conn = portal.store.reader().await?;
+        find_for_publisher(portal, &mut conn, actor, uuid).await?
+    };
+    let (object, mut definition) = new(&before)?;
+    api_rules::check_fields(&object)?;
+    api_rules::check_update(&object)?;
+    openapi::merge(&mut definition, &object);
+    let now = portal.clock.now();
+    let update = Arc::new(Update { portal: portal.clone(), actor: actor.clone(), before, object, definition, now });
+    let written = portal.store.write(move |conn| {
+        let update = update.clone();
+        Box::pin(async move { update.write(conn).await })
+    });
+    written.await
+}
+
+struct Update {
+    portal: Portal,
+    actor: Actor,
+    before: LoadedApi,
+    object: ApiObject,
+    definition: Definition,
+    now: Timestamp,
+}
+
+impl Update {
+    async fn write(&self, conn: &mut Conn) -> Result<LoadedApi, PortalError> {
+        let (actor, object, before) = (&self.actor, &self.object, &self.before);
+        let id = before.row.id;
+        registry::lock(conn, actor.tenant, &before.collection).await?;
+        let current = find(conn, actor.tenant, before.uuid.as_str()).await?;
+        let current = current.ok_or_else(|| PortalError::no_api(before.uuid.as_str()))?;
+        if current.object.status() != before.object.status() {
+            return Err(PortalError::BadRequest("The lifecycle state was changed at the same time".to_owned()));
+        }
+        check_against_tenant(conn, &self.portal, actor, object).await?;
+        check_products(conn, id, object).await?;
+        let writer = Writer { portal: &self.portal, actor, id, now: self.now };
+        writer.put_scopes(conn, object, &current.object.scopes).await?;
+        writer.put_resources(conn, object, Spelling::Other).await?;
+        rows::update(conn, id, object.api_throttling_policy.as_deref(), &actor.name(), self.now).await?;
+        let stored = artifact_map::encode(object, &before.context, Some(&current.stored));
+        writer.put_artifact(conn, &before.collection, before.uuid.as_str(), &stored).await?;
+        let new_uuid = uuid(&*self.portal.rng);
+        writer.put_definition(conn, &before.collection, &new_uuid, &self.definition).await?;
+        writer.put_default(conn, object).await?;
+        conn.emit(Event::ApiChanged { api_id: id }, self.now).await?;
+        let after = find(conn, actor.tenant, before.uuid.as_str()).await?;
+        after.ok_or_else(|| PortalError::Damaged("the API just written is not there".to_owned()))
+    }
+}
+
+/// Deletes an API with its rows and its registry subtree. Subscriptions forbid it.
+pub async fn delete(portal: &Portal, actor: &Actor, uuid: &str) -> Result<(), PortalError> {
+    let before = {
+        let mut conn = portal.store.reader().await?;
+        find_for_publisher(portal, &mut conn, actor, uuid).await?
+    };
+    let now = portal.clock.now();
+    let (actor, before) = (actor.clone(), Arc::new(before));
+    let portal_state = portal.clone();
+    let written = portal.store.write(move |conn| {
+        let (portal, actor, before) = (portal_state.clone(), actor.clone(), before.clone());
+        Box::pin(async move {
+            registry::lock(conn, actor.tenant, &before.collection).await?;
+            let id = before.row.id;
+            if !subscriptions::list_of_api(conn, id).await?.is_empty() {
+                return Err(PortalError::ActiveSubscriptions(before.uuid.0.clone()));
+            }
+            if !rows::list_product_uses(conn, id).await?.is_empty() {
+                return Err(PortalError::BadRequest("The API is used by an API product".to_owned()));
+            }
+            let writer = Writer { portal: &portal, actor: &actor, id, now };
+            writer.drop_scopes(conn, &before.object.scopes).await?;
+            rows::delete(conn, id).await?;
+            let provider = before.row.provider.as_str();
+            let default = rows::find_default(conn, &before.row.name, provider).await?;
+            if default.version.as_deref() == Some(before.row.version.as_str()) {
+                rows::set_default(conn, &before.row.name, provider, &DefaultVersion::default()).await?;
+            }
+            registry::delete_tree(conn, actor.tenant, &before.collection, &actor.name(), now).await?;
+            conn.emit(Event::ApiChanged { api_id: id }, now).await?;
+            Ok(())
+        })
+    });
+    written.await
+}
+
+/// The parts of a write, inside its transaction.
+pub(super) struct Writer<'a> {
+    pub(super) portal: &'a Portal,
+    pub(super) actor: &'a Actor,
+    pub(super) id: ApiId,
+    pub(super) now: Timestamp,
+}
+
+impl Writer<'_> {
+    pub(super) async fn put_artifact(
+        &self,
+        conn: &mut Conn,
+        collection: &str,
+        uuid: &str,
+        stored: &StoredApi,
+    ) -> Result<(), PortalError> {
+        let xml = stored.artifact.encode();
+        let path = self.put(conn, collection, (ARTIFACT, MEDIA_TYPE, uuid), xml.as_bytes()).await?;
+        let (tenant, at) = (self.actor.tenant, (path, ARTIFACT));
+        registry::set_properties(conn, tenant, at, &stored.properties).await?;
+        registry::set_tags(conn, tenant, at, &stored.tags, &self.actor.name(), self.now).await?;
+        Ok(())
+    }
+
+    async fn put_definition(
+        &self,
+        conn: &mut Conn,
+        collection: &str,
+        uuid: &str,
+        definition: &Definition,
+    ) -> Result<(), PortalError> {
+        let text = definition.to_text();
+        self.put(conn, collection, (DEFINITION, "application/json", uuid), text.as_bytes()).await?;
+        Ok(())
+    }
+
+    async fn put(
+        &self,
+        conn: &mut Conn,
+        collection: &str,
+        (name, media_type, uuid): (&str, &str, &str),
+        content: &[u8],
+    ) -> Result<i64, PortalError> {
+        let user = self.actor.name();
+        let (tenant, now) = (self.actor.tenant, self.now);
+        let new = NewResource { tenant, collection, name, media_type, uuid, content, user: &user, now };
+        Ok(registry::put(conn, &new, &*self.portal.rng).await?)
+    }
+
+    /// Resources of the API with their scopes.
+    async fn put_resources(&self, conn: &mut Conn, object: &ApiObject, spelling: Spelling) -> Result<(), PortalError> {
+        let policy_of_api = object.api_throttling_policy.as_deref();
+        let mappings: Vec<UrlMapping> = object
+            .operations
+            .iter()
+            .map(|operation| {
+                let policy = policy_of_api.or(operation.throttling_policy.as_deref());
+                let auth = operation.auth_type;
+                UrlMapping {
+                    id: 0,
+                    verb: operation.verb.clone(),
+                    pattern: operation.target.clone(),
+                    auth_scheme: if spelling == Spelling::Post { auth.word_of_post() } else { auth.word() }.to_owned(),
+                    policy: policy.unwrap_or(super::api_object::UNLIMITED).to_owned(),
+                    scopes: operation.scopes.clone(),
+                }
+            })
+            .collect();
+        Ok(rows::replace_url_mappings(conn, self.id, self.actor.tenant, &mappings).await?)
+    }
+
+    /// Local scopes of the API at the key manager; those of before that are gone are deleted.
+    async fn put_scopes(&self, conn: &mut Conn, object: &ApiObject, before: &[ApiScope]) -> Result<(), PortalError> {
+        let tenant = self.actor.tenant;
+        let gone: Vec<ApiScope> = before
+            .iter()
+            .filter(|old| !object.scopes.iter().any(|new| new.scope.name == old.scope.name))
+            .cloned()
+            .collect();
+        self.drop_scopes(conn, &gone).await?;
+        for scope in object.scopes.iter().map(|entry| &entry.scope) {
+            if scopes::is_shared(conn, tenant, &scope.name).await? {
+                continue;
+            }
+            let is_own = before.iter().any(|old| old.scope.name == scope.name);
+            if !is_own && !self.is_scope_free(conn, object, &scope.name).await? {
+                return Err(PortalError::ScopeTaken(scope.name.clone()));
+            }
+            let display_name = scope.display_name.clone().filter(|text| !text.is_empty());
+            let stored = scopes::Scope {
+                name: scope.name.clone(),
+                display_name: display_name.unwrap_or_else(|| scope.name.clone()),
+                description: scope.description.clone(),
+                roles: scope.bindings.clone(),
+            };
+            scopes::put(conn, tenant, &stored).await?;
+        }
+        Ok(())
+    }
+
+    /// A new local scope may exist only when another version of the same API brought it; `apim:` scopes are the portal's.
+    async fn is_scope_free(&self, conn: &mut Conn, object: &ApiObject, name: &str) -> Result<bool, PortalError> {
+        if name.starts_with("apim:") || name == "openid" {
+            return Ok(false);
+        }
+        let tenant = self.actor.tenant;
+        if scopes::find(conn, tenant, name).await?.is_none() {
+            return Ok(true);
+        }
+        let users = rows::list_scope_users(conn, tenant, name).await?;
+        let provider = object.provider.as_deref().unwrap_or_default();
+        let is_sibling = |(_, api, owner): &(ApiId, String, String)| *api == object.name && *owner == provider;
+        Ok(!users.is_empty() && users.iter().all(is_sibling))
+    }
+
+    /// Deletes local scopes that no other API uses.
+    async fn drop_scopes(&self, conn: &mut Conn, gone: &[ApiScope]) -> Result<(), PortalError> {
+        let tenant = self.actor.tenant;
+        for scope in gone {
+            let name = &scope.scope.name;
+            let users = rows::list_scope_users(conn, tenant, name).await?;
+            let is_used = users.iter().any(|(id, ..)| *id != self.id);
+            if !is_used && !name.starts_with("apim:") && !scopes::is_shared(conn, tenant, name).await? {
+                scopes::delete(conn, tenant, name).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The default version of the API's name (2.7, 5.2).
+    pub(super) async fn put_default(&self, conn: &mut Conn, object: &ApiObject) -> Result<(), PortalError> {
+        let provider = object.provider.clone().unwrap_or_default();
+        let current = rows::find_default(conn, &object.name, &provider).await?;
+        let version = Some(object.version.clone());
+        let mut wanted = current.clone();
+        if object.is_default_version {
+            wanted.version.clone_from(&version);
+            if object.status().may_be_published_default() {
+                wanted.published.clone_from(&version);
+            } else if wanted.published == version {
+                wanted.published = None;
+            }
+        } else if current.version == version {
+            wanted = DefaultVersion::default();
+        }
+        if wanted == current {
+            return Ok(());
+        }
+        rows::set_default(conn, &object.name, &provider, &wanted).await?;
+        // The version that was the default answers under other URLs now.
+        let others = rows::list_neighbours(conn, &object.name, "").await?;
+        for other in
+            others.iter().filter(|row| row.provider == provider && row.name == object.name && row.id != self.id)
+        {
+            if current.version.as_deref() == Some(other.version.as_str()) && wanted.version != current.version {
+                self.clear_default_flag(conn, other).await?;
+            }
+            conn.emit(Event::ApiChanged { api_id: other.id }, self.now).await?;
+        }
+        Ok(())
+    }
+
+    async fn clear_default_flag(&self, conn: &mut Conn, row: &ApiRow) -> Result<(), PortalError> {
+        if let Some(mut other) = Box::pin(find_by_row(conn, row)).await? {
+            other.stored.artifact.set("overview", "isDefaultVersion", "false");
+            self.put_artifact(conn, &other.collection, other.uuid.as_str(), &other.stored).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Empty secrets of a PUT keep what is stored (2.3).
+fn keep_secrets(object: &mut ApiObject, before: &ApiObject) {
+    if let (Some(security), Some(old)) = (&mut object.endpoint_security, &before.endpoint_security)
+        && security.password.is_empty()
+    {
+        security.password.clone_from(&old.password);
+    }
+    let mut known = Map::new();
+    if let Some(EndpointConfig(mut config)) = before.endpoint_config.clone() {
+        each_secret(&mut config, &mut |name, secret| drop(known.insert(name.to_owned(), secret.clone())));
+    }
+    if let Some(EndpointConfig(config)) = &mut object.endpoint_config {
+        each_secret(config, &mut |name, secret| {
+            if secret.as_str().is_none_or(str::is_empty)
+                && let Some(old) = known.get(name)
+            {
+                *secret = old.clone();
+            }
+        });
+    }
+}
+
+async fn check_against_tenant(
+    conn: &mut Conn,
+    portal: &Portal,
+    actor: &Actor,
+    object: &ApiObject,
+) -> Result<(), PortalError> {
+    let policy_names = |list: Vec<policies::Policy>| list.into_iter().map(|it| it.name).collect::<BTreeSet<_>>();
+    let mut api_policies = policy_names(policies::list(conn, actor.tenant, Level::Api).await?);
+    let mut subscription_policies = policy_names(policies::list(conn, actor.tenant, Level::Subscription).await?);
+    api_policies.insert(super::api_object::UNLIMITED.to_owned());
+    if !portal.portal.is_unlimited_offered {
+        subscription_policies.remove(super::api_object::UNLIMITED);
+    }
+    let managers = policies::list_key_managers(conn, actor.tenant_domain()).await?;
+    let key_managers = managers.into_iter().filter(|it| it.is_enabled).map(|it| it.name).collect();
+    let all_roles = roles::list(conn, actor.tenant).await?;
+    let facts = Facts {
+        roles: &all_roles,
+        caller_roles: &actor.roles.iter().cloned().collect(),
+        is_admin: portal.is_admin(actor),
+        subscription_policies: &subscription_policies,
+        api_policies: &api_policies,
+        key_managers: &key_managers,
+    };
+    api_rules::check(object, &facts)
+}
+
+async fn check_products(conn: &mut Conn, id: ApiId, object: &ApiObject) -> Result<(), PortalError> {
+    for (_, verb, pattern) in rows::list_product_uses(conn, id).await? {
+        if !object.operations.iter().any(|operation| operation.verb == verb && operation.target == pattern) {
+            let text = format!("Cannot remove {verb} {pattern}: an API product uses it");
+            return Err(PortalError::BadRequest(text));
+        }
+    }
+    Ok(())
+}
+
+/// What a token with `api_publish` but not `api_create` may change (2.5).
+fn reduced(before: &ApiObject, body: ApiObject) -> ApiObject {
+    ApiObject {
+        life_cycle_status: body.life_cycle_status,
+        enable_store: body.enable_store,
+        tags: body.tags,
+        policies: body.policies,
+        api_throttling_policy: body.api_throttling_policy,
+        visibility: body.visibility,
+        visible_roles: body.visible_roles,
+        gateway_environments: body.gateway_environments,
+        deployment_environments: body.deployment_environments,
+        subscription_availability: body.subscription_availability,
+        additional_properties: body.additional_properties,
+        business_information: body.business_information,
+        categories: body.categories,
+        ..before.clone()
+    }
+}
+
+/// Overwrites what a PUT cannot change; a status change is an error.
+fn keep_identity(object: &mut ApiObject, before: &ApiObject) -> Result<(), PortalError> {
+    let is_other = |text: &String| State::parse(text) != Some(before.status());
+    if object.life_cycle_status.as_ref().is_some_and(is_other) {
+        return Err(PortalError::BadRequest("The lifecycle state is changed with change-lifecycle only".to_owned()));
+    }
+    object.name.clone_from(&before.name);
+    object.version.clone_from(&before.version);
+    object.context.clone_from(&before.context);
+    object.provider.clone_from(&before.provider);
+    object.kind = before.kind;
+    object.life_cycle_status.clone_from(&before.life_cycle_status);
+    Ok(())
+}
