@@ -5,7 +5,7 @@
 //! [`crate::registry`]'s. Url mappings are deleted and inserted again on every update (fact 8).
 
 use crate::db::{Conn, Row};
-use crate::error::StoreError;
+use crate::error::{StoreError, check_widths};
 use crate::sql::queries;
 use claviger_proto::ids::{ApiId, TenantId};
 use claviger_proto::time::Timestamp;
@@ -168,9 +168,16 @@ pub async fn list_neighbours(conn: &mut Conn, name: &str, template: &str) -> Res
 
 /// Inserts an API. A taken (provider, name, version) is [`StoreError::Conflict`].
 pub async fn insert(conn: &mut Conn, api: &NewApi, now: Timestamp) -> Result<ApiId, StoreError> {
-    if api.context.chars().count() > 256 {
-        return Err(StoreError::TooLong("the context"));
-    }
+    check_widths(&[
+        ("the context", &api.context, 256),
+        ("the context", &api.context_template, 256),
+        ("the provider", &api.provider, 256),
+        ("the name", &api.name, 256),
+        ("the version", &api.version, 30),
+        ("the policy's name", api.tier.as_deref().unwrap_or_default(), 256),
+        ("the type", &api.kind, 10),
+        ("the user name", &api.user, 100),
+    ])?;
     let args = [
         (&api.provider).into(),
         (&api.name).into(),
@@ -194,6 +201,7 @@ pub async fn update(
     user: &str,
     now: Timestamp,
 ) -> Result<(), StoreError> {
+    check_widths(&[("the policy's name", tier.unwrap_or_default(), 256), ("the user name", user, 100)])?;
     conn.execute(&UPDATE_API, &[tier.into(), user.into(), now.into(), id.into()]).await?;
     Ok(())
 }
@@ -247,6 +255,12 @@ pub async fn replace_url_mappings(
     let products = list_product_uses(conn, id).await?;
     delete_url_mappings(conn, id).await?;
     for mapping in mappings {
+        check_widths(&[
+            ("the verb", &mapping.verb, 20),
+            ("the authentication scheme", &mapping.auth_scheme, 50),
+            ("the path", &mapping.pattern, 512),
+            ("the policy's name", &mapping.policy, 512),
+        ])?;
         let args = [
             id.into(),
             (&mapping.verb).into(),
@@ -256,6 +270,7 @@ pub async fn replace_url_mappings(
         ];
         let mapping_id = conn.insert(&INSERT_MAPPING, &args).await?;
         for scope in &mapping.scopes {
+            check_widths(&[("the scope's name", scope, 256)])?;
             conn.execute(&INSERT_SCOPE_MAPPING, &[scope.into(), mapping_id.into(), tenant.into()]).await?;
         }
         for (product, verb, pattern) in &products {

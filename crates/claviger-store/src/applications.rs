@@ -3,7 +3,7 @@
 //! portal-gateway-3x.md 3.3, 3.4).
 
 use crate::db::{Conn, Row};
-use crate::error::StoreError;
+use crate::error::{self, StoreError};
 use crate::sql::queries;
 use claviger_proto::ids::{ApplicationId, ApplicationUuid, ConsumerKey, TenantId};
 use claviger_proto::time::Timestamp;
@@ -195,6 +195,11 @@ pub async fn lock(conn: &mut Conn, uuid: &ApplicationUuid) -> Result<bool, Store
 /// Inserts an application. A name that the subscriber has is [`StoreError::Conflict`].
 pub async fn insert(conn: &mut Conn, new: &NewApplication, now: Timestamp) -> Result<ApplicationId, StoreError> {
     check_widths(&new.name, new.description.as_deref())?;
+    error::check_widths(&[
+        ("the policy's name", &new.policy, 50),
+        ("the user name", &new.owner, 100),
+        ("the token type", &new.token_type, 10),
+    ])?;
     let args = [
         (&new.name).into(),
         new.subscriber_id.into(),
@@ -213,6 +218,11 @@ pub async fn insert(conn: &mut Conn, new: &NewApplication, now: Timestamp) -> Re
 /// Changes name, policy, description and token type. A name that the subscriber has is [`StoreError::Conflict`].
 pub async fn update(conn: &mut Conn, application: &Application, user: &str, now: Timestamp) -> Result<(), StoreError> {
     check_widths(&application.name, application.description.as_deref())?;
+    error::check_widths(&[
+        ("the policy's name", &application.policy, 50),
+        ("the user name", user, 100),
+        ("the token type", &application.token_type, 10),
+    ])?;
     let args = [
         (&application.name).into(),
         (&application.policy).into(),
@@ -337,6 +347,8 @@ pub async fn insert_registration(
     (key_type, key_manager): (&str, &str),
     registration: &Registration,
 ) -> Result<i64, StoreError> {
+    let widths = [("the scopes", registration.scopes.as_str(), 1500), ("the inputs", &registration.inputs, 1000)];
+    error::check_widths(&widths)?;
     conn.execute(&DELETE_REGISTRATION, &[application.id.into(), key_type.into(), key_manager.into()]).await?;
     let args = [
         application.subscriber_id.into(),

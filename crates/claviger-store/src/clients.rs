@@ -2,7 +2,7 @@
 //! (contract database.md 2.1-2.3). The rows of one registration are written in the contract's order.
 
 use crate::db::{Conn, Row};
-use crate::error::StoreError;
+use crate::error::{self, StoreError};
 use crate::sql::queries;
 use crate::users;
 use claviger_proto::ids::{ConsumerKey, ConsumerKeyId, TenantId};
@@ -38,8 +38,10 @@ queries! {
         Postgres = "INSERT INTO SP_APP (TENANT_ID, APP_NAME, USER_STORE, USERNAME, DESCRIPTION, AUTH_TYPE, IS_USE_TENANT_DOMAIN_SUBJECT, \
                        IS_USE_USER_DOMAIN_SUBJECT, ENABLE_AUTHORIZATION, IS_SAAS_APP, UUID) VALUES (?, ?, ?, ?, ?, 'default', '0', '0', '0', ?, ?) \
                        RETURNING ID";
-    FIND_PROVIDER = "SELECT A.ID, A.APP_NAME, A.IS_SAAS_APP FROM SP_INBOUND_AUTH I JOIN SP_APP A ON A.ID = I.APP_ID \
-                     WHERE I.INBOUND_AUTH_KEY = ? AND I.INBOUND_AUTH_TYPE = 'oauth2' AND I.TENANT_ID = ?";
+    FIND_PROVIDER = "SELECT A.ID, I.INBOUND_AUTH_KEY, A.IS_SAAS_APP FROM SP_APP A JOIN SP_INBOUND_AUTH I ON I.APP_ID = A.ID \
+                     WHERE A.APP_NAME = ? AND A.TENANT_ID = ? AND I.INBOUND_AUTH_KEY = ? AND I.INBOUND_AUTH_TYPE = 'oauth2'";
+    FIND_RENAMED_PROVIDER = "SELECT A.ID, I.INBOUND_AUTH_KEY, A.IS_SAAS_APP FROM SP_INBOUND_AUTH I JOIN SP_APP A ON A.ID = I.APP_ID \
+                             WHERE I.INBOUND_AUTH_KEY = ? AND I.INBOUND_AUTH_TYPE = 'oauth2' AND I.TENANT_ID = ?";
     FIND_PROVIDER_BY_NAME = "SELECT A.ID, A.APP_NAME, I.INBOUND_AUTH_KEY FROM SP_APP A \
                              LEFT JOIN SP_INBOUND_AUTH I ON I.APP_ID = A.ID AND I.INBOUND_AUTH_TYPE = 'oauth2' \
                              WHERE A.APP_NAME = ? AND A.TENANT_ID = ?";
@@ -188,14 +190,20 @@ fn decode(row: &Row) -> Result<Client, StoreError> {
     })
 }
 
-/// Client id of the service provider with exactly this name; `Some(None)` when the name is taken by one without a client.
+/// Client id of the service provider with exactly this name; `Some(None)` when the name is taken by one without a client or,
+/// on MySQL, by one that differs in case.
 pub async fn find_key_by_name(
     conn: &mut Conn,
     tenant: TenantId,
     name: &str,
 ) -> Result<Option<Option<ConsumerKey>>, StoreError> {
-    let row = conn.row(&FIND_PROVIDER_BY_NAME, &[name.into(), tenant.into()]).await?;
-    row.map(|row| Ok(row.opt_text(2)?.map(ConsumerKey))).transpose()
+    let mut found = None;
+    for row in conn.rows(&FIND_PROVIDER_BY_NAME, &[name.into(), tenant.into()]).await? {
+        // Another spelling takes the name too (the key is the collation's), but its client is somebody else's.
+        let key = if row.text(1)? == name { row.opt_text(2)?.map(ConsumerKey) } else { None };
+        found = found.flatten().or(key).map(Some).or(Some(None));
+    }
+    Ok(found)
 }
 
 /// Inserts a client with its service provider and the owner's `Application/<name>` role. A taken name or id is
@@ -203,6 +211,12 @@ pub async fn find_key_by_name(
 pub async fn insert(conn: &mut Conn, client: &NewClient) -> Result<ConsumerKeyId, StoreError> {
     let settings = &client.settings;
     check_widths(settings)?;
+    error::check_widths(&[
+        ("the client id", client.key.as_str(), 255),
+        ("the client secret", client.secret.expose(), 2048),
+        ("the owner's name", &client.owner, 255),
+        ("the owner's domain", &client.owner_domain, 50),
+    ])?;
     let description = format!("Service Provider for application {}", settings.name);
     let args = [
         client.tenant.into(),
@@ -261,7 +275,7 @@ pub async fn update(conn: &mut Conn, client: &Client, settings: &ClientSettings)
     if settings.name != client.settings.name
         && let Some(provider) = find_provider(conn, client).await?
     {
-        conn.execute(&RENAME_PROVIDER, &[(&settings.name).into(), provider.into()]).await?;
+        conn.execute(&RENAME_PROVIDER, &[(&settings.name).into(), provider.id.into()]).await?;
     }
     write_properties(conn, client.tenant, &client.key, settings).await
 }
@@ -275,7 +289,7 @@ pub async fn update_secret(conn: &mut Conn, client: &Client, secret: &Secret) ->
 /// Deletes a client, its service provider and, by cascade, its tokens. Emitting their revocation is the caller's duty.
 pub async fn delete(conn: &mut Conn, client: &Client) -> Result<(), StoreError> {
     if let Some(provider) = find_provider(conn, client).await? {
-        conn.execute(&DELETE_PROVIDER, &[provider.into()]).await?;
+        conn.execute(&DELETE_PROVIDER, &[provider.id.into()]).await?;
     }
     users::delete_hybrid_role(conn, client.tenant, &format!("Application/{}", client.settings.name)).await?;
     conn.execute(&DELETE_CLIENT, &[client.id.into()]).await?;
@@ -284,13 +298,28 @@ pub async fn delete(conn: &mut Conn, client: &Client) -> Result<(), StoreError> 
 
 /// May users of other tenants use it (SP_APP.IS_SAAS_APP)?
 pub async fn is_saas(conn: &mut Conn, client: &Client) -> Result<bool, StoreError> {
-    let row = conn.row(&FIND_PROVIDER, &[(&client.key).into(), client.tenant.into()]).await?;
-    row.map_or(Ok(false), |row| Ok(row.opt_text(2)?.as_deref() == Some("1")))
+    Ok(find_provider(conn, client).await?.is_some_and(|provider| provider.is_saas))
 }
 
-async fn find_provider(conn: &mut Conn, client: &Client) -> Result<Option<i64>, StoreError> {
-    let row = conn.row(&FIND_PROVIDER, &[(&client.key).into(), client.tenant.into()]).await?;
-    row.map(|row| row.int(0)).transpose()
+struct Provider {
+    id: i64,
+    is_saas: bool,
+}
+
+/// The service provider of a client. It has the client's name as a rule, and names have an index, keys have none.
+async fn find_provider(conn: &mut Conn, client: &Client) -> Result<Option<Provider>, StoreError> {
+    let (name, tenant, key) = ((&client.settings.name).into(), client.tenant.into(), (&client.key).into());
+    let mut rows = conn.rows(&FIND_PROVIDER, &[name, tenant, key]).await?;
+    if rows.is_empty() {
+        rows = conn.rows(&FIND_RENAMED_PROVIDER, &[key, tenant]).await?;
+    }
+    for row in &rows {
+        if row.opt_text(1)?.as_deref() == Some(client.key.as_str()) {
+            let is_saas = row.opt_text(2)?.as_deref() == Some("1");
+            return Ok(Some(Provider { id: row.int(0)?, is_saas }));
+        }
+    }
+    Ok(None)
 }
 
 async fn write_properties(

@@ -25,6 +25,7 @@ use sqlx::sqlite::{
     SqliteSynchronous,
 };
 use sqlx::{Arguments as _, MySql, Postgres, Row as _, Sqlite};
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
@@ -32,6 +33,12 @@ use std::time::Duration;
 pub const WRITE_MS_MAX: u64 = 30_000;
 /// How often a write is repeated when the engine asks for it.
 const ATTEMPTS_MAX: u32 = 8;
+/// Each statement sees what is committed when it begins, as on PostgreSQL: what is read behind a lock is no older than the
+/// lock, whatever was read before. WSO2's registry asks for the same (database.md 1.7).
+const BEGIN_MYSQL: &str = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; BEGIN";
+/// PostgreSQL answers the COMMIT of a transaction with a failed statement as if it were well and rolls back; any statement
+/// before it says what is the matter.
+const COMMIT_POSTGRES: &str = "SELECT 1; COMMIT";
 
 /// Bounds of the connection pool.
 #[derive(Clone, Copy, Debug)]
@@ -76,7 +83,10 @@ impl Listeners {
         }
         let listeners = self.0.read().expect("no listener list is left half-written").clone();
         for listener in &listeners {
-            listener(events);
+            // The change is committed: a listener's trouble must neither undo the answer nor end the writer.
+            if std::panic::catch_unwind(AssertUnwindSafe(|| listener(events))).is_err() {
+                tracing::error!(events = events.len(), "a listener of commits panicked");
+            }
         }
     }
 }
@@ -203,14 +213,22 @@ impl Store {
         E: WriteError,
     {
         let mut conn = self.reader().await?;
-        conn.begin("BEGIN").await?;
+        let (begin, commit) = match conn.engine() {
+            Engine::MySql => (BEGIN_MYSQL, "COMMIT"),
+            Engine::Postgres => ("BEGIN", COMMIT_POSTGRES),
+            Engine::Sqlite => ("BEGIN", "COMMIT"),
+        };
+        conn.begin(begin).await?;
         match work(&mut conn).await {
             Ok(value) => {
-                conn.end("COMMIT").await?;
+                conn.end(commit).await?;
                 Ok((value, std::mem::take(&mut conn.emitted)))
             }
             Err(error) => {
-                conn.end("ROLLBACK").await?;
+                // When the connection is gone, so is the transaction; why the work failed matters more.
+                if let Err(second) = conn.end("ROLLBACK").await {
+                    tracing::debug!(error = %second, "a failed write's connection is closed");
+                }
                 Err(error)
             }
         }
@@ -229,7 +247,7 @@ impl Store {
     }
 }
 
-enum Link {
+pub(crate) enum Link {
     Sqlite(PoolConnection<Sqlite>),
     MySql(PoolConnection<MySql>),
     Postgres(PoolConnection<Postgres>),
@@ -237,7 +255,7 @@ enum Link {
 
 /// A connection, in a transaction or not.
 pub struct Conn {
-    link: Link,
+    pub(crate) link: Link,
     is_in_transaction: bool,
     pub(crate) emitted: Vec<Event>,
 }
@@ -422,7 +440,7 @@ fn wall_clock(time: Timestamp) -> Option<NaiveDateTime> {
 
 const SQLITE_TIME: &str = "%Y-%m-%d %H:%M:%S%.3f";
 
-fn sqlite_arguments(args: &[Arg<'_>]) -> Result<SqliteArguments, StoreError> {
+pub(crate) fn sqlite_arguments(args: &[Arg<'_>]) -> Result<SqliteArguments, StoreError> {
     let mut out = SqliteArguments::default();
     for arg in args {
         let added = match arg {
@@ -437,7 +455,7 @@ fn sqlite_arguments(args: &[Arg<'_>]) -> Result<SqliteArguments, StoreError> {
     Ok(out)
 }
 
-fn mysql_arguments(args: &[Arg<'_>]) -> Result<MySqlArguments, StoreError> {
+pub(crate) fn mysql_arguments(args: &[Arg<'_>]) -> Result<MySqlArguments, StoreError> {
     let mut out = MySqlArguments::default();
     for arg in args {
         let added = match arg {
@@ -452,7 +470,7 @@ fn mysql_arguments(args: &[Arg<'_>]) -> Result<MySqlArguments, StoreError> {
     Ok(out)
 }
 
-fn postgres_arguments(args: &[Arg<'_>]) -> Result<PgArguments, StoreError> {
+pub(crate) fn postgres_arguments(args: &[Arg<'_>]) -> Result<PgArguments, StoreError> {
     let mut out = PgArguments::default();
     for arg in args {
         let added = match arg {

@@ -1,6 +1,9 @@
 //! What can go wrong below a store function, without HTTP in it.
 
 use sqlx::Error as Driver;
+use sqlx::error::DatabaseError;
+use sqlx::mysql::MySqlDatabaseError;
+use sqlx::sqlite::SqliteError;
 
 /// Why the database did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +39,15 @@ impl StoreError {
     pub fn is_temporary(&self) -> bool {
         matches!(self, Self::Unavailable(_) | Self::Repeat(_) | Self::Timeout)
     }
+
+    /// For a row that was looked for and not found before the insert: another writer made it at the same moment, and the
+    /// next attempt finds it.
+    pub(crate) fn or_repeat(self) -> Self {
+        match self {
+            Self::Conflict(driver) => Self::Repeat(driver),
+            other => other,
+        }
+    }
 }
 
 impl From<Driver> for StoreError {
@@ -49,23 +61,96 @@ impl From<Driver> for StoreError {
                 if database.is_unique_violation() {
                     return Self::Conflict(error);
                 }
-                let number = database
-                    .try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>()
-                    .map(sqlx::mysql::MySqlDatabaseError::number);
-                match (number, database.code().as_deref()) {
-                    // MySQL: lock wait timeout, deadlock, node not ready (Galera). SQLite 5: busy.
-                    (Some(1205 | 1213), _) | (None, Some("40001" | "40P01" | "5" | "517")) => Self::Repeat(error),
-                    // MySQL: too many connections, shutdown, read-only, not ready; PostgreSQL class 57P and 53.
-                    (Some(1040 | 1053 | 1290 | 1836 | 1047), _)
-                    | (None, Some("57P01" | "57P02" | "57P03" | "53300" | "25006" | "13")) => {
-                        Self::Unavailable(Some(error))
-                    }
-                    (Some(1406), _) | (None, Some("22001")) => Self::TooLong("a value"),
-                    _ => Self::Database(error),
+                match class_of(database.as_ref()) {
+                    Class::Repeat => Self::Repeat(error),
+                    Class::Unavailable => Self::Unavailable(Some(error)),
+                    Class::TooLong => Self::TooLong("a value"),
+                    Class::Other => Self::Database(error),
                 }
             }
             _ => Self::Database(error),
         }
+    }
+}
+
+enum Class {
+    Repeat,
+    Unavailable,
+    TooLong,
+    Other,
+}
+
+fn class_of(error: &dyn DatabaseError) -> Class {
+    if let Some(error) = error.try_downcast_ref::<MySqlDatabaseError>() {
+        return class_on_mysql(error.number());
+    }
+    let code = error.code().unwrap_or_default();
+    if error.try_downcast_ref::<SqliteError>().is_some() {
+        return code.parse().map_or(Class::Other, class_on_sqlite);
+    }
+    class_on_postgres(&code)
+}
+
+fn class_on_mysql(number: u16) -> Class {
+    match number {
+        // Lock wait timeout, deadlock (also Galera's certification), "record has changed since last read" (MariaDB 11),
+        // "plugin instructed the server to rollback" (group replication).
+        1205 | 1213 | 1020 | 3101 => Class::Repeat,
+        // Too many connections (of the server, of the user), host blocked, shutdown, connection or query killed or out of
+        // time, network trouble, read-only, node not ready (Galera), disk or table full, idle session ended by the server.
+        1040
+        | 1203
+        | 1226
+        | 1129
+        | 1053
+        | 1077
+        | 1079
+        | 1317
+        | 1927
+        | 1969
+        | 3024
+        | 1158..=1161
+        | 1290
+        | 1836
+        | 1047
+        | 1021
+        | 1114
+        | 4031 => Class::Unavailable,
+        1406 => Class::TooLong,
+        _ => Class::Other,
+    }
+}
+
+fn class_on_postgres(code: &str) -> Class {
+    match code {
+        // Serialization failure, deadlock, lock not available.
+        "40001" | "40P01" | "55P03" => Class::Repeat,
+        "22001" => Class::TooLong,
+        // Query cancelled, shutdown and termination, idle in transaction, read-only.
+        "57014" | "57P01" | "57P02" | "57P03" | "57P05" | "25P03" | "25006" => Class::Unavailable,
+        // Connection trouble, no resources (disk, memory, connections), I/O trouble.
+        code if code.starts_with("08") || code.starts_with("53") || code.starts_with("58") => Class::Unavailable,
+        _ => Class::Other,
+    }
+}
+
+/// The low byte of an extended code is its family.
+fn class_on_sqlite(code: i32) -> Class {
+    match code & 0xff {
+        // Busy, locked.
+        5 | 6 => Class::Repeat,
+        // No memory, read-only, I/O error, full, cannot open, locking protocol.
+        7 | 8 | 10 | 13 | 14 | 15 => Class::Unavailable,
+        _ => Class::Other,
+    }
+}
+
+/// Fails for the first of (what, value, width) that is wider than its column. SQLite checks no widths, and MySQL truncates
+/// outside its strict mode (database.md 1.6).
+pub(crate) fn check_widths(values: &[(&'static str, &str, usize)]) -> Result<(), StoreError> {
+    match values.iter().find(|(_, value, width)| value.chars().count() > *width) {
+        Some((what, ..)) => Err(StoreError::TooLong(what)),
+        None => Ok(()),
     }
 }
 
@@ -78,5 +163,35 @@ pub trait WriteError: From<StoreError> + Send + 'static {
 impl WriteError for StoreError {
     fn store_error(&self) -> Option<&StoreError> {
         Some(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn temporary_trouble_is_told_from_bugs() {
+        for number in [1040, 1053, 1927, 1317, 1290, 1160] {
+            assert!(matches!(class_on_mysql(number), Class::Unavailable), "{number}");
+        }
+        assert!(matches!(class_on_mysql(1213), Class::Repeat));
+        assert!(matches!(class_on_mysql(1146), Class::Other), "a missing table is no passing trouble");
+        for code in ["08006", "57P01", "53100", "53300", "58030"] {
+            assert!(matches!(class_on_postgres(code), Class::Unavailable), "{code}");
+        }
+        assert!(matches!(class_on_postgres("42P01"), Class::Other));
+        // SQLITE_FULL, SQLITE_IOERR_WRITE, SQLITE_IOERR_SHMSIZE; SQLITE_BUSY_SNAPSHOT.
+        for code in [13, 778, 4874] {
+            assert!(matches!(class_on_sqlite(code), Class::Unavailable), "{code}");
+        }
+        assert!(matches!(class_on_sqlite(517), Class::Repeat));
+        assert!(matches!(class_on_sqlite(1), Class::Other));
+    }
+
+    #[test]
+    fn widths_are_counted_in_characters() {
+        assert!(check_widths(&[("a", "äöü", 3)]).is_ok());
+        assert!(matches!(check_widths(&[("a", "abc", 3), ("b", "abcd", 3)]), Err(StoreError::TooLong("b"))));
     }
 }

@@ -20,7 +20,7 @@ queries! {
     LIST_GAPS = "SELECT ID, PAYLOAD FROM CLV_EVENT WHERE ID IN (\
                  ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, \
                  ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ORDER BY ID";
-    FIND_BOUNDS = "SELECT COALESCE(MIN(ID), 0), COALESCE(MAX(ID), 0) FROM CLV_EVENT";
+    FIND_BOUNDS = "SELECT COALESCE((SELECT MIN(ID) FROM CLV_EVENT), 0), COALESCE((SELECT MAX(ID) FROM CLV_EVENT), 0)";
     DELETE_BEFORE = "DELETE FROM CLV_EVENT WHERE CREATED_AT < ? AND ID < ?";
 }
 

@@ -12,6 +12,7 @@ pub mod db;
 pub mod error;
 pub mod events;
 pub mod location;
+pub mod plan;
 pub mod policies;
 pub mod registry;
 pub mod revocations;
@@ -27,7 +28,8 @@ pub mod tokens;
 pub mod users;
 mod writer;
 
-/// Every statement of the crate with its name, for the test that prepares each one on each engine.
+/// Every statement of the crate by module and name (`claviger_store::tokens::RETIRE`), for the tests that prepare each one
+/// and look at the plans.
 pub fn statements() -> impl Iterator<Item = (&'static str, &'static sql::Sql)> {
     [
         apis::STATEMENTS,

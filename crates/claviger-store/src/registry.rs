@@ -240,7 +240,8 @@ async fn insert_collection(
     parent: i64,
     row: &NewRow<'_>,
 ) -> Result<i64, StoreError> {
-    let id = conn.insert(&INSERT_PATH, &[path.into(), parent.into(), tenant.into()]).await.map_err(repeat)?;
+    let id =
+        conn.insert(&INSERT_PATH, &[path.into(), parent.into(), tenant.into()]).await.map_err(StoreError::or_repeat)?;
     let none: Option<&str> = None;
     let args = [
         id.into(),
@@ -256,14 +257,6 @@ async fn insert_collection(
     ];
     conn.execute(&INSERT_RESOURCE, &args).await?;
     Ok(id)
-}
-
-/// Another writer made the same collection at the same moment: the next attempt finds it.
-fn repeat(error: StoreError) -> StoreError {
-    match error {
-        StoreError::Conflict(driver) => StoreError::Repeat(driver),
-        other => other,
-    }
 }
 
 /// Writes a resource, keeping creator, creation time and UUID of one that is there. Returns its REG_PATH_ID.

@@ -17,7 +17,8 @@ const LIST_MAX: i64 = 1_000_000;
 
 queries! {
     INSERT = "INSERT INTO CLV_REVOCATION (KIND, SUBJECT, REVOKED_BEFORE, EXPIRES_AT) VALUES (?, ?, ?, ?)";
-    UPDATE = "UPDATE CLV_REVOCATION SET REVOKED_BEFORE = ?, EXPIRES_AT = ? WHERE KIND = ? AND SUBJECT = ?";
+    UPDATE = "UPDATE CLV_REVOCATION SET REVOKED_BEFORE = CASE WHEN REVOKED_BEFORE < ? THEN ? ELSE REVOKED_BEFORE END, \
+              EXPIRES_AT = CASE WHEN EXPIRES_AT < ? THEN ? ELSE EXPIRES_AT END WHERE KIND = ? AND SUBJECT = ?";
     FIND = "SELECT EXPIRES_AT FROM CLV_REVOCATION WHERE KIND = ? AND SUBJECT = ?";
     FIND_BEFORE = "SELECT REVOKED_BEFORE FROM CLV_REVOCATION WHERE KIND = ? AND SUBJECT = ?";
     LIST = "SELECT SUBJECT, REVOKED_BEFORE, EXPIRES_AT FROM CLV_REVOCATION WHERE KIND = ? AND EXPIRES_AT > ? LIMIT ?";
@@ -66,6 +67,7 @@ pub async fn insert_client(
     Ok(())
 }
 
+/// A revocation only ever grows: whoever comes later with an earlier instant takes nothing back.
 async fn upsert(
     conn: &mut Conn,
     kind: &str,
@@ -73,13 +75,10 @@ async fn upsert(
     before: Timestamp,
     expires_at: Timestamp,
 ) -> Result<(), StoreError> {
-    let changed = conn
-        .execute(&UPDATE, &[before.as_millis().into(), expires_at.as_millis().into(), kind.into(), subject.into()])
-        .await?;
-    // MySQL reports rows changed, not rows found: look before inserting.
-    if changed == 0 && conn.row(&FIND, &[kind.into(), subject.into()]).await?.is_none() {
-        let args = [kind.into(), subject.into(), before.as_millis().into(), expires_at.as_millis().into()];
-        conn.execute(&INSERT, &args).await?;
+    let (before, end) = (before.as_millis().into(), expires_at.as_millis().into());
+    if conn.execute(&UPDATE, &[before, before, end, end, kind.into(), subject.into()]).await? == 0 {
+        let inserted = conn.execute(&INSERT, &[kind.into(), subject.into(), before, end]).await;
+        inserted.map_err(StoreError::or_repeat)?;
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 use crate::db::Conn;
 use crate::error::StoreError;
 use crate::sql::queries;
-use crate::users;
+use crate::{schema, users};
 use claviger_proto::entropy::{Entropy, uuid};
 use claviger_proto::ids::TenantId;
 
@@ -55,7 +55,7 @@ const PORTAL_ROLES: &[(&str, &[&str])] = &[
     ("devops", &["/permission/admin/login"]),
 ];
 
-/// Rows that the creation scripts of the old server insert.
+/// Rows that the creation scripts of the old server insert. With them the database counts as set up.
 pub async fn database(conn: &mut Conn) -> Result<(), StoreError> {
     conn.execute(&INSERT_BASE, &[]).await?;
     conn.execute(&INSERT_PURPOSE, &["For core functionalities of the product".into()]).await?;
@@ -63,7 +63,7 @@ pub async fn database(conn: &mut Conn) -> Result<(), StoreError> {
     for (name, stake_holder) in ALERT_TYPES {
         conn.execute(&INSERT_ALERT_TYPE, &[(*name).into(), (*stake_holder).into()]).await?;
     }
-    Ok(())
+    schema::finish(conn).await
 }
 
 /// A tenant's identity.

@@ -59,8 +59,9 @@ fn number_placeholders(text: &str) -> String {
 macro_rules! queries {
     ($($name:ident = $text:expr $(, $engine:ident = $other:expr)*;)*) => {
         $(static $name: $crate::sql::Sql = $crate::sql::Sql::new($text, &[$(($crate::sql::Engine::$engine, $other)),*]);)*
-        /// This file's statements.
-        pub(crate) static STATEMENTS: &[(&str, &$crate::sql::Sql)] = &[$((stringify!($name), &$name)),*];
+        /// This file's statements, by module and name.
+        pub(crate) static STATEMENTS: &[(&str, &$crate::sql::Sql)] =
+            &[$((concat!(module_path!(), "::", stringify!($name)), &$name)),*];
     };
 }
 pub(crate) use queries;

@@ -2,13 +2,14 @@
 //! `jti`. Look-ups go through the hash columns and are compared exactly in our own code.
 
 use crate::db::{Conn, Row};
-use crate::error::StoreError;
-use crate::sql::queries;
+use crate::error::{StoreError, check_widths};
+use crate::sql::{Engine, queries};
 use claviger_proto::hash::TokenHash;
 use claviger_proto::ids::{ConsumerKey, ConsumerKeyId, TenantId, TokenId};
 use claviger_proto::scope::Scopes;
 use claviger_proto::secret::Secret;
 use claviger_proto::time::Timestamp;
+use std::collections::BTreeSet;
 
 /// The SELECT list that [`decode`] reads.
 macro_rules! select_tokens {
@@ -198,7 +199,9 @@ pub async fn find_active(conn: &mut Conn, key: &TokenKey, idp: i64) -> Result<Op
         idp.into(),
     ];
     let rows = conn.rows(&FIND_ACTIVE, &args).await?;
-    Ok(decode(&rows)?.into_iter().find(|token| token.key == *key))
+    let scopes = stored_scopes(conn.engine(), &key.scopes).map(str::to_owned).collect();
+    let stored = TokenKey { scopes, ..key.clone() };
+    Ok(decode(&rows)?.into_iter().find(|token| token.key == stored))
 }
 
 /// Every ACTIVE row of a client.
@@ -209,9 +212,18 @@ pub async fn list_active_of_client(conn: &mut Conn, client: ConsumerKeyId) -> Re
 /// Inserts an ACTIVE pair. Another ACTIVE row for the same key is [`StoreError::Conflict`].
 pub async fn insert(conn: &mut Conn, token: &Token, idp: i64) -> Result<(), StoreError> {
     let key = &token.key;
-    let limits = [("the user name", key.user.len(), 100), ("the subject", token.subject.len(), 255)];
-    if let Some((what, ..)) = limits.iter().find(|(_, length, limit)| length > limit) {
-        return Err(StoreError::TooLong(what));
+    let widths = [
+        ("the user name", key.user.as_str(), 100),
+        ("the user store's domain", &key.user_domain, 50),
+        ("the subject", &token.subject, 255),
+        ("the grant", &token.grant, 50),
+        ("the token", token.identifier.expose(), 2048),
+        ("the refresh token", token.refresh.as_ref().map_or("", Secret::expose), 2048),
+    ];
+    check_widths(&widths)?;
+    let scopes: Vec<&str> = stored_scopes(conn.engine(), &key.scopes).collect();
+    for scope in &scopes {
+        check_widths(&[("a scope", scope, 60)])?;
     }
     let scope_hash = key.scopes.column_hash();
     let access_hash = token.hash().to_column();
@@ -238,10 +250,16 @@ pub async fn insert(conn: &mut Conn, token: &Token, idp: i64) -> Result<(), Stor
         idp.into(),
     ];
     conn.execute(&INSERT_TOKEN, &args).await?;
-    for scope in key.scopes.iter() {
+    for scope in scopes {
         conn.execute(&INSERT_SCOPE, &[(&token.id).into(), scope.into(), key.tenant.into()]).await?;
     }
     Ok(())
+}
+
+/// The scopes that get a row. The usual collations of MySQL take `read` and `READ` for the same (database.md 1.5): one stays.
+fn stored_scopes(engine: Engine, scopes: &Scopes) -> impl Iterator<Item = &str> {
+    let mut seen = BTreeSet::new();
+    scopes.iter().filter(move |scope| engine != Engine::MySql || seen.insert(scope.to_ascii_lowercase()))
 }
 
 /// Moves a row from one state to another; false when it was no longer in the first. `state_id` is a fresh UUID, so that any

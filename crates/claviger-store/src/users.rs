@@ -30,11 +30,10 @@ queries! {
                              AND UM_DOMAIN_ID = ?";
     INSERT_HYBRID_USER_ROLE = "INSERT INTO UM_HYBRID_USER_ROLE (UM_USER_NAME, UM_ROLE_ID, UM_TENANT_ID, UM_DOMAIN_ID) VALUES (?, ?, ?, ?)";
     DELETE_HYBRID_ROLE = "DELETE FROM UM_HYBRID_ROLE WHERE UM_ROLE_NAME = ? AND UM_TENANT_ID = ?";
-    LIST_STORE_ROLES = "SELECT R.UM_ROLE_NAME FROM UM_USER U \
-                        JOIN UM_USER_ROLE UR ON UR.UM_USER_ID = U.UM_ID AND UR.UM_TENANT_ID = U.UM_TENANT_ID \
+    LIST_STORE_ROLES = "SELECT R.UM_ROLE_NAME FROM UM_USER_ROLE UR \
                         JOIN UM_ROLE R ON R.UM_ID = UR.UM_ROLE_ID AND R.UM_TENANT_ID = UR.UM_TENANT_ID \
-                        WHERE U.UM_USER_NAME = ? AND U.UM_TENANT_ID = ?";
-    LIST_HYBRID_ROLES = "SELECT R.UM_ROLE_NAME FROM UM_HYBRID_USER_ROLE UR \
+                        WHERE UR.UM_USER_ID = ? AND UR.UM_TENANT_ID = ?";
+    LIST_HYBRID_ROLES = "SELECT R.UM_ROLE_NAME, UR.UM_USER_NAME FROM UM_HYBRID_USER_ROLE UR \
                          JOIN UM_HYBRID_ROLE R ON R.UM_ID = UR.UM_ROLE_ID AND R.UM_TENANT_ID = UR.UM_TENANT_ID \
                          JOIN UM_DOMAIN D ON D.UM_DOMAIN_ID = UR.UM_DOMAIN_ID AND D.UM_TENANT_ID = UR.UM_TENANT_ID \
                          WHERE UR.UM_USER_NAME = ? AND UR.UM_TENANT_ID = ? AND D.UM_DOMAIN_NAME = ?";
@@ -115,15 +114,17 @@ pub async fn insert(conn: &mut Conn, user: &NewUser, now: Timestamp) -> Result<i
 }
 
 /// Names of a primary-store user's roles as the wires show them: `admin`, `Internal/creator`, `Application/x`, and the
-/// implied `Internal/everyone`.
-pub async fn list_roles(conn: &mut Conn, tenant: TenantId, name: &str) -> Result<Vec<String>, StoreError> {
+/// implied `Internal/everyone`. A row of a user whose name differs in case is another user's (database.md 1.5).
+pub async fn list_roles(conn: &mut Conn, tenant: TenantId, user: &User) -> Result<Vec<String>, StoreError> {
     let mut roles = vec!["Internal/everyone".to_owned()];
-    for row in conn.rows(&LIST_STORE_ROLES, &[name.into(), tenant.into()]).await? {
+    for row in conn.rows(&LIST_STORE_ROLES, &[user.id.into(), tenant.into()]).await? {
         roles.push(row.text(0)?);
     }
-    for row in conn.rows(&LIST_HYBRID_ROLES, &[name.into(), tenant.into(), "PRIMARY".into()]).await? {
+    for row in conn.rows(&LIST_HYBRID_ROLES, &[(&user.name).into(), tenant.into(), "PRIMARY".into()]).await? {
         let stored = row.text(0)?;
-        roles.push(if stored.contains('/') { stored } else { format!("Internal/{stored}") });
+        if row.text(1)? == user.name {
+            roles.push(if stored.contains('/') { stored } else { format!("Internal/{stored}") });
+        }
     }
     Ok(roles)
 }
@@ -148,7 +149,7 @@ pub async fn list_permissions(conn: &mut Conn, tenant: TenantId) -> Result<Vec<(
 pub async fn ensure_domain(conn: &mut Conn, tenant: TenantId, domain: &str) -> Result<i64, StoreError> {
     match conn.row(&FIND_DOMAIN, &[domain.into(), tenant.into()]).await? {
         Some(row) => row.int(0),
-        None => conn.insert(&INSERT_DOMAIN, &[domain.into(), tenant.into()]).await,
+        None => conn.insert(&INSERT_DOMAIN, &[domain.into(), tenant.into()]).await.map_err(StoreError::or_repeat),
     }
 }
 
@@ -156,7 +157,9 @@ pub async fn ensure_domain(conn: &mut Conn, tenant: TenantId, domain: &str) -> R
 pub async fn ensure_role(conn: &mut Conn, tenant: TenantId, role: &str) -> Result<i64, StoreError> {
     match conn.row(&FIND_ROLE, &[role.into(), tenant.into()]).await? {
         Some(row) => row.int(0),
-        None => conn.insert(&INSERT_ROLE, &[role.into(), tenant.into(), false.into()]).await,
+        None => {
+            conn.insert(&INSERT_ROLE, &[role.into(), tenant.into(), false.into()]).await.map_err(StoreError::or_repeat)
+        }
     }
 }
 
@@ -164,7 +167,7 @@ pub async fn ensure_role(conn: &mut Conn, tenant: TenantId, role: &str) -> Resul
 pub async fn ensure_hybrid_role(conn: &mut Conn, tenant: TenantId, role: &str) -> Result<i64, StoreError> {
     match conn.row(&FIND_HYBRID_ROLE, &[role.into(), tenant.into()]).await? {
         Some(row) => row.int(0),
-        None => conn.insert(&INSERT_HYBRID_ROLE, &[role.into(), tenant.into()]).await,
+        None => conn.insert(&INSERT_HYBRID_ROLE, &[role.into(), tenant.into()]).await.map_err(StoreError::or_repeat),
     }
 }
 
@@ -194,9 +197,12 @@ pub async fn delete_hybrid_role(conn: &mut Conn, tenant: TenantId, role: &str) -
 
 /// Allows `ui.execute` on a path to a role of a domain (`PRIMARY` or `INTERNAL`).
 pub async fn grant(conn: &mut Conn, tenant: TenantId, domain: &str, role: &str, path: &str) -> Result<(), StoreError> {
-    let permission = match conn.row(&FIND_PERMISSION, &[path.into(), EXECUTE.into(), tenant.into()]).await? {
-        Some(row) => row.int(0)?,
-        None => conn.insert(&INSERT_PERMISSION, &[path.into(), EXECUTE.into(), tenant.into()]).await?,
+    let found = conn.row(&FIND_PERMISSION, &[path.into(), EXECUTE.into(), tenant.into()]).await?;
+    let permission = if let Some(row) = found {
+        row.int(0)?
+    } else {
+        let inserted = conn.insert(&INSERT_PERMISSION, &[path.into(), EXECUTE.into(), tenant.into()]).await;
+        inserted.map_err(StoreError::or_repeat)?
     };
     let domain_id = ensure_domain(conn, tenant, domain).await?;
     conn.execute(&INSERT_ROLE_PERMISSION, &[permission.into(), role.into(), tenant.into(), domain_id.into()]).await?;

@@ -54,7 +54,9 @@ where
     fn run<'a>(&'a mut self, conn: &'a mut Conn) -> BoxFuture<'a, bool> {
         Box::pin(async move {
             let bound = Duration::from_millis(WRITE_MS_MAX);
-            let work = AssertUnwindSafe(tokio::time::timeout(bound, (self.work)(conn))).catch_unwind().await;
+            // The call itself stands inside too: a closure may panic before it has made its future.
+            let work = async { (self.work)(conn).await };
+            let work = AssertUnwindSafe(tokio::time::timeout(bound, work)).catch_unwind().await;
             let result = match work {
                 Ok(Ok(result)) => result,
                 Ok(Err(_)) => Err(StoreError::Timeout.into()),

@@ -130,10 +130,8 @@ impl Users {
         }
         let mut conn = self.store.reader().await?;
         let Some(tenant) = tenants::find_by_domain(&mut conn, &username.tenant).await? else { return Ok(None) };
-        if rows::find(&mut conn, tenant, &username.name).await?.is_none() {
-            return Ok(None);
-        }
-        let roles = rows::list_roles(&mut conn, tenant, &username.name).await?;
+        let Some(user) = rows::find(&mut conn, tenant, &username.name).await? else { return Ok(None) };
+        let roles = rows::list_roles(&mut conn, tenant, &user).await?;
         let statements = rows::list_permissions(&mut conn, tenant).await?;
         let own = statements.into_iter().filter(|(role, ..)| roles.contains(role));
         Ok(Some(Principal { username: username.clone(), tenant, permissions: Permissions::new(own), roles }))

@@ -55,6 +55,8 @@ async fn a_client_is_read_as_it_was_registered() {
         assert!(clients::find(&mut conn, &other_case).await.unwrap().is_none(), "ids are exact on every collation");
         let by_name = clients::find_key_by_name(&mut conn, TenantId::SUPER, "shop").await.unwrap();
         assert_eq!(by_name, Some(Some(client.key)));
+        let other_name = clients::find_key_by_name(&mut conn, TenantId::SUPER, "SHOP").await.unwrap();
+        assert!(matches!(other_name, None | Some(None)), "nobody gets the client of another spelling: {other_name:?}");
     })
     .await;
 }

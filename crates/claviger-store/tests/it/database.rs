@@ -29,8 +29,22 @@ impl Entropy for Random {
     }
 }
 
-/// Runs a case on every engine that is there.
+/// Runs a case on every engine that is there, in a database that is ready for use.
 pub(crate) async fn on_every_engine<F: Future<Output = ()>>(case: impl Fn(Store) -> F) {
+    let case = &case;
+    on_every_location(|location| async move {
+        let store = open(location).await;
+        assert_eq!(schema::prepare(&store).await.unwrap(), Prepared::Created);
+        seed(&store).await;
+        assert_eq!(schema::prepare(&store).await.unwrap(), Prepared::Found);
+        case(store.clone()).await;
+        store.close().await;
+    })
+    .await;
+}
+
+/// Runs a case on every engine that is there, with a place for a database that nobody has opened yet.
+pub(crate) async fn on_every_location<F: Future<Output = ()>>(case: impl Fn(Location) -> F) {
     on_sqlite(&case).await;
     if let Some(url) = url("CLAVIGER_TEST_MYSQL_URL") {
         on_mysql(&url, &case).await;
@@ -49,12 +63,10 @@ fn fresh_name() -> String {
     format!("claviger_{}_{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed))
 }
 
-async fn on_sqlite<F: Future<Output = ()>>(case: impl Fn(Store) -> F) {
+async fn on_sqlite<F: Future<Output = ()>>(case: impl Fn(Location) -> F) {
     let directory = Directory(std::env::temp_dir().join(fresh_name()));
     std::fs::create_dir_all(&directory.0).unwrap();
-    let store = open(Location::Sqlite(directory.0.join("claviger.sqlite"))).await;
-    case(store.clone()).await;
-    store.close().await;
+    case(Location::Sqlite(directory.0.join("claviger.sqlite"))).await;
 }
 
 struct Directory(PathBuf);
@@ -65,30 +77,24 @@ impl Drop for Directory {
     }
 }
 
-async fn on_mysql<F: Future<Output = ()>>(url: &str, case: impl Fn(Store) -> F) {
+async fn on_mysql<F: Future<Output = ()>>(url: &str, case: impl Fn(Location) -> F) {
     let name = fresh_name();
     let options = sqlx::mysql::MySqlConnectOptions::from_str(url).unwrap();
     let mut admin = options.connect().await.unwrap();
     let run = |text: String| sqlx::raw_sql(sqlx::AssertSqlSafe(text));
     run(format!("CREATE DATABASE {name}")).execute(&mut admin).await.unwrap();
-    let server = server(options.get_host(), options.get_port(), options.get_username(), &name);
-    let store = open(Location::MySql(server)).await;
-    case(store.clone()).await;
-    store.close().await;
+    case(Location::MySql(server(options.get_host(), options.get_port(), options.get_username(), &name))).await;
     run(format!("DROP DATABASE {name}")).execute(&mut admin).await.unwrap();
     admin.close().await.unwrap();
 }
 
-async fn on_postgres<F: Future<Output = ()>>(url: &str, case: impl Fn(Store) -> F) {
+async fn on_postgres<F: Future<Output = ()>>(url: &str, case: impl Fn(Location) -> F) {
     let name = fresh_name();
     let options = sqlx::postgres::PgConnectOptions::from_str(url).unwrap();
     let mut admin = options.connect().await.unwrap();
     let run = |text: String| sqlx::raw_sql(sqlx::AssertSqlSafe(text));
     run(format!("CREATE DATABASE {name}")).execute(&mut admin).await.unwrap();
-    let server = server(options.get_host(), options.get_port(), options.get_username(), &name);
-    let store = open(Location::Postgres(server)).await;
-    case(store.clone()).await;
-    store.close().await;
+    case(Location::Postgres(server(options.get_host(), options.get_port(), options.get_username(), &name))).await;
     run(format!("DROP DATABASE {name}")).execute(&mut admin).await.unwrap();
     admin.close().await.unwrap();
 }
@@ -107,9 +113,12 @@ fn server(host: &str, port: u16, user: &str, database: &str) -> Server {
     }
 }
 
-async fn open(location: Location) -> Store {
-    let store = Store::open(location, PoolLimits { connections_max: 16, acquire_ms_max: 20_000 }).await.unwrap();
-    assert_eq!(schema::prepare(&store).await.unwrap(), Prepared::Created);
+pub(crate) async fn open(location: Location) -> Store {
+    Store::open(location, PoolLimits { connections_max: 16, acquire_ms_max: 20_000 }).await.unwrap()
+}
+
+/// Writes the first rows.
+pub(crate) async fn seed(store: &Store) {
     store
         .write::<(), StoreError, _>(|conn| {
             Box::pin(async move {
@@ -125,6 +134,4 @@ async fn open(location: Location) -> Store {
         })
         .await
         .unwrap();
-    assert_eq!(schema::prepare(&store).await.unwrap(), Prepared::Found);
-    store
 }

@@ -103,6 +103,38 @@ async fn a_second_active_row_for_a_key_is_a_conflict() {
     .await;
 }
 
+/// MySQL's usual collations take `read` and `READ` for one scope (database.md 1.5).
+#[tokio::test]
+async fn scopes_that_differ_in_case_make_a_token() {
+    on_every_engine(|store| async move {
+        let client = insert_client(&store, new_client("shop", "Key_1")).await.unwrap();
+        let issued = token(client.id, "read READ write");
+        insert(&store, &issued).await.unwrap();
+        let mut conn = store.reader().await.unwrap();
+        let idp = tokens::local_idp(&mut conn, TenantId::SUPER).await.unwrap();
+        let found = tokens::find_active(&mut conn, &issued.key, idp).await.unwrap().unwrap();
+        assert!(found.id == issued.id && found.key.scopes.is_subset(&issued.key.scopes), "{:?}", found.key);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_too_wide_is_refused_on_every_engine() {
+    on_every_engine(|store| async move {
+        let client = insert_client(&store, new_client("shop", "Key_1")).await.unwrap();
+        let mut wide = token(client.id, "a");
+        wide.key.scopes = ["s".repeat(61)].into_iter().collect();
+        assert!(matches!(insert(&store, &wide).await, Err(StoreError::TooLong("a scope"))));
+        let mut wide = token(client.id, "a");
+        wide.key.user_domain = "D".repeat(51);
+        assert!(matches!(insert(&store, &wide).await, Err(StoreError::TooLong(_))));
+        let mut fits = token(client.id, "a");
+        fits.key.user = "\u{e4}".repeat(100);
+        insert(&store, &fits).await.unwrap();
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn revocations_are_listed_until_they_no_longer_matter() {
     on_every_engine(|store| async move {

@@ -28,7 +28,9 @@ async fn a_user_holds_roles_and_their_permissions() {
                     users::add_role(conn, TenantId::SUPER, id, "admin").await?;
                     users::add_hybrid_role(conn, TenantId::SUPER, "ann", "creator").await?;
                     users::add_hybrid_role(conn, TenantId::SUPER, "ann", "creator").await?;
-                    users::insert(conn, &user("Ann"), Timestamp::from_secs(1_700_000_000)).await?;
+                    let other = users::insert(conn, &user("Ann"), Timestamp::from_secs(1_700_000_000)).await?;
+                    users::add_role(conn, TenantId::SUPER, other, "auditor").await?;
+                    users::add_hybrid_role(conn, TenantId::SUPER, "Ann", "publisher").await?;
                     Ok(())
                 })
             })
@@ -42,9 +44,13 @@ async fn a_user_holds_roles_and_their_permissions() {
             "names are exact on every collation"
         );
         assert!(users::find(&mut conn, TenantId(1), "ann").await.unwrap().is_none(), "another tenant");
-        let mut roles = users::list_roles(&mut conn, TenantId::SUPER, "ann").await.unwrap();
+        let mut roles = users::list_roles(&mut conn, TenantId::SUPER, &ann).await.unwrap();
         roles.sort();
-        assert_eq!(roles, ["Internal/creator", "Internal/everyone", "admin"]);
+        assert_eq!(
+            roles,
+            ["Internal/creator", "Internal/everyone", "admin"],
+            "nothing of the user who differs in case"
+        );
         let statements = users::list_permissions(&mut conn, TenantId::SUPER).await.unwrap();
         let of = |role: &str| Permissions::new(statements.iter().filter(|(name, ..)| name == role).cloned());
         assert!(of("admin").may("/permission/admin/manage/identity/applicationmgt/create"));

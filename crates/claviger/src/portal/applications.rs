@@ -181,13 +181,22 @@ async fn list_item(conn: &mut Conn, application: &Application) -> Result<Value, 
     }))
 }
 
-async fn show(portal: &Portal, conn: &mut Conn, application: &Application) -> Result<Value, PortalError> {
+/// An application as far as one connection tells it.
+type Found = (Value, Vec<rows::KeyMapping>);
+
+async fn collect(conn: &mut Conn, application: &Application) -> Result<Found, PortalError> {
     let mut body = list_item(conn, application).await?;
     let token_type = if application.token_type == "OAUTH" { "OAUTH" } else { "JWT" };
     body["tokenType"] = object!(token_type);
-    body["keys"] = object!(super::keys::list(portal, conn, application).await?);
     body["subscriptionScopes"] = object!([]);
     body["hashEnabled"] = object!(false);
+    Ok((body, rows::list_keys(conn, application.id).await?))
+}
+
+/// Adds what the key manager knows. It asks on connections of its own, so the caller holds none: a pool whose every holder
+/// waits for a second one stands still.
+async fn show(portal: &Portal, (mut body, keys): Found) -> Result<Value, PortalError> {
+    body["keys"] = object!(super::keys::list(portal, keys).await?);
     Ok(body)
 }
 
@@ -237,9 +246,9 @@ async fn create(State(portal): State<Portal>, actor: Actor, body: Bytes) -> Resu
         description: body.description.clone(),
         token_type: "JWT".to_owned(),
     };
-    let (state, tenant) = (portal.clone(), actor.tenant);
+    let tenant = actor.tenant;
     let written = portal.store.write(move |conn| {
-        let (state, new, attributes) = (state.clone(), new.clone(), body.attributes.clone());
+        let (new, attributes) = (new.clone(), body.attributes.clone());
         Box::pin(async move {
             check_name_free(conn, (subscriber_id, &new.name), None).await?;
             let id = match rows::insert(conn, &new, now).await {
@@ -250,11 +259,11 @@ async fn create(State(portal): State<Portal>, actor: Actor, body: Bytes) -> Resu
             conn.emit(Event::ApplicationChanged { application_id: id }, now).await?;
             let application = rows::find_by_id(conn, id).await?;
             let application = application.ok_or_else(|| PortalError::Damaged("the application just written".into()))?;
-            Ok((application.uuid.clone(), show(&state, conn, &application).await?))
+            Ok((application.uuid.clone(), collect(conn, &application).await?))
         })
     });
-    let (uuid, shown) = written.await?;
-    Ok(created(&format!("/applications/{uuid}"), &shown))
+    let (uuid, found) = written.await?;
+    Ok(created(&format!("/applications/{uuid}"), &show(&portal, found).await?))
 }
 
 /// A subscriber's application names are unique without regard to case, as the usual collations have it.
@@ -277,7 +286,9 @@ async fn check_name_free(
 async fn read(State(portal): State<Portal>, actor: Actor, Path(id): Path<String>) -> Result<Response, PortalError> {
     let mut conn = portal.store.reader().await?;
     let application = find_own(&mut conn, &actor, &id).await?;
-    Ok(json(StatusCode::OK, &show(&portal, &mut conn, &application).await?))
+    let found = collect(&mut conn, &application).await?;
+    drop(conn);
+    Ok(json(StatusCode::OK, &show(&portal, found).await?))
 }
 
 async fn update(
@@ -289,9 +300,8 @@ async fn update(
     let mut body: ApplicationBody = parse_body(&body)?;
     check(&portal, &actor, &mut body).await?;
     let now = portal.clock.now();
-    let state = portal.clone();
     let written = portal.store.write(move |conn| {
-        let (state, actor, id, body) = (state.clone(), actor.clone(), ApplicationUuid(id.clone()), body.clone());
+        let (actor, id, body) = (actor.clone(), ApplicationUuid(id.clone()), body.clone());
         Box::pin(async move {
             rows::lock(conn, &id).await?;
             let mut application = find_own(conn, &actor, id.as_str()).await?;
@@ -305,10 +315,11 @@ async fn update(
             rows::update(conn, &application, &actor.name(), now).await?;
             rows::set_attributes(conn, application.id, actor.tenant, &body.attributes).await?;
             conn.emit(Event::ApplicationChanged { application_id: application.id }, now).await?;
-            show(&state, conn, &application).await
+            collect(conn, &application).await
         })
     });
-    Ok(json(StatusCode::OK, &written.await?))
+    let found = written.await?;
+    Ok(json(StatusCode::OK, &show(&portal, found).await?))
 }
 
 async fn delete(State(portal): State<Portal>, actor: Actor, Path(id): Path<String>) -> Result<Response, PortalError> {

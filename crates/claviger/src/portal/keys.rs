@@ -219,10 +219,10 @@ async fn register_and_map(
     Ok((*result).clone())
 }
 
-/// The keys of an application as the portal shows them.
-pub async fn list(portal: &Portal, conn: &mut Conn, application: &Application) -> Result<Vec<Value>, PortalError> {
-    let mut shown = Vec::new();
-    for mapping in rows::list_keys(conn, application.id).await? {
+/// The keys of an application as the portal shows them. The key manager answers on connections of its own: hold none.
+pub async fn list(portal: &Portal, mappings: Vec<KeyMapping>) -> Result<Vec<Value>, PortalError> {
+    let mut shown = Vec::with_capacity(mappings.len());
+    for mapping in mappings {
         let client = find_client(portal, &mapping).await?;
         shown.push(show(&mapping, client.as_ref()));
     }
@@ -259,7 +259,9 @@ async fn list_keys(
 ) -> Result<Response, PortalError> {
     let mut conn = portal.store.reader().await?;
     let application = find_own(&mut conn, &actor, &id).await?;
-    let list = list(&portal, &mut conn, &application).await?;
+    let mappings = rows::list_keys(&mut conn, application.id).await?;
+    drop(conn);
+    let list = list(&portal, mappings).await?;
     Ok(json(StatusCode::OK, &object!({"count": list.len(), "list": list})))
 }
 
@@ -296,6 +298,7 @@ async fn read(
     let mut conn = portal.store.reader().await?;
     let application = find_own(&mut conn, &actor, &id).await?;
     let mapping = find_key(&mut conn, &application, &key).await?;
+    drop(conn);
     let client = find_client(&portal, &mapping).await?;
     Ok(json(StatusCode::OK, &show(&mapping, client.as_ref())))
 }

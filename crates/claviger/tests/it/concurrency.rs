@@ -1,9 +1,11 @@
 //! Many clients at once, and two nodes on one database.
 
 use crate::harness::{
-    ADMIN, ADMIN_PASSWORD, Call as _, Database, Options, Registered, Server, databases, on_every_engine, register,
+    ADMIN, ADMIN_PASSWORD, Call as _, Database, Options, Registered, Server, databases, on_every_engine, on_sqlite,
+    register,
 };
 use futures_util::future::join_all;
+use reqwest::Method;
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -172,6 +174,39 @@ async fn a_new_secret_reaches_the_other_node() {
         let is_old_good = async || old.token(b, &GRANT).await.status != 401;
         assert!(becomes_false(is_old_good).await, "{}: the old secret lives on", a.engine);
         assert_eq!(new.token(b, &GRANT).await.status, 200, "{}", a.engine);
+    })
+    .await;
+}
+
+/// A request that holds a connection and waits for a second one would wait for itself here.
+#[tokio::test]
+async fn one_connection_is_enough_for_the_portal() {
+    let sections = "[database.shared_db]\nurl = \"sqlite:claviger.sqlite\"\n[database.shared_db.pool_options]\nmax_active = 1\nmax_wait = 1000\n";
+    on_sqlite(sections, async |server| {
+        let client = register(server, "portal-user", json!({ "grant_types": ["password"] })).await;
+        let form = [
+            ("grant_type", "password"),
+            ("username", ADMIN),
+            ("password", ADMIN_PASSWORD),
+            ("scope", "apim:subscribe apim:app_manage apim:sub_manage"),
+        ];
+        let token = client.token(server, &form).await.text("access_token");
+        let path = "/api/am/store/v1/applications";
+        let new = json!({ "name": "shop", "throttlingPolicy": "Unlimited" });
+        let made = server.post(path).bearer_auth(&token).json(&new).call().await;
+        assert_eq!(made.status, 201, "{made:?}");
+        let one = format!("{path}/{}", made.text("applicationId"));
+        let order = json!({ "keyType": "PRODUCTION", "grantTypesToBeSupported": ["client_credentials"] });
+        let keys = server.post(&format!("{one}/generate-keys")).bearer_auth(&token).json(&order).call().await;
+        assert_eq!(keys.status, 200, "{keys:?}");
+        let changed = server.request(Method::PUT, &one).bearer_auth(&token).json(&new).call().await;
+        assert_eq!(changed.status, 200, "{changed:?}");
+        for path in [one.clone(), format!("{one}/keys"), format!("{one}/keys/PRODUCTION")] {
+            let replies = join_all((0..8).map(|_| server.get(&path).bearer_auth(&token).call())).await;
+            for reply in replies {
+                assert!(reply.status == 200 && reply.body.contains(&keys.text("consumerKey")), "{path}: {reply:?}");
+            }
+        }
     })
     .await;
 }

@@ -1,0 +1,211 @@
+//! The hot statements stay on their indexes: each one's plan, on each engine, over tables with some thousand rows.
+//!
+//! A statement that reads a table from end to end says here why it may. No index is ours to add: WSO2's tables are as they
+//! are (a stock 3.2 schema has no index on the columns named in the reasons).
+
+use crate::database::on_every_engine;
+use crate::plan_rows;
+use claviger_store::db::{Arg, Store};
+use claviger_store::sql::{Engine, Sql};
+use std::collections::{BTreeSet, HashMap};
+
+/// A statement on a hot path.
+struct Hot {
+    name: &'static str,
+    args: &'static [Arg<'static>],
+    /// Tables (by their alias) that may be read from end to end, and why.
+    accepted: &'static [(&'static str, &'static str)],
+}
+
+const fn hot(name: &'static str, args: &'static [Arg<'static>]) -> Hot {
+    Hot { name, args, accepted: &[] }
+}
+
+const fn scanning(
+    name: &'static str,
+    args: &'static [Arg<'static>],
+    accepted: &'static [(&'static str, &'static str)],
+) -> Hot {
+    Hot { name, args, accepted }
+}
+
+const fn int(value: i64) -> Arg<'static> {
+    Arg::Int(Some(value))
+}
+
+const fn text(value: &'static str) -> Arg<'static> {
+    Arg::Text(Some(value))
+}
+
+const TENANT: Arg<'static> = int(-1234);
+const CLIENT: Arg<'static> = int(100_500);
+const CLIENT_KEY: Arg<'static> = text("key_500");
+const USER: Arg<'static> = text("user_500");
+/// As many as one statement looks up.
+const GAPS: [Arg<'static>; 50] = [int(700); 50];
+const PER_TENANT: &str =
+    "some hundred rows per tenant at most, nothing but the tenant is indexed, and the answer is cached";
+const FEW: &str = "a row per domain or tenant: a page or two";
+
+const HOT: &[Hot] = &[
+    // Tokens: everything that touches IDN_OAUTH2_ACCESS_TOKEN (see `no_statement_on_tokens_is_forgotten`).
+    hot("tokens::FIND_BY_ACCESS", &[text("access_500_0")]),
+    hot("tokens::FIND_BY_REFRESH", &[text("refresh_500_0"), CLIENT]),
+    hot(
+        "tokens::FIND_ACTIVE",
+        &[CLIENT, USER, TENANT, text("PRIMARY"), text("hash_1"), text("APPLICATION_USER"), int(1)],
+    ),
+    hot("tokens::LIST_ACTIVE_OF_CLIENT", &[CLIENT]),
+    hot("tokens::RETIRE", &[text("REVOKED"), text("some-id"), text("token_500_0"), text("ACTIVE")]),
+    scanning("tokens::FIND_LOCAL_IDP", &[TENANT], &[("IDP", FEW)]),
+    // Clients.
+    hot("clients::FIND_BY_KEY", &[CLIENT_KEY]),
+    hot("clients::LIST_PROPERTIES", &[CLIENT_KEY, TENANT]),
+    hot("clients::FIND_PROVIDER", &[text("app_500"), TENANT, CLIENT_KEY]),
+    scanning(
+        "clients::FIND_RENAMED_PROVIDER",
+        &[CLIENT_KEY, TENANT],
+        &[("I", "INBOUND_AUTH_KEY has no index; asked only when FIND_PROVIDER found nothing")],
+    ),
+    hot("clients::FIND_PROVIDER_BY_NAME", &[text("app_500"), TENANT]),
+    hot("clients::DELETE_PROPERTIES", &[CLIENT_KEY, TENANT, text("tokenType")]),
+    // Users.
+    scanning(
+        "users::FIND_USER",
+        &[USER, TENANT],
+        &[(
+            "UM_USER",
+            "3.2 keeps UM_USER_NAME without an index (older releases have one); logins and roles are cached",
+        )],
+    ),
+    scanning(
+        "users::LIST_STORE_ROLES",
+        &[int(100_500), TENANT],
+        &[("R", "the roles of a tenant are few, and a join may well read them all; cached")],
+    ),
+    scanning("users::LIST_HYBRID_ROLES", &[USER, TENANT, text("PRIMARY")], &[("D", FEW)]),
+    scanning(
+        "users::LIST_ROLE_PERMISSIONS",
+        &[TENANT, text("ui.execute")],
+        &[("RP", "all of a tenant's rows are asked for"), ("P", "all of a tenant's rows are asked for"), ("D", FEW)],
+    ),
+    hot("users::FIND_HYBRID_ROLE", &[text("Application/app_500"), TENANT]),
+    scanning("tenants::FIND_BY_DOMAIN", &[text("domain_5"), Arg::Bool(true)], &[("UM_TENANT", FEW)]),
+    scanning("tenants::FIND_BY_ID", &[int(5)], &[("UM_TENANT", FEW)]),
+    // Scopes.
+    scanning("scopes::LIST_BINDINGS", &[text("scope_50"), TENANT], &[("S", PER_TENANT)]),
+    scanning("scopes::FIND_SCOPE", &[text("scope_50"), TENANT], &[("IDN_OAUTH2_SCOPE", PER_TENANT)]),
+    // Events and revocations.
+    hot("events::LIST_AFTER", &[int(3990), int(500)]),
+    hot("events::LIST_GAPS", &GAPS),
+    hot("events::FIND_BOUNDS", &[]),
+    hot("revocations::FIND", &[text("TOKEN"), text("subject_500_0")]),
+    hot("revocations::FIND_BEFORE", &[text("CLIENT"), text("subject_500_0")]),
+    hot("revocations::UPDATE", &[int(5), int(5), int(6), int(6), text("TOKEN"), text("subject_500_0")]),
+    hot("revocations::DELETE_EXPIRED", &[int(20)]),
+    // Applications, subscriptions.
+    hot("applications::FIND_OF_KEY", &[CLIENT_KEY]),
+    hot("applications::FIND_BY_UUID", &[text("application_500")]),
+    hot("applications::FIND_BY_ID", &[int(100_500)]),
+    scanning(
+        "applications::LIST_OF_SUBSCRIBER",
+        &[int(100_500), int(100)],
+        &[("A", "SUBSCRIBER_ID leads no index but MySQL's own for the foreign key; a page of the developer portal")],
+    ),
+    hot("applications::LIST_ATTRIBUTES", &[int(100_500)]),
+    hot("applications::LIST_KEYS", &[int(100_500)]),
+    hot("applications::FIND_SUBSCRIBER", &[USER, TENANT]),
+    hot("applications::FIND_DOMAIN", &[CLIENT_KEY]),
+    hot("applications::LOCK", &[text("application_500")]),
+    hot("subscriptions::FIND", &[text("subscription_500_0")]),
+    hot("subscriptions::LIST_OF_APPLICATION", &[int(100_500)]),
+    hot("subscriptions::LIST_OF_API", &[int(100_500)]),
+    hot("subscriptions::UPDATE_STATUS", &[text("BLOCKED"), USER, Arg::Time(None), text("subscription_500_0")]),
+    // APIs and their artifacts.
+    hot("apis::FIND_API", &[text("provider_500"), text("api_500"), text("1.0.0")]),
+    hot("apis::FIND_API_BY_ID", &[int(100_500)]),
+    scanning(
+        "apis::LIST_MAPPINGS",
+        &[int(100_500)],
+        &[(
+            "S",
+            "URL_MAPPING_ID leads no index but MySQL's own for the foreign key; asked when an API changed or is shown",
+        )],
+    ),
+    scanning(
+        "apis::LIST_NEIGHBOURS",
+        &[text("api_500"), text("/context_500")],
+        &[("AM_API", "once per new API; neither the name nor the template leads an index")],
+    ),
+    hot("registry::FIND_PATH", &[text("/collection_500"), TENANT]),
+    hot("registry::LOCK_PATH", &[text("/collection_500"), TENANT]),
+    hot("registry::FIND_RESOURCE", &[text("/collection_500"), TENANT, text("api")]),
+    hot("registry::FIND_RESOURCE_BY_UUID", &[text("uuid_500"), TENANT]),
+    hot("registry::LIST_PROPERTIES", &[TENANT, int(100_500), text("api")]),
+    hot("registry::LIST_VERSION_PROPERTIES", &[TENANT, int(100_500)]),
+    hot("registry::LIST_TAGS", &[TENANT, int(100_500), text("api")]),
+];
+
+/// Statements on IDN_OAUTH2_ACCESS_TOKEN that have no plan to speak of.
+const WITHOUT_PLAN: &[&str] = &["tokens::INSERT_TOKEN"];
+
+fn by_name() -> HashMap<&'static str, &'static Sql> {
+    claviger_store::statements().map(|(name, sql)| (name.trim_start_matches("claviger_store::"), sql)).collect()
+}
+
+#[tokio::test]
+async fn hot_statements_use_an_index() {
+    on_every_engine(|store| async move {
+        plan_rows::fill(&store).await;
+        let surprises = surprises(&store).await;
+        assert!(surprises.is_empty(), "on {:?}:\n{}", store.engine(), surprises.join("\n"));
+    })
+    .await;
+}
+
+async fn surprises(store: &Store) -> Vec<String> {
+    let statements = by_name();
+    let mut surprises = Vec::new();
+    let mut conn = store.reader().await.unwrap();
+    for hot in HOT {
+        let sql = statements.get(hot.name).unwrap_or_else(|| panic!("no statement {}", hot.name));
+        let plan = conn.explain(sql, hot.args).await.unwrap_or_else(|error| panic!("{}: {error:?}", hot.name));
+        assert!(!plan.lines.is_empty(), "{}", hot.name);
+        for table in plan.scanned.iter().filter(|table| !hot.accepted.iter().any(|(name, _)| name == table)) {
+            surprises.push(format!("{} scans {table}: {:#?}", hot.name, plan.lines));
+        }
+    }
+    surprises
+}
+
+/// The test above is worth nothing if a scan looks like something else to it.
+#[tokio::test]
+async fn a_scan_is_seen() {
+    static BY_SUBJECT: Sql =
+        Sql::new("SELECT TOKEN_ID FROM IDN_OAUTH2_ACCESS_TOKEN T WHERE T.SUBJECT_IDENTIFIER = ?", &[]);
+    static ALL: Sql = Sql::new("SELECT UM_USER_PASSWORD FROM UM_USER", &[]);
+    on_every_engine(|store| async move {
+        plan_rows::fill(&store).await;
+        let mut conn = store.reader().await.unwrap();
+        for (sql, args, name) in [(&BY_SUBJECT, &[USER][..], "T"), (&ALL, &[], "UM_USER")] {
+            let plan = conn.explain(sql, args).await.unwrap();
+            assert_eq!(plan.scanned, [name], "{:?} {:?}", store.engine(), plan.lines);
+        }
+    })
+    .await;
+}
+
+#[test]
+fn no_statement_on_tokens_is_forgotten() {
+    let listed: BTreeSet<&str> = HOT.iter().map(|hot| hot.name).chain(WITHOUT_PLAN.iter().copied()).collect();
+    for (name, sql) in by_name() {
+        let names_tokens = [Engine::Sqlite, Engine::MySql, Engine::Postgres]
+            .iter()
+            .flat_map(|engine| sql.on(*engine).split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_'))
+            .any(|word| word == "IDN_OAUTH2_ACCESS_TOKEN");
+        assert!(
+            !names_tokens || listed.contains(name),
+            "{name} reads or writes tokens and is not in the list of plans"
+        );
+    }
+}
