@@ -83,9 +83,11 @@ async fn read_page(store: &Store, request: &EventsRequest) -> Result<EventPage, 
 /// Finds this node's place in the log. Done before the ports open, so that the first snapshot has a number.
 pub async fn find_place(app: &App) -> Result<Cursor, StoreError> {
     let mut conn = app.store.reader().await?;
-    let (_, last) = events::bounds(&mut conn).await?;
+    let (first, last) = events::bounds(&mut conn).await?;
     drop(conn);
-    let mut cursor = Cursor::new(EventId((last.0 - LOOK_BACK).max(0)));
+    // What was cleaned up is not missing: as gaps those numbers would hold the low watermark below the log's beginning, and
+    // a gateway that reads on from there is sent for another snapshot, again and again.
+    let mut cursor = Cursor::new(EventId((last.0 - LOOK_BACK).max(first.0 - 1).max(0)));
     step(app, &mut cursor).await?;
     Ok(cursor)
 }
