@@ -251,7 +251,9 @@ async fn events(State(app): State<Arc<App>>, Query(query): Query<EventsQuery>) -
         return reply::portal_error(StatusCode::BAD_REQUEST, 400, "Bad Request", "gaps is not a list of event numbers");
     };
     let request = EventsRequest { after: EventId(query.after), gaps };
-    match app.events.page(&app.store, &request, query.wait_ms).await {
+    // An empty page must be back before the time limit of requests makes it a failure.
+    let wait_ms = query.wait_ms.min(app.limits.request_timeout_s.saturating_mul(1000) / 2);
+    match app.events.page(&app.store, &request, wait_ms).await {
         Ok(page) => reply::json(StatusCode::OK, &page),
         Err(ControlError::SnapshotNeeded) => {
             reply::portal_error(StatusCode::GONE, 410, "Gone", "The event log no longer reaches back that far")
