@@ -118,6 +118,9 @@ impl Running {
     /// cut something off.
     pub async fn stop(mut self) -> bool {
         self.stop.send_replace(true);
+        if let Some(app) = &self.app {
+            app.events.close();
+        }
         let all = async { while self.tasks.join_next().await.is_some() {} };
         let is_clean = tokio::time::timeout(self.deadline, all).await.is_ok();
         if !is_clean {
