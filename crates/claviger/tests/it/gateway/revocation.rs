@@ -81,7 +81,9 @@ async fn a_revoked_token_is_refused_within_100_ms() {
     for Issued { application, token } in &tokens {
         portal.revoke(application, token).await;
         let bound = Duration::from_millis(MAX_MS_MAX);
-        let waits = gateways.iter().map(|gateway| gateway.wait_for((CONTEXT, token), REFUSED, &[PASSED], bound));
+        // In the process of the revocation the token is dead when the answer is there; elsewhere the news is on its way.
+        let waits = gateways.iter().zip([&[][..], &[PASSED]]);
+        let waits = waits.map(|(gateway, allowed)| gateway.wait_for((CONTEXT, token), REFUSED, allowed, bound));
         for (times, elapsed) in times.iter_mut().zip(join_all(waits).await) {
             times.push(elapsed);
         }
