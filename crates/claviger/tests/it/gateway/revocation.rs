@@ -1,7 +1,10 @@
 //! How soon a revoked token is refused: from the 200 of the revocation to the first refusal, at the gateway of the same
-//! process and at a gateway in another one, for a thousand tokens whose good verdict both gateways have cached.
+//! process and at a gateway in another one, for a thousand tokens whose good verdict both gateways have cached. And how soon
+//! a published API is served and a new subscription counts.
 
-use super::platform::{Application, Backend, Caller, Kind, Link, PASSED, Portal, REFUSED, start_gateway};
+use super::platform::{
+    Application, Backend, Caller, Kind, Link, NEWS_MS_MAX, NOT_SUBSCRIBED, PASSED, Portal, REFUSED, UNKNOWN, start_gateway,
+};
 use crate::harness::{Directory, Process};
 use claviger::config::ports;
 use futures_util::StreamExt as _;
@@ -16,6 +19,8 @@ const LANES: usize = 16;
 const P99_MS_MAX: u64 = 100;
 /// No revocation takes longer.
 const MAX_MS_MAX: u64 = 5_000;
+/// APIs published and applications subscribed.
+const CHANGES: usize = 20;
 const CONTEXT: &str = "/weather";
 
 /// Measured times, sorted.
@@ -101,5 +106,43 @@ async fn a_revoked_token_is_refused_within_100_ms() {
         let times = Times::of(times.into_iter());
         println!("From revocation to refusal, {name}: {times}");
         assert!(times.quantile(99) < Duration::from_millis(P99_MS_MAX), "{name}: {times}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn publications_and_subscriptions_arrive() {
+    let (backend, directory, own) = (Backend::start().await, Directory::new(), Directory::new());
+    let all = Process::start(&directory, &["--log", "warn"]).await;
+    Link::to(&directory, ports::MANAGEMENT_HTTPS + all.offset).write(&own);
+    let apart = start_gateway(&own).await;
+    let portal = Portal::open(&all).await;
+    let gateways = [Caller::of(&all), Caller::of(&apart)];
+    let stranger = "6f4e8f2c-1d90-4a44-8f38-77a1f0c42b5e";
+    let mut times: [[Vec<Duration>; 2]; 2] = Default::default();
+    for number in 0..CHANGES {
+        let context = format!("/weather{number}");
+        let api = portal.publish(&context, &backend).await;
+        let bound = Duration::from_millis(NEWS_MS_MAX);
+        // The API is there when the token is what is wrong.
+        let waits = gateways.iter().map(|gateway| gateway.wait_for((&context, stranger), REFUSED, &[UNKNOWN], bound));
+        let [here, apart] = &mut times[0];
+        for (times, elapsed) in [here, apart].into_iter().zip(join_all(waits).await) {
+            times.push(elapsed);
+        }
+        let application = portal.application(&format!("app{number}"), Kind::Jwt).await;
+        let token = portal.token(&application, "first").await;
+        for gateway in &gateways {
+            assert_eq!(gateway.call(&context, &token).await, NOT_SUBSCRIBED);
+        }
+        portal.subscribe(&application, &api).await;
+        let waits = gateways.iter().map(|gateway| gateway.wait_for_service(&context, &token));
+        let [here, apart] = &mut times[1];
+        for (times, elapsed) in [here, apart].into_iter().zip(join_all(waits).await) {
+            times.push(elapsed);
+        }
+    }
+    for (change, [here, apart]) in ["publication to service", "subscription to first 200"].iter().zip(times) {
+        println!("From {change}, gateway of the same process: {}", Times::of(here.into_iter()));
+        println!("From {change}, gateway apart: {}", Times::of(apart.into_iter()));
     }
 }
