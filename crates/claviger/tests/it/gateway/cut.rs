@@ -62,7 +62,8 @@ impl Scene {
         let gateway = start_gateway(&own).await;
         let (portal, caller) = (Portal::open(&control).await, Caller::of(&gateway));
         let api = portal.publish(WEATHER, &backend).await;
-        let applications = [portal.application("opaque", Kind::Opaque).await, portal.application("jwt", Kind::Jwt).await];
+        let applications =
+            [portal.application("opaque", Kind::Opaque).await, portal.application("jwt", Kind::Jwt).await];
         let (mut good, mut doomed) = ([const { String::new() }; 2], [const { String::new() }; 2]);
         for (index, application) in applications.iter().enumerate() {
             portal.subscribe(application, &api).await;

@@ -24,9 +24,8 @@ async fn a_snapshot_after_a_clean_up_and_a_restart_is_a_place_to_read_on_from() 
         }
         server.clock.advance_s(DAYS_8_S);
         let (app, now) = (server.app(), server.clock.now());
-        let removed = app.store.write::<_, StoreError, _>(move |conn| {
-            Box::pin(claviger_store::events::delete_before(conn, now))
-        });
+        let removed =
+            app.store.write::<_, StoreError, _>(move |conn| Box::pin(claviger_store::events::delete_before(conn, now)));
         assert!(removed.await.unwrap() >= 2, "{}", server.engine);
         // As a start does.
         find_place(app).await.unwrap();

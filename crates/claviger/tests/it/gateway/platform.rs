@@ -1,6 +1,8 @@
 //! The scene: a backend, a control process, a gateway apart, and what a publisher and a developer do at the portal.
 
-use crate::harness::{ADMIN, ADMIN_PASSWORD, Call as _, Directory, Process, Registered, Reply, free_offset, plain_client};
+use crate::harness::{
+    ADMIN, ADMIN_PASSWORD, Call as _, Directory, Process, Registered, Reply, free_offset, plain_client,
+};
 use axum::Router;
 use claviger::files::TLS_CERTIFICATE_FILE;
 use reqwest::{Client, RequestBuilder};
@@ -170,12 +172,8 @@ impl Portal {
         let tool = json!({ "clientName": "tool", "owner": ADMIN, "grantType": "password", "saasApp": true });
         let request = http.post(format!("{base}/client-registration/v0.17/register")).json(&tool);
         let tool = good(request.basic_auth(ADMIN, Some(ADMIN_PASSWORD))).await;
-        let form = [
-            ("grant_type", "password"),
-            ("username", ADMIN),
-            ("password", ADMIN_PASSWORD),
-            ("scope", PORTAL_SCOPES),
-        ];
+        let form =
+            [("grant_type", "password"), ("username", ADMIN), ("password", ADMIN_PASSWORD), ("scope", PORTAL_SCOPES)];
         let request = http.post(format!("{base}/oauth2/token")).form(&form);
         let reply = good(request.basic_auth(tool.text("clientId"), Some(tool.text("clientSecret")))).await;
         Self { token: reply.text("access_token"), http, base }

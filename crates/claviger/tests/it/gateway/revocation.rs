@@ -3,7 +3,8 @@
 //! a published API is served and a new subscription counts.
 
 use super::platform::{
-    Application, Backend, Caller, Kind, Link, NEWS_MS_MAX, NOT_SUBSCRIBED, PASSED, Portal, REFUSED, UNKNOWN, start_gateway,
+    Application, Backend, Caller, Kind, Link, NEWS_MS_MAX, NOT_SUBSCRIBED, PASSED, Portal, REFUSED, UNKNOWN,
+    start_gateway,
 };
 use crate::harness::{Directory, Process};
 use claviger::config::ports;
