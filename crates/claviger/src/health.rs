@@ -48,10 +48,10 @@ async fn metrics(State(app): State<Arc<App>>) -> Response {
 /// for the same host only.
 pub fn without_database(shared: Arc<Metrics>, gateway: Option<Arc<Gateway>>) -> Router {
     let is_ready = move || {
-        let is_ready = gateway.as_ref().is_some_and(|gateway| gateway.is_ready());
-        let (status, text) = match is_ready {
-            true => (StatusCode::OK, "ready"),
-            false => (StatusCode::SERVICE_UNAVAILABLE, "the control plane was not heard of"),
+        let (status, text) = if gateway.as_ref().is_some_and(|gateway| gateway.is_ready()) {
+            (StatusCode::OK, "ready")
+        } else {
+            (StatusCode::SERVICE_UNAVAILABLE, "the control plane was not heard of")
         };
         std::future::ready(reply::json(status, &json!({ "status": text })))
     };

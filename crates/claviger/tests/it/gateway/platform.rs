@@ -63,15 +63,16 @@ impl Link {
 
     /// Writes the gateway's deployment.toml.
     pub(super) fn write(&self, directory: &Directory) {
-        let port = self.port;
-        let mut text = format!("[apim.key_manager]\nservice_url = \"https://localhost:{port}/services/\"\n");
-        text += &format!("username = \"{ADMIN}\"\n");
-        if let Some(password) = self.password {
-            text += &format!("password = \"{password}\"\n");
-        }
-        if let Some(trusted) = &self.trusted {
-            text += &format!("[truststore]\ntype = \"PEM\"\nfile_name = \"{}\"\n", trusted.display());
-        }
+        let password = self.password.map(|password| format!("password = \"{password}\"\n")).unwrap_or_default();
+        let trusted = self.trusted.as_ref().map(|file| {
+            let file = file.display();
+            format!("[truststore]\ntype = \"PEM\"\nfile_name = \"{file}\"\n")
+        });
+        let text = format!(
+            "[apim.key_manager]\nservice_url = \"https://localhost:{}/services/\"\nusername = \"{ADMIN}\"\n{password}{}",
+            self.port,
+            trusted.unwrap_or_default()
+        );
         std::fs::write(directory.path().join("deployment.toml"), text).unwrap();
     }
 }
