@@ -163,12 +163,13 @@ pub async fn clean_up(app: Arc<App>, retention_days: u32, mut shutdown: watch::R
     let retention_ms = i64::from(retention_days) * 86_400_000;
     loop {
         let now = app.clock.now();
+        let ended_before = app.oauth.settings.ended_before(now);
         let result = app
             .store
             .write::<_, StoreError, _>(move |conn| {
                 Box::pin(async move {
                     let removed = events::delete_before(conn, now.plus_millis(-retention_ms)).await?;
-                    Ok(removed + revocations::delete_expired(conn, now).await?)
+                    Ok(removed + revocations::delete_expired(conn, ended_before).await?)
                 })
             })
             .await;

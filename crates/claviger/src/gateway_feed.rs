@@ -96,9 +96,9 @@ async fn read_snapshot(app: &App) -> Result<Snapshot, StoreError> {
         entry(application, keys, subscriptions)
     });
     let applications = entries.collect();
-    let now = app.clock.now();
-    let revoked_tokens = revocations::list_tokens(&mut conn, now).await?;
-    let revoked_clients = revocations::list_clients(&mut conn, now).await?;
+    let ended_before = app.oauth.settings.ended_before(app.clock.now());
+    let revoked_tokens = revocations::list_tokens(&mut conn, ended_before).await?;
+    let revoked_clients = revocations::list_clients(&mut conn, ended_before).await?;
     drop(conn);
     Ok(Snapshot {
         as_of,

@@ -1,15 +1,19 @@
 //! What gateways are fed: the places in the log at which they can start, and answers in time.
 
-use crate::harness::{ADMIN, ADMIN_PASSWORD, Call as _, Server, on_every_engine, on_sqlite, register};
+use crate::harness::{
+    ADMIN, ADMIN_PASSWORD, Call as _, Registered, Reply, Server, on_every_engine, on_sqlite, register,
+};
 use claviger::events::find_place;
+use claviger_proto::encode::from_base64url;
 use claviger_proto::follow::EventsRequest;
+use claviger_proto::hash::TokenHash;
 use claviger_proto::time::Clock as _;
 use claviger_store::error::StoreError;
-use serde_json::json;
+use serde_json::{Value, json};
 
 const DAYS_8_S: i64 = 8 * 86_400;
 
-async fn get(server: &Server, path: &str) -> crate::harness::Reply {
+async fn get(server: &Server, path: &str) -> Reply {
     let request = server.get(&format!("/internal/claviger/v1{path}"));
     request.basic_auth(ADMIN, Some(ADMIN_PASSWORD)).call().await
 }
@@ -44,6 +48,57 @@ async fn an_empty_page_is_back_before_the_time_limit_of_requests() {
         let last = get(server, &format!("/events?after={after}")).await.json()["last"].as_i64().unwrap();
         let page = get(server, &format!("/events?after={last}&wait_ms=25000")).await;
         assert_eq!((page.status, page.json()["events"].clone()), (200, json!([])), "{page:?}");
+    })
+    .await;
+}
+
+/// Is the token of this JWT among the revoked ones that gateways are told of?
+async fn is_told(server: &Server, jwt: &str) -> bool {
+    let claims = jwt.split('.').nth(1).and_then(from_base64url).unwrap();
+    let claims: Value = serde_json::from_slice(&claims).unwrap();
+    let token = serde_json::to_value(TokenHash::of(claims["jti"].as_str().unwrap())).unwrap();
+    let snapshot = get(server, "/snapshot").await.json();
+    snapshot["revoked_tokens"].as_array().unwrap().iter().any(|revoked| revoked["token"] == token)
+}
+
+async fn jwt_client(server: &Server) -> Registered {
+    register(server, "jwt", json!({ "token_type_extension": "JWT" })).await
+}
+
+#[tokio::test]
+async fn a_revocation_is_told_as_long_as_the_skew_lets_the_token_live() {
+    on_every_engine("[oauth]\ntimestamp_skew = \"300\"\n", async |server| {
+        let client = jwt_client(server).await;
+        let [early, late] = [client.application_token(server).await, {
+            let form = [("grant_type", "client_credentials"), ("scope", "late")];
+            client.issue(server, &form).await.text("access_token")
+        }];
+        client.revoke(server, &[("token", &early)]).await;
+        server.clock.advance_s(3600 + 299);
+        assert_eq!(client.revoke(server, &[("token", &late)]).await.status, 200);
+        for (name, token) in [("before its end", &early), ("after its end", &late)] {
+            assert!(is_told(server, token).await, "{}: revoked {name}", server.engine);
+        }
+        server.clock.advance_s(3600);
+        assert!(!is_told(server, &early).await, "{}: nobody accepts it any more", server.engine);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_jwt_that_was_followed_by_another_can_still_be_revoked() {
+    on_every_engine("", async |server| {
+        let client = jwt_client(server).await;
+        let first = client.application_token(server).await;
+        let second = client.application_token(server).await;
+        assert_ne!(first, second);
+        assert!(!is_told(server, &first).await, "{}: gateways accept both", server.engine);
+        for _ in 0..2 {
+            assert_eq!(client.revoke(server, &[("token", &first)]).await.status, 200);
+        }
+        assert!(is_told(server, &first).await, "{}", server.engine);
+        assert!(!is_told(server, &second).await, "{}", server.engine);
+        assert!(server.is_active(&second).await, "{}", server.engine);
     })
     .await;
 }
