@@ -4,11 +4,13 @@ use crate::harness::{
     ADMIN, ADMIN_PASSWORD, Call as _, Registered, Reply, Server, on_every_engine, on_sqlite, register,
 };
 use claviger::events::find_place;
+use claviger_gateway::model::Snapshot;
 use claviger_proto::encode::from_base64url;
 use claviger_proto::follow::EventsRequest;
 use claviger_proto::hash::TokenHash;
-use claviger_proto::time::Clock as _;
+use claviger_proto::time::{Clock as _, Timestamp};
 use claviger_store::error::StoreError;
+use reqwest::Method;
 use serde_json::{Value, json};
 
 const DAYS_8_S: i64 = 8 * 86_400;
@@ -52,13 +54,25 @@ async fn an_empty_page_is_back_before_the_time_limit_of_requests() {
     .await;
 }
 
+fn claims(jwt: &str) -> Value {
+    let claims = jwt.split('.').nth(1).and_then(from_base64url).unwrap();
+    serde_json::from_slice(&claims).unwrap()
+}
+
 /// Is the token of this JWT among the revoked ones that gateways are told of?
 async fn is_told(server: &Server, jwt: &str) -> bool {
-    let claims = jwt.split('.').nth(1).and_then(from_base64url).unwrap();
-    let claims: Value = serde_json::from_slice(&claims).unwrap();
-    let token = serde_json::to_value(TokenHash::of(claims["jti"].as_str().unwrap())).unwrap();
+    let token = serde_json::to_value(TokenHash::of(claims(jwt)["jti"].as_str().unwrap())).unwrap();
     let snapshot = get(server, "/snapshot").await.json();
     snapshot["revoked_tokens"].as_array().unwrap().iter().any(|revoked| revoked["token"] == token)
+}
+
+/// Are gateways told that the tokens which this JWT's client was issued until then are dead?
+async fn is_client_told(server: &Server, jwt: &str) -> bool {
+    let claims = claims(jwt);
+    let snapshot: Snapshot = serde_json::from_str(&get(server, "/snapshot").await.body).unwrap();
+    let issued_at = Timestamp::from_secs(claims["iat"].as_i64().unwrap());
+    let mut revoked = snapshot.revoked_clients.iter();
+    revoked.any(|revoked| claims["azp"] == revoked.consumer_key.as_str() && issued_at < revoked.before)
 }
 
 async fn jwt_client(server: &Server) -> Registered {
@@ -99,6 +113,30 @@ async fn a_jwt_that_was_followed_by_another_can_still_be_revoked() {
         assert!(is_told(server, &first).await, "{}", server.engine);
         assert!(!is_told(server, &second).await, "{}", server.engine);
         assert!(server.is_active(&second).await, "{}", server.engine);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_new_secret_and_a_deletion_end_every_jwt_of_a_client() {
+    on_every_engine("", async |server| {
+        let client = jwt_client(server).await;
+        let path = format!("/keymanager-operations/dcr/register/{}", client.id);
+        let renewal = server.post(&format!("{path}/regenerate-consumer-secret"));
+        let deletion = server.request(Method::DELETE, &path);
+        let mut secret = client.secret.clone();
+        for (name, request) in [("new secret", renewal), ("deletion", deletion)] {
+            let current = Registered { id: client.id.clone(), secret };
+            let [first, second] = [current.application_token(server).await, current.application_token(server).await];
+            assert!(!is_told(server, &second).await, "{}", server.engine);
+            server.clock.advance_s(2);
+            let reply = request.basic_auth(ADMIN, Some(ADMIN_PASSWORD)).call().await;
+            assert!(matches!(reply.status, 200 | 204), "{name}: {reply:?}");
+            assert!(is_told(server, &second).await, "{}: {name}", server.engine);
+            // The first one's row was retired by the second.
+            assert!(is_client_told(server, &first).await, "{}: {name}", server.engine);
+            secret = if reply.status == 200 { reply.text("client_secret") } else { String::new() };
+        }
     })
     .await;
 }
