@@ -336,7 +336,10 @@ impl Gateway {
         let timeout = Duration::from_millis(wait_ms.saturating_add(ANSWER_TIMEOUT_MS));
         let request = place.cursor.request();
         let answer = async move {
-            tokio::time::sleep(rest).await;
+            // Even a sleep of nothing takes until the timer's next tick.
+            if !rest.is_zero() {
+                tokio::time::sleep(rest).await;
+            }
             let asked_at = Instant::now();
             let page = within(timeout, self.control.events(request, wait_ms)).await;
             Polled { page, is_early: asked_at.elapsed() < Duration::from_millis(wait_ms) }
