@@ -3,9 +3,9 @@
 //! Owns: the snapshot at the start and after a gap that cannot be closed, the place in the event log, and what must still be
 //! fetched. Leaves to `catalog`: the data; to `claviger_proto::follow`: the bookkeeping of numbers.
 //!
-//! Revocations are applied the moment their page arrives. An event that names a changed object puts it on a list, and it
-//! stays there until it was fetched: an object that cannot be fetched now holds up neither a revocation nor another object,
-//! and is never forgotten. The list is a set, so it is bounded by [`PENDING_MAX`]; beyond it a snapshot is cheaper.
+//! Revocations are applied the moment their page arrives, whatever is being fetched meanwhile. An event that names a changed
+//! object puts it on a list, and it stays there until it was fetched: an object that cannot be fetched now holds up no
+//! revocation and is never forgotten. The list is a set, so it is bounded by [`PENDING_MAX`]; beyond it a snapshot is cheaper.
 
 use crate::catalog::Fetched;
 use crate::control::{ControlError, EventPage};
@@ -15,7 +15,8 @@ use claviger_proto::event::Event;
 use claviger_proto::follow::Cursor;
 use claviger_proto::ids::{ApiId, ApplicationId};
 use claviger_proto::time::Timestamp;
-use futures_util::StreamExt as _;
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt as _, StreamExt as _};
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -29,7 +30,7 @@ const PENDING_MAX: usize = 10_000;
 const FETCHES_MAX: usize = 8;
 /// First and longest pause after a failure.
 const PAUSE_MS_MIN: u64 = 100;
-const PAUSE_MS_MAX: u64 = 5_000;
+const PAUSE_MS_MAX: u64 = 1_000;
 /// Pause after an empty page that came before its time.
 const EMPTY_PAUSE_MS: u64 = 10;
 /// How much longer than it may hold a page back the control plane may take for one.
@@ -132,11 +133,47 @@ impl Refetch {
 struct Place {
     cursor: Cursor,
     pending: BTreeSet<Refetch>,
+    /// Objects of the batch that is being fetched. One that changes meanwhile is pending again, for the next batch: answers
+    /// never overtake each other.
+    under_way: usize,
     /// Not before this are pending objects that failed tried again.
     retry_at: Instant,
     pause: Pause,
     expired_at: Timestamp,
 }
+
+impl Place {
+    /// Objects of which the catalog may not have the present state.
+    fn unfetched(&self) -> usize {
+        self.pending.len() + self.under_way
+    }
+
+    /// The next batch to fetch, if it is time for it.
+    fn take_due(&mut self) -> Option<BTreeSet<Refetch>> {
+        if self.pending.is_empty() || Instant::now() < self.retry_at {
+            return None;
+        }
+        self.under_way = self.pending.len();
+        Some(std::mem::take(&mut self.pending))
+    }
+}
+
+/// A question for events under way.
+struct Poll<'g> {
+    answer: BoxFuture<'g, Polled>,
+    /// The look that it is for.
+    look: Option<u64>,
+}
+
+/// What became of it.
+struct Polled {
+    page: Result<EventPage, ControlError>,
+    /// Did the answer come before the control plane had to give one?
+    is_early: bool,
+}
+
+/// An object that was asked for, and what came back.
+type Answer = (Refetch, Result<Option<Fetched>, ControlError>);
 
 /// A pause that doubles with each failure in a row.
 struct Pause(u64);
@@ -225,6 +262,7 @@ impl Gateway {
                     return Place {
                         cursor: Cursor::new(as_of),
                         pending: BTreeSet::new(),
+                        under_way: 0,
                         retry_at: Instant::now(),
                         pause: Pause::new(),
                         expired_at: now,
@@ -239,51 +277,75 @@ impl Gateway {
         }
     }
 
-    /// Follows until a snapshot is needed. True when at least one page came.
+    /// Follows until a snapshot is needed. True when at least one page came. The question for events and the fetching of
+    /// changed objects run side by side: objects that come slowly, or not at all, hold up no revocation.
     async fn follow_from(&self, place: &mut Place) -> bool {
         let mut pause = Pause::new();
         let mut is_fruitful = false;
-        // The number of the look that the page under way is for.
-        let mut look = None;
+        let mut poll = self.poll(place, None, Duration::ZERO);
+        let mut fetching: Option<BoxFuture<'_, Vec<Answer>>> = None;
+        // The look whose page is here while its objects are not.
+        let mut looked = None;
         loop {
-            let wait_ms = match (look, place.pending.is_empty()) {
-                (Some(_), _) => 0,
-                (None, true) => self.config.events_wait_ms,
-                (None, false) => millis_until(place.retry_at).min(self.config.events_wait_ms),
-            };
-            let timeout = Duration::from_millis(wait_ms.saturating_add(ANSWER_TIMEOUT_MS));
-            let request = place.cursor.request();
-            let asked_at = Instant::now();
-            let page = tokio::select! {
-                page = within(timeout, self.control.events(request, wait_ms)) => page,
-                () = self.following.look_again.notified(), if look.is_none() => {
-                    look = Some(self.following.looking.lock().unwrap_or_else(PoisonError::into_inner).asked);
-                    continue;
-                }
-            };
-            match page {
-                Ok(page) => {
-                    if !self.take_page(place, &page) {
-                        return is_fruitful;
-                    }
-                    self.fetch_pending(place).await;
-                    is_fruitful = true;
-                    pause = Pause::new();
-                    self.note_page(place, &page, look.take().unwrap_or(0));
-                    let is_early = asked_at.elapsed() < Duration::from_millis(wait_ms);
-                    if page.events.is_empty() && is_early {
+            if fetching.is_none() {
+                fetching = place.take_due().map(|due| self.fetch_all(due).boxed());
+            }
+            if fetching.is_none()
+                && let Some(look) = looked.take()
+            {
+                self.following.progress.send_modify(|progress| progress.looks = progress.looks.max(look));
+            }
+            tokio::select! {
+                polled = &mut poll.answer => match polled.page {
+                    Ok(page) => {
+                        if !self.take_page(place, &page) {
+                            return is_fruitful;
+                        }
+                        self.note_page(place, &page);
+                        looked = poll.look.or(looked);
+                        is_fruitful = true;
+                        pause = Pause::new();
                         // A control plane that does not hold empty pages back is not asked in a tight loop.
-                        tokio::time::sleep(Duration::from_millis(EMPTY_PAUSE_MS)).await;
+                        let is_idle = page.events.is_empty() && polled.is_early;
+                        let rest = if is_idle { Duration::from_millis(EMPTY_PAUSE_MS) } else { Duration::ZERO };
+                        poll = self.poll(place, None, rest);
                     }
+                    Err(ControlError::SnapshotNeeded) => return is_fruitful,
+                    Err(
+                        error @ (ControlError::Unavailable(_) | ControlError::Refused | ControlError::Malformed(_)),
+                    ) => {
+                        tracing::warn!(%error, "No events from the control plane: {error}");
+                        poll = self.poll(place, poll.look, pause.next());
+                    }
+                },
+                answers = answers_of(&mut fetching) => {
+                    fetching = None;
+                    self.take_answers(place, answers);
                 }
-                Err(ControlError::SnapshotNeeded) => return is_fruitful,
-                Err(error @ (ControlError::Unavailable(_) | ControlError::Refused | ControlError::Malformed(_))) => {
-                    tracing::warn!(%error, "No events from the control plane: {error}");
-                    tokio::time::sleep(pause.next()).await;
-                    self.fetch_pending(place).await;
+                () = tokio::time::sleep_until(place.retry_at), if fetching.is_none() && !place.pending.is_empty() => {}
+                () = self.following.look_again.notified(), if poll.look.is_none() => {
+                    let asked = self.following.looking.lock().unwrap_or_else(PoisonError::into_inner).asked;
+                    poll = self.poll(place, Some(asked), Duration::ZERO);
                 }
             }
         }
+    }
+
+    /// Asks for the next page after a rest. For a look the answer is wanted at once.
+    fn poll(&self, place: &Place, look: Option<u64>, rest: Duration) -> Poll<'_> {
+        let wait_ms = if look.is_some() { 0 } else { self.config.events_wait_ms };
+        let timeout = Duration::from_millis(wait_ms.saturating_add(ANSWER_TIMEOUT_MS));
+        let request = place.cursor.request();
+        let answer = async move {
+            // Even a sleep of nothing takes until the timer's next tick.
+            if !rest.is_zero() {
+                tokio::time::sleep(rest).await;
+            }
+            let asked_at = Instant::now();
+            let page = within(timeout, self.control.events(request, wait_ms)).await;
+            Polled { page, is_early: asked_at.elapsed() < Duration::from_millis(wait_ms) }
+        };
+        Poll { answer: answer.boxed(), look }
     }
 
     /// Applies a page. False when a snapshot is needed.
@@ -314,32 +376,38 @@ impl Gateway {
             place.expired_at = now;
             self.catalog.expire_revocations(now, &self.config);
         }
-        place.pending.len() <= PENDING_MAX
+        place.unfetched() <= PENDING_MAX
     }
 
-    /// Fetches what changed. What fails stays on the list.
-    async fn fetch_pending(&self, place: &mut Place) {
-        if place.pending.is_empty() || Instant::now() < place.retry_at {
-            return;
-        }
-        let calls = place.pending.iter().copied().map(|refetch| async move { (refetch, self.fetch(refetch).await) });
-        let answers: Vec<_> = futures_util::stream::iter(calls).buffer_unordered(FETCHES_MAX).collect().await;
+    /// Fetches some objects, a few at once.
+    async fn fetch_all(&self, due: BTreeSet<Refetch>) -> Vec<Answer> {
+        let calls = due.into_iter().map(|refetch| async move { (refetch, self.fetch(refetch).await) });
+        futures_util::stream::iter(calls).buffer_unordered(FETCHES_MAX).collect().await
+    }
+
+    /// Takes in what was fetched. What failed goes back on the list.
+    fn take_answers(&self, place: &mut Place, answers: Vec<Answer>) {
+        place.under_way = 0;
+        let has_news = !place.pending.is_empty();
         let mut fetched = Vec::with_capacity(answers.len());
+        let mut has_failed = false;
         for (refetch, answer) in answers {
             match answer {
-                Ok(object) => {
-                    place.pending.remove(&refetch);
-                    fetched.extend(object);
+                Ok(object) => fetched.extend(object),
+                Err(error) => {
+                    tracing::warn!(?refetch, %error, "A changed object could not be fetched: {error}");
+                    place.pending.insert(refetch);
+                    has_failed = true;
                 }
-                Err(error) => tracing::warn!(?refetch, %error, "A changed object could not be fetched: {error}"),
             }
         }
         self.catalog.update(fetched, &self.config);
-        if place.pending.is_empty() {
+        if !has_failed {
             place.pause = Pause::new();
-        } else {
+        } else if !has_news {
             place.retry_at = Instant::now() + place.pause.next();
         }
+        self.following.progress.send_modify(|progress| progress.pending = place.unfetched());
     }
 
     /// The object as it is now; `None` when it is in the catalog already.
@@ -366,15 +434,22 @@ impl Gateway {
         Ok(())
     }
 
-    fn note_page(&self, place: &Place, page: &EventPage, looks: u64) {
+    fn note_page(&self, place: &Place, page: &EventPage) {
         let after = place.cursor.after().0;
         self.following.lag_events.store(page.last.0.saturating_sub(after).max(0), Ordering::Relaxed);
         self.following.note_contact(self.clock.now(), |progress| {
             progress.pages += 1;
             progress.after = after;
-            progress.pending = place.pending.len();
-            progress.looks = progress.looks.max(looks);
+            progress.pending = place.unfetched();
         });
+    }
+}
+
+/// The answers of a batch, if one is under way.
+async fn answers_of(fetching: &mut Option<BoxFuture<'_, Vec<Answer>>>) -> Vec<Answer> {
+    match fetching {
+        Some(batch) => batch.await,
+        None => std::future::pending().await,
     }
 }
 
@@ -386,8 +461,4 @@ async fn within<T>(
         Ok(answer) => answer,
         Err(_) => Err(ControlError::Unavailable(format!("no answer in {} ms", timeout.as_millis()))),
     }
-}
-
-fn millis_until(instant: Instant) -> u64 {
-    u64::try_from(instant.saturating_duration_since(Instant::now()).as_millis()).unwrap_or(u64::MAX)
 }

@@ -18,6 +18,11 @@ use std::error::Error as StdError;
 use std::io;
 use std::time::Duration;
 
+/// Silence after which the other end of a connection is probed, and between two probes.
+const KEEPALIVE: Duration = Duration::from_secs(5);
+/// Probes without an answer after which the connection is lost.
+const KEEPALIVE_RETRIES: u32 = 2;
+
 /// A pool of connections that sends bodies of one type.
 pub(crate) struct Upstream {
     client: Client<HttpsConnector<HttpConnector>, ProxyBody>,
@@ -76,6 +81,11 @@ pub(crate) fn connector(connect_timeout: Duration, mut tls: rustls::ClientConfig
     http.enforce_http(false);
     http.set_nodelay(true);
     http.set_connect_timeout(Some(connect_timeout));
+    // An answer that is waited for on a connection which the network has silently lost would not be missed before its time-out:
+    // half a minute for news of revocations.
+    http.set_keepalive(Some(KEEPALIVE));
+    http.set_keepalive_interval(Some(KEEPALIVE));
+    http.set_keepalive_retries(Some(KEEPALIVE_RETRIES));
     // The builder wants to set it and refuses a configuration that has it.
     tls.alpn_protocols = Vec::new();
     hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(http)

@@ -28,13 +28,14 @@ pub const WAIT_MS_MAX: u64 = 30_000;
 /// Wakes those who wait for events.
 pub struct EventLog {
     wake: watch::Sender<u64>,
+    closing: watch::Sender<bool>,
     /// Everything up to here was surely seen.
     low_watermark: AtomicI64,
 }
 
 impl Default for EventLog {
     fn default() -> Self {
-        Self { wake: watch::Sender::new(0), low_watermark: AtomicI64::new(0) }
+        Self { wake: watch::Sender::new(0), closing: watch::Sender::new(false), low_watermark: AtomicI64::new(0) }
     }
 }
 
@@ -44,6 +45,11 @@ impl EventLog {
         self.wake.send_modify(|count| *count += 1);
     }
 
+    /// The process ends: nobody is kept waiting any more.
+    pub fn close(&self) {
+        self.closing.send_replace(true);
+    }
+
     /// The last event whose effect a snapshot that is read from now on surely contains.
     pub fn low_watermark(&self) -> EventId {
         EventId(self.low_watermark.load(Ordering::Acquire))
@@ -51,7 +57,7 @@ impl EventLog {
 
     /// A page for a gateway; waits for the first event up to `wait_ms`.
     pub async fn page(&self, store: &Store, request: &EventsRequest, wait_ms: u64) -> Result<EventPage, ControlError> {
-        let mut wake = self.wake.subscribe();
+        let (mut wake, mut closing) = (self.wake.subscribe(), self.closing.subscribe());
         let deadline = tokio::time::Instant::now() + Duration::from_millis(wait_ms.min(WAIT_MS_MAX));
         loop {
             wake.mark_unchanged();
@@ -61,6 +67,7 @@ impl EventLog {
             }
             tokio::select! {
                 changed = wake.changed() => if changed.is_err() { return Ok(page) },
+                () = stopped(&mut closing) => return Ok(page),
                 () = tokio::time::sleep_until(deadline) => return Ok(page),
             }
         }
@@ -85,7 +92,8 @@ pub async fn find_place(app: &App) -> Result<Cursor, StoreError> {
     let mut conn = app.store.reader().await?;
     let (first, last) = events::bounds(&mut conn).await?;
     drop(conn);
-    // What the clean-up has removed is no gap.
+    // What was cleaned up is not missing: as gaps those numbers would hold the low watermark below the log's beginning, and
+    // a gateway that reads on from there is sent for another snapshot, again and again.
     let mut cursor = Cursor::new(EventId((last.0 - LOOK_BACK).max(first.0 - 1).max(0)));
     step(app, &mut cursor).await?;
     Ok(cursor)
@@ -155,12 +163,13 @@ pub async fn clean_up(app: Arc<App>, retention_days: u32, mut shutdown: watch::R
     let retention_ms = i64::from(retention_days) * 86_400_000;
     loop {
         let now = app.clock.now();
+        let ended_before = app.oauth.settings.ended_before(now);
         let result = app
             .store
             .write::<_, StoreError, _>(move |conn| {
                 Box::pin(async move {
                     let removed = events::delete_before(conn, now.plus_millis(-retention_ms)).await?;
-                    Ok(removed + revocations::delete_expired(conn, now).await?)
+                    Ok(removed + revocations::delete_expired(conn, ended_before).await?)
                 })
             })
             .await;

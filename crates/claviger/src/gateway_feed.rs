@@ -96,9 +96,9 @@ async fn read_snapshot(app: &App) -> Result<Snapshot, StoreError> {
         entry(application, keys, subscriptions)
     });
     let applications = entries.collect();
-    let now = app.clock.now();
-    let revoked_tokens = revocations::list_tokens(&mut conn, now).await?;
-    let revoked_clients = revocations::list_clients(&mut conn, now).await?;
+    let ended_before = app.oauth.settings.ended_before(app.clock.now());
+    let revoked_tokens = revocations::list_tokens(&mut conn, ended_before).await?;
+    let revoked_clients = revocations::list_clients(&mut conn, ended_before).await?;
     drop(conn);
     Ok(Snapshot {
         as_of,
@@ -241,7 +241,9 @@ async fn events(State(app): State<Arc<App>>, Query(query): Query<EventsQuery>) -
         return reply::portal_error(StatusCode::BAD_REQUEST, 400, "Bad Request", "gaps is not a list of event numbers");
     };
     let request = EventsRequest { after: EventId(query.after), gaps };
-    match app.events.page(&app.store, &request, query.wait_ms).await {
+    // An empty page must be back before the time limit of requests makes it a failure.
+    let wait_ms = query.wait_ms.min(app.limits.request_timeout_s.saturating_mul(1000) / 2);
+    match app.events.page(&app.store, &request, wait_ms).await {
         Ok(page) => reply::json(StatusCode::OK, &page),
         Err(ControlError::SnapshotNeeded) => {
             reply::portal_error(StatusCode::GONE, 410, "Gone", "The event log no longer reaches back that far")

@@ -10,6 +10,7 @@ use axum::http::{Method, StatusCode};
 use axum::response::Response;
 use axum::routing::get;
 use axum::{Extension, Router};
+use claviger_gateway::Gateway;
 use serde_json::json;
 use std::sync::Arc;
 
@@ -43,8 +44,17 @@ async fn metrics(State(app): State<Arc<App>>) -> Response {
     app.metrics.reply()
 }
 
-/// The management routes of a process without a database: a gateway apart. Its metrics are for the same host only.
-pub fn without_database(shared: Arc<Metrics>) -> Router {
+/// The management routes of a process without a database: a gateway apart. It is ready when its gateway is; its metrics are
+/// for the same host only.
+pub fn without_database(shared: Arc<Metrics>, gateway: Option<Arc<Gateway>>) -> Router {
+    let is_ready = move || {
+        let (status, text) = if gateway.as_ref().is_some_and(|gateway| gateway.is_ready()) {
+            (StatusCode::OK, "ready")
+        } else {
+            (StatusCode::SERVICE_UNAVAILABLE, "the control plane was not heard of")
+        };
+        std::future::ready(reply::json(status, &json!({ "status": text })))
+    };
     let metrics = move |Extension(peer): Extension<Peer>| {
         let shared = shared.clone();
         async move {
@@ -55,5 +65,5 @@ pub fn without_database(shared: Arc<Metrics>) -> Router {
             }
         }
     };
-    Router::new().route("/health/live", get(live)).route("/health/ready", get(live)).route("/metrics", get(metrics))
+    Router::new().route("/health/live", get(live)).route("/health/ready", get(is_ready)).route("/metrics", get(metrics))
 }

@@ -118,6 +118,9 @@ impl Running {
     /// cut something off.
     pub async fn stop(mut self) -> bool {
         self.stop.send_replace(true);
+        if let Some(app) = &self.app {
+            app.events.close();
+        }
         let all = async { while self.tasks.join_next().await.is_some() {} };
         let is_clean = tokio::time::timeout(self.deadline, all).await.is_ok();
         if !is_clean {
@@ -153,6 +156,7 @@ pub async fn start(launch: Launch, listeners: Listeners) -> anyhow::Result<Runni
         None
     };
     let app = started.as_ref().map(|started| started.app.clone());
+    let mut own_gateway = None;
     if profile.has(Role::Gateway) {
         let control = control_plane(&config, app.as_ref(), own_certificate)?;
         let gateway = gateway_role::start(&config, control, clock, rng, &metrics)?;
@@ -166,10 +170,11 @@ pub async fn start(launch: Launch, listeners: Listeners) -> anyhow::Result<Runni
         }
         let ports = [(listeners.gateway_https, Some(tls.clone())), (listeners.gateway_http, None)];
         gateway_role::open(&gateway, ports, config.limits.connections_max, &stopping, &mut tasks);
+        own_gateway = Some(gateway);
     }
     let (router, entries) = match &app {
         Some(app) => management_routes(app, profile),
-        None => (health::without_database(metrics.clone()), Vec::new()),
+        None => (health::without_database(metrics.clone(), own_gateway), Vec::new()),
     };
     let limits = ops::Limits {
         body_bytes_max: config.limits.body_bytes_max,

@@ -19,8 +19,6 @@ pub(super) struct Kind {
     pub(super) name: &'static str,
     /// System accounts to run as when root; the first that exists.
     pub(super) accounts: &'static [&'static str],
-    /// Without one, any password of its user does.
-    pub(super) has_password: bool,
     /// The signal for an orderly and quick end.
     pub(super) stop_signal: &'static str,
     pub(super) prepare: fn(&Settings) -> Result<()>,
@@ -81,7 +79,6 @@ impl Account {
 pub(super) const MARIADB: Kind = Kind {
     name: "mariadb",
     accounts: &["mysql", "nobody"],
-    has_password: true,
     stop_signal: "TERM",
     prepare: prepare_mariadb,
     serve: serve_mariadb,
@@ -144,7 +141,6 @@ fn mariadb_answers(settings: &Settings) -> bool {
 pub(super) const POSTGRES: Kind = Kind {
     name: "postgres",
     accounts: &["postgres", "nobody"],
-    has_password: false,
     stop_signal: "INT",
     prepare: prepare_postgres,
     serve: serve_postgres,

@@ -27,6 +27,9 @@ pub(crate) struct State {
     pub(crate) is_down: bool,
     /// The next fetches of an API fail.
     pub(crate) api_failures: u32,
+    /// Answers about an API, already made, wait for a permit of this.
+    pub(crate) api_hold: Option<Arc<Semaphore>>,
+    pub(crate) api_fetches: u32,
     /// The next pages are refused as too old.
     pub(crate) snapshots_demanded: u32,
     /// Answers about tokens wait for a permit of this.
@@ -91,12 +94,20 @@ impl ControlPlane for FakeControl {
 
     fn api(&self, id: ApiId) -> BoxFuture<'_, Result<Option<ApiDeployment>, ControlError>> {
         async move {
-            let mut state = self.up()?;
-            if state.api_failures > 0 {
-                state.api_failures -= 1;
-                return Err(ControlError::Unavailable("this fetch fails for the test".to_owned()));
+            let (api, hold) = {
+                let mut state = self.up()?;
+                state.api_fetches += 1;
+                if state.api_failures > 0 {
+                    state.api_failures -= 1;
+                    return Err(ControlError::Unavailable("this fetch fails for the test".to_owned()));
+                }
+                (state.apis.get(&id).cloned(), state.api_hold.clone())
+            };
+            self.calls.send_modify(|calls| *calls += 1);
+            if let Some(hold) = hold {
+                hold.acquire().await.unwrap().forget();
             }
-            Ok(state.apis.get(&id).cloned())
+            Ok(api)
         }
         .boxed()
     }

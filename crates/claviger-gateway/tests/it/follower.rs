@@ -8,6 +8,8 @@ use claviger_proto::follow::GAP_PATIENCE_MS;
 use claviger_proto::hash::TokenHash;
 use claviger_proto::ids::{ApiId, ApplicationId, EventId};
 use claviger_proto::time::Timestamp;
+use std::sync::Arc;
+use tokio::sync::Semaphore;
 
 fn revoke(token: &str) -> Event {
     Event::TokenRevoked { token: TokenHash::of(token), expires_at: Timestamp::NEVER }
@@ -86,6 +88,26 @@ async fn a_fetch_that_fails_is_repeated_and_holds_up_no_revocation() {
     world.until(|progress| progress.pending == 0).await;
     assert_eq!(world.control.state().api_failures, 0);
     assert_eq!(world.call("GET", "/weather/open", &[]).await.code(), (503, "700700"));
+}
+
+#[tokio::test]
+async fn a_fetch_that_hangs_holds_up_no_revocation() {
+    let world = World::start().await;
+    let hold = Arc::new(Semaphore::new(0));
+    world.control.state().api_hold = Some(Arc::clone(&hold));
+    world.control.emit(101, Event::ApiChanged { api_id: ApiId(1) });
+    world.control.until(|state| state.api_fetches == 1).await;
+    world.control.emit(102, revoke("token-prod-1"));
+    world.until(|progress| progress.after == 102 && progress.pending == 1).await;
+    assert_eq!(world.get("/weather/city/1", "token-prod-1").await.code(), (401, "900901"));
+    // What changes while it is being fetched is fetched again.
+    world.control.state().apis.get_mut(&ApiId(1)).unwrap().status = ApiStatus::Blocked;
+    world.control.emit(103, Event::ApiChanged { api_id: ApiId(1) });
+    world.until(|progress| progress.after == 103).await;
+    hold.add_permits(2);
+    world.until(|progress| progress.pending == 0).await;
+    assert_eq!(world.call("GET", "/weather/open", &[]).await.code(), (503, "700700"));
+    assert_eq!(world.control.state().api_fetches, 2);
 }
 
 #[tokio::test]

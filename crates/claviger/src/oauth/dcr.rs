@@ -6,7 +6,7 @@ use crate::app::App;
 use crate::http::access::Caller;
 use crate::http::reply;
 use crate::oauth::grant::GRANTS;
-use crate::oauth::revoke::revoke_row;
+use crate::oauth::revoke::{Times, revoke_row};
 use crate::oauth::{KnownClient, OAuth};
 use axum::body::Bytes;
 use axum::extract::{Path, State};
@@ -420,7 +420,9 @@ async fn kill_tokens_and(
     secret: Option<Secret>,
 ) -> Result<(), RegistrationError> {
     let (shared, now, rng) = (known.clone(), oauth.clock.now(), oauth.rng.clone());
-    let is_self_contained = known.client.settings.token_type == TokenType::Jwt && !oauth.settings.is_jwt_persisted;
+    // JWTs live on at gateways without an ACTIVE row: there is none, or the next JWT has retired it.
+    let is_self_contained = known.client.settings.token_type == TokenType::Jwt;
+    let times = Times { now, ended_before: oauth.settings.ended_before(now) };
     let longest_s = known.client.settings.lifetimes.application_s.max(known.client.settings.lifetimes.user_s);
     oauth
         .store
@@ -428,9 +430,8 @@ async fn kill_tokens_and(
             let (known, secret, rng) = (shared.clone(), secret.clone(), rng.clone());
             Box::pin(async move {
                 let client = &known.client;
-                let is_jwt = client.settings.token_type == TokenType::Jwt;
                 for token in tokens::list_active_of_client(conn, client.id).await? {
-                    revoke_row(conn, &token, is_jwt, &[uuid(&*rng), uuid(&*rng)], now).await?;
+                    revoke_row(conn, &token, is_self_contained, &[uuid(&*rng), uuid(&*rng)], times).await?;
                 }
                 if is_self_contained {
                     // JWTs name whole seconds: everything up to the end of this one is dead; the next is issued after it.

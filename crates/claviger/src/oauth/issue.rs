@@ -5,6 +5,7 @@
 
 use crate::oauth::grant::Authorized;
 use crate::oauth::reply::TokenError;
+use crate::oauth::revoke::Times;
 use crate::oauth::{KnownClient, OAuth};
 use claviger_proto::entropy::uuid;
 use claviger_proto::event::Event;
@@ -191,6 +192,7 @@ async fn write(
     let fresh_id = fresh.id.clone();
     let ids = [uuid(&*oauth.rng), uuid(&*oauth.rng), uuid(&*oauth.rng)];
     let (shared, key_copy, now) = (order.clone(), key.clone(), oauth.clock.now());
+    let times = Times { now, ended_before: oauth.settings.ended_before(now) };
     let (token, retired) = oauth
         .store
         .write(move |conn| {
@@ -201,7 +203,7 @@ async fn write(
                 }
                 let idp = tokens::local_idp(conn, key.tenant).await?;
                 if let Some(replaced) = &order.authorized.replaces {
-                    retire_refreshed(conn, replaced, rules.is_jwt, &ids, now).await?;
+                    retire_refreshed(conn, replaced, rules.is_jwt, &ids, times).await?;
                 }
                 let active = tokens::find_active(conn, &key, idp).await?;
                 let mut retired = None;
@@ -250,12 +252,12 @@ async fn retire_refreshed(
     replaced: &Token,
     is_jwt: bool,
     ids: &[String; 3],
-    now: Timestamp,
+    Times { now, ended_before }: Times,
 ) -> Result<(), TokenError> {
     if !tokens::retire(conn, replaced, TokenState::Inactive, &ids[0]).await? {
         return Err(TokenError::InvalidGrant("Invalid refresh token state".into()));
     }
-    if replaced.expires_at() > now {
+    if replaced.expires_at() > ended_before {
         let jwt = RevokedJwt { uuid: &ids[1], jti: replaced.identifier.expose(), tenant_id: replaced.key.tenant };
         revocations::insert_token(conn, replaced.hash(), replaced.expires_at(), is_jwt.then_some(jwt), now).await?;
     }

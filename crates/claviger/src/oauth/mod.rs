@@ -37,6 +37,8 @@ use tokio::sync::{Mutex, MutexGuard};
 /// Clients, tokens and token keys that are remembered.
 const CLIENTS_MAX: usize = 20_000;
 const TOKENS_MAX: usize = 200_000;
+/// How far the clocks of the key manager and of a gateway may be apart.
+const CLOCKS_APART_MS_MAX: i64 = 60_000;
 /// Locks that keep identical token requests in one process from racing; two keys may share one.
 const KEY_LOCKS: usize = 1024;
 
@@ -65,6 +67,14 @@ pub struct OAuthSettings {
     pub skew_ms: i64,
     /// Patterns of scopes that anybody may have (`apim.oauth_config.allowed_scopes`).
     pub allowed_scopes: Vec<String>,
+}
+
+impl OAuthSettings {
+    /// Tokens whose end is before this are accepted nowhere: neither where the skew lets them live on, nor on a gateway whose
+    /// clock is behind. Up to there a revocation is written, kept and told.
+    pub fn ended_before(&self, now: Timestamp) -> Timestamp {
+        now.plus_millis(self.skew_ms.saturating_add(CLOCKS_APART_MS_MAX).saturating_neg())
+    }
 }
 
 /// A client with what the gateway must also know of it.

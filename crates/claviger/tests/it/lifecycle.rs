@@ -193,7 +193,7 @@ async fn the_first_start_makes_up_a_password_that_works() {
     let directory = Directory::new();
     let mut offset = free_offset();
     let process = loop {
-        match Process::try_start_without_password(directory.path(), offset).await {
+        match Process::try_start_without_password(directory.path(), offset, &[]).await {
             Ok(process) => break process,
             Err(ended) => assert!(ended.output.contains("cannot be opened"), "{ended:?}"),
         }

@@ -8,6 +8,7 @@
 mod access;
 mod concurrency;
 mod crash;
+mod gateway;
 mod harness;
 mod lifecycle;
 mod oauth;

@@ -54,6 +54,7 @@ pub(crate) struct Process {
 struct Progress {
     is_ready: bool,
     ends: u8,
+    lines: usize,
 }
 
 impl Process {
@@ -75,11 +76,15 @@ impl Process {
         Self::spawn(command, data_dir, offset, arguments).await
     }
 
-    /// As [`Self::try_start`], with no password configured anywhere.
-    pub(crate) async fn try_start_without_password(data_dir: &Path, offset: u16) -> Result<Self, Ended> {
+    /// As [`Self::try_start`], with no password in the environment.
+    pub(crate) async fn try_start_without_password(
+        data_dir: &Path,
+        offset: u16,
+        arguments: &[&str],
+    ) -> Result<Self, Ended> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_claviger"));
         command.env_clear();
-        Self::spawn(command, data_dir, offset, &[]).await
+        Self::spawn(command, data_dir, offset, arguments).await
     }
 
     async fn spawn(mut command: Command, data_dir: &Path, offset: u16, arguments: &[&str]) -> Result<Self, Ended> {
@@ -114,6 +119,18 @@ impl Process {
         format!("https://localhost:{}", ports::MANAGEMENT_HTTPS + self.offset)
     }
 
+    /// The plain gateway port.
+    pub(crate) fn gateway(&self) -> String {
+        format!("http://127.0.0.1:{}", ports::GATEWAY_HTTP + self.offset)
+    }
+
+    /// Waits until the log says something.
+    pub(crate) async fn wait_for_log(&mut self, text: &str) {
+        let output = self.output.clone();
+        let progress = self.wait(|progress| progress.ends == 2 || output.lock().unwrap().contains(text)).await;
+        assert_ne!(progress.ends, 2, "it ended: {}", self.output.lock().unwrap());
+    }
+
     /// As a socket address.
     pub(crate) fn plain_address(&self) -> SocketAddr {
         SocketAddr::from((Ipv4Addr::LOCALHOST, ports::MANAGEMENT_HTTP + self.offset))
@@ -123,6 +140,12 @@ impl Process {
     pub(crate) fn kill(mut self) -> Ended {
         self.child.kill().unwrap();
         self.ended()
+    }
+
+    /// As [`Self::kill`], for a process whose output nobody reads.
+    pub(crate) fn end(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 
     /// Sends SIGTERM. The shell's own `kill` is there even where the program of that name is not.
@@ -162,9 +185,10 @@ fn collect(stream: impl Read + Send + 'static, output: Arc<Mutex<String>>, repor
             text.push_str(&line);
             text.push('\n');
             drop(text);
-            if is_ready {
-                report.send_modify(|progress| progress.is_ready = true);
-            }
+            report.send_modify(|progress| {
+                progress.is_ready |= is_ready;
+                progress.lines += 1;
+            });
         }
         report.send_modify(|progress| progress.ends += 1);
     });
