@@ -197,23 +197,34 @@ impl Subject {
         let publish = format!("/api/am/publisher/v1/apis/change-lifecycle?apiId={api}&action=Publish");
         self.post(&publish, &bearer, &Value::Null, &[200])?;
 
-        let application = self.subscribed_application(&bearer, "bench-jwt", &api)?;
-        let keys = json!({"keyType": "PRODUCTION", "grantTypesToBeSupported": ["client_credentials"],
-            "callbackUrl": "", "scopes": [], "validityTime": "3600", "additionalProperties": {}});
-        let path = format!("/api/am/store/v1/applications/{application}/generate-keys");
-        let keys = self.post(&path, &bearer, &keys, &[200])?;
-        let jwt = self.token(&Client { id: text(&keys, "consumerKey")?, secret: text(&keys, "consumerSecret")? })?;
-
-        // Keys that the portal makes are for JWTs; an opaque token comes from a client that is mapped to an application.
-        let application = self.subscribed_application(&bearer, "bench-opaque", &api)?;
-        let client = self.register("bench_opaque_PRODUCTION", TokenKind::Opaque)?;
-        let mapping = json!({"consumerKey": client.id, "consumerSecret": client.secret,
-            "keyManager": "Resident Key Manager", "keyType": "PRODUCTION"});
-        self.post(&format!("/api/am/store/v1/applications/{application}/map-keys"), &bearer, &mapping, &[200])?;
+        let client = self.application_client(&bearer, "bench-jwt", &api)?;
+        let jwt = self.token(&client)?;
+        // The portal's keys are for JWTs; the key manager's own interface makes one a client for opaque tokens.
+        let client = self.application_client(&bearer, "bench-opaque", &api)?;
+        let path = format!("/keymanager-operations/dcr/register/{}", client.id);
+        let (admin, change) = (self.admin(), json!({"token_type_extension": "Default"}));
+        let request = Request {
+            port: self.management(),
+            method: "PUT",
+            path: &path,
+            authorization: Some(&admin),
+            body: Body::Json(&change),
+        };
+        request.json(&[200])?;
         let opaque = self.token(&client)?;
         let published = Published { jwt: format!("Bearer {jwt}"), opaque: format!("Bearer {opaque}") };
         self.wait_for_gateway(&published)?;
         Ok(published)
+    }
+
+    /// A subscribed application with production keys.
+    fn application_client(&self, bearer: &str, name: &str, api: &str) -> Result<Client> {
+        let application = self.subscribed_application(bearer, name, api)?;
+        let keys = json!({"keyType": "PRODUCTION", "grantTypesToBeSupported": ["client_credentials"],
+            "callbackUrl": "", "scopes": [], "validityTime": "3600", "additionalProperties": {}});
+        let path = format!("/api/am/store/v1/applications/{application}/generate-keys");
+        let keys = self.post(&path, bearer, &keys, &[200])?;
+        Ok(Client { id: text(&keys, "consumerKey")?, secret: text(&keys, "consumerSecret")? })
     }
 
     fn portal_bearer(&self) -> Result<String> {
