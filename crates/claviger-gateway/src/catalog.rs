@@ -129,6 +129,7 @@ impl Catalog {
             | Event::PoliciesChanged { .. }
             | Event::KeysChanged
             | Event::TokenRetired { .. }
+            | Event::Unknown
             | Event::UserChanged { .. } => false,
         }
     }

@@ -124,6 +124,7 @@ impl Refetch {
             | Event::ClientChanged { .. }
             | Event::PoliciesChanged { .. }
             | Event::TokenRetired { .. }
+            | Event::Unknown
             | Event::UserChanged { .. } => None,
         }
     }

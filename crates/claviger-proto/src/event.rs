@@ -60,6 +60,9 @@ pub enum Event {
         /// Name as `[DOMAIN/]user@tenant`.
         username: String,
     },
+    /// An event of a newer version, which this one passes over. Its number counts as seen.
+    #[serde(other)]
+    Unknown,
 }
 
 /// An event with its number.

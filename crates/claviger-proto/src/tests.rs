@@ -199,3 +199,12 @@ fn passwords_follow_the_vectors() {
     assert!(fresh.is_match(&Secret::new("s3cret")) && !fresh.is_match(&Secret::new("S3cret")));
     assert!(fresh.salt.len() == 24 && fresh.salt.ends_with("=="));
 }
+
+#[test]
+fn an_event_of_a_newer_version_is_passed_over() {
+    use crate::event::{Event, NumberedEvent};
+    let page = r#"[{"id":7,"event":{"type":"moon_landed","where":"Tycho"}},{"id":8,"event":{"type":"keys_changed"}}]"#;
+    let page: Vec<NumberedEvent> = serde_json::from_str(page).unwrap();
+    assert_eq!((page[0].id, &page[0].event), (EventId(7), &Event::Unknown));
+    assert_eq!(page[1].event, Event::KeysChanged);
+}

@@ -70,7 +70,7 @@ fn decode(row: &Row) -> Option<NumberedEvent> {
         Ok(event) => Some(NumberedEvent { id, event }),
         Err(error) => {
             tracing::warn!(event_id = id.0, %error, "an event is not understood and is passed over");
-            None
+            Some(NumberedEvent { id, event: Event::Unknown })
         }
     }
 }

@@ -83,8 +83,17 @@ impl Users {
 
     /// Takes notice of a committed event.
     pub fn apply(&self, event: &Event) {
-        if let Event::UserChanged { .. } = event {
-            self.forget_everything();
+        match event {
+            Event::UserChanged { .. } => self.forget_everything(),
+            Event::ApiChanged { .. }
+            | Event::ApplicationChanged { .. }
+            | Event::ClientChanged { .. }
+            | Event::ClientRevoked { .. }
+            | Event::KeysChanged
+            | Event::PoliciesChanged { .. }
+            | Event::TokenRetired { .. }
+            | Event::TokenRevoked { .. }
+            | Event::Unknown => {}
         }
     }
 

@@ -141,6 +141,7 @@ impl OAuth {
             Event::ApiChanged { .. }
             | Event::ApplicationChanged { .. }
             | Event::PoliciesChanged { .. }
+            | Event::Unknown
             | Event::KeysChanged => {}
         }
     }
