@@ -61,22 +61,17 @@ fn decode(bytes: &[u8]) -> Result<String, Ambiguous> {
         if is_structural(value) {
             return Err(Ambiguous);
         }
-        if value == b'%' {
-            // `%25` followed by two digits becomes an escape for whoever decodes a second time.
-            let twice = [b'%', byte_at(bytes, index + 3), byte_at(bytes, index + 4)];
-            if escape_at(&twice, 0).is_some_and(|hidden| is_structural(hidden) || hidden == b'%') {
-                return Err(Ambiguous);
-            }
-        }
         decoded.push(value);
         index += 3;
     }
+    // What is an escape now, whatever spelt its parts, is resolved by whoever decodes a second time.
+    let mut hidden =
+        (0..decoded.len()).filter(|at| decoded.get(*at) == Some(&b'%')).filter_map(|at| escape_at(&decoded, at));
+    if hidden.any(|byte| is_structural(byte) || byte == b'%') {
+        return Err(Ambiguous);
+    }
     // Overlong forms and half characters are read differently by different backends.
     String::from_utf8(decoded).map_err(|_| Ambiguous)
-}
-
-fn byte_at(bytes: &[u8], index: usize) -> u8 {
-    bytes.get(index).copied().unwrap_or(0)
 }
 
 fn escape_at(bytes: &[u8], index: usize) -> Option<u8> {

@@ -17,11 +17,14 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const API_KEY: &str = "apikey";
 
 /// Headers that the gateway alone may set, or that are meant for it (6.1, 6.5, 6.9).
-const NEVER_FROM_CLIENT: [HeaderName; 3] = [
-    HeaderName::from_static("x-jwt-assertion"),
-    HeaderName::from_static("wso2_am_api_default_version"),
-    HeaderName::from_static(API_KEY),
-];
+const NEVER_FROM_CLIENT: [&str; 4] =
+    ["x-jwt-assertion", "wso2_am_api_default_version", "x-wso2-client-certificate", API_KEY];
+
+/// Also in a spelling that a CGI-style backend takes for the same header: to it `_` and `-` are one.
+fn is_never_from_client(name: &HeaderName) -> bool {
+    let folded = |name: &str| name.bytes().map(|byte| if byte == b'_' { b'-' } else { byte }).collect::<Vec<u8>>();
+    NEVER_FROM_CLIENT.iter().any(|ours| ours.len() == name.as_str().len() && folded(ours) == folded(name.as_str()))
+}
 
 /// Removes what concerns one connection only.
 pub(crate) fn remove_hop_by_hop(headers: &mut HeaderMap) {
@@ -54,7 +57,8 @@ pub(crate) fn request_headers(headers: &mut HeaderMap, inbound: Inbound<'_>, bac
     headers.remove(PROXY_AUTHORIZATION);
     // The client got its 100 from us.
     headers.remove(EXPECT);
-    for name in NEVER_FROM_CLIENT {
+    let forged: Vec<HeaderName> = headers.keys().filter(|name| is_never_from_client(name)).cloned().collect();
+    for name in forged {
         headers.remove(name);
     }
     if let Some(name) = inbound.credential {

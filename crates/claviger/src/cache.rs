@@ -9,9 +9,12 @@ use std::future::Future;
 use std::hash::{BuildHasher as _, Hash, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 /// Counters by hash of a key. Keys that share a counter lose their entries together, which costs one read each.
 const GENERATIONS: usize = 4096;
+/// Age at which an entry is read again. Our own changes end it at once; an old node on the same database writes no events.
+const AGE_MS_MAX: u64 = 30_000;
 
 /// Generation counters of keys.
 pub struct Generations {
@@ -44,20 +47,38 @@ impl Generations {
 
 /// A bounded cache of values that were read from the database under a key.
 pub struct ReadThrough<K, V> {
-    entries: Cache<K, (u64, Arc<V>)>,
+    entries: Cache<K, Entry<V>>,
     generations: Generations,
+    age_max: Duration,
+}
+
+struct Entry<V> {
+    generation: u64,
+    since: Instant,
+    value: Arc<V>,
+}
+
+impl<V> Clone for Entry<V> {
+    fn clone(&self) -> Self {
+        Self { generation: self.generation, since: self.since, value: self.value.clone() }
+    }
 }
 
 impl<K: Hash + Eq + Clone, V> ReadThrough<K, V> {
     /// A cache of at most `entries_max` values.
     pub fn new(entries_max: usize) -> Self {
-        Self { entries: Cache::new(entries_max), generations: Generations::default() }
+        Self {
+            entries: Cache::new(entries_max),
+            generations: Generations::default(),
+            age_max: Duration::from_millis(AGE_MS_MAX),
+        }
     }
 
     /// The value as it is since its last change; `None` when it must be read.
     pub fn find(&self, key: &K) -> Option<Arc<V>> {
-        let (generation, value) = self.entries.get(key)?;
-        (generation == self.generations.of(key)).then_some(value)
+        let entry = self.entries.get(key)?;
+        let is_current = entry.generation == self.generations.of(key) && entry.since.elapsed() < self.age_max;
+        is_current.then_some(entry.value)
     }
 
     /// The value, read when it is not there. A miss of the database is not kept.
@@ -71,7 +92,7 @@ impl<K: Hash + Eq + Clone, V> ReadThrough<K, V> {
         // Boxed: reading is the rare and long way, and the future of every caller would be as large.
         let generation = self.generations.of(key);
         let Some(value) = Box::pin(load()).await?.map(Arc::new) else { return Ok(None) };
-        self.entries.insert(key.clone(), (generation, value.clone()));
+        self.insert(key.clone(), generation, value.clone());
         Ok(Some(value))
     }
 
@@ -82,7 +103,7 @@ impl<K: Hash + Eq + Clone, V> ReadThrough<K, V> {
 
     /// Keeps a value that was read or made while `generation` was current.
     pub fn insert(&self, key: K, generation: u64, value: Arc<V>) {
-        self.entries.insert(key, (generation, value));
+        self.entries.insert(key, Entry { generation, since: Instant::now(), value });
     }
 
     /// The value under this key changed.
@@ -96,5 +117,25 @@ impl<K: Hash + Eq + Clone, V> ReadThrough<K, V> {
         for counter in &self.generations.counters {
             counter.fetch_add(1, Ordering::AcqRel);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_lives_until_its_change_or_its_age() {
+        let mut cache = ReadThrough::new(8);
+        cache.insert("a", cache.generation(&"a"), Arc::new(1));
+        assert_eq!(cache.find(&"a").as_deref(), Some(&1));
+        let stale = cache.generation(&"a");
+        cache.forget(&"a");
+        cache.insert("a", stale, Arc::new(1));
+        assert_eq!(cache.find(&"a"), None, "loaded before the change");
+        cache.insert("a", cache.generation(&"a"), Arc::new(2));
+        assert_eq!(cache.find(&"a").as_deref(), Some(&2));
+        cache.age_max = Duration::ZERO;
+        assert_eq!(cache.find(&"a"), None, "as old as an entry may become");
     }
 }

@@ -78,7 +78,7 @@ async fn read_page(store: &Store, request: &EventsRequest) -> Result<EventPage, 
     let unavailable = |error: StoreError| ControlError::Unavailable(error.to_string());
     let mut conn = store.reader().await.map_err(unavailable)?;
     let (first, last) = events::bounds(&mut conn).await.map_err(unavailable)?;
-    let is_cut_off = request.after.0 + 1 < first.0 && first.0 > 1;
+    let is_cut_off = request.after.0.saturating_add(1) < first.0 && first.0 > 1;
     let is_ahead = request.after > last;
     if is_cut_off || is_ahead {
         return Err(ControlError::SnapshotNeeded);

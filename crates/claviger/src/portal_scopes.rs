@@ -76,8 +76,15 @@ pub fn is_granted(scope: &str, principal: &Principal) -> bool {
     roles_of(scope).is_some_and(|roles| principal.has_one_of(["admin"].into_iter().chain(roles.iter().copied())))
 }
 
+/// The scope without its prefix, which is found without regard to case.
+pub fn strip_prefix<'a>(scope: &'a str, prefix: &str) -> Option<&'a str> {
+    let (head, tail) = scope.split_at_checked(prefix.len())?;
+    head.eq_ignore_ascii_case(prefix).then_some(tail)
+}
+
+/// Without regard to case: a scope that anyone down the line could take for a portal scope needs that scope's role.
 fn roles_of(scope: &str) -> Option<&'static [&'static str]> {
-    let name = scope.strip_prefix("apim:")?;
+    let name = strip_prefix(scope, "apim:")?;
     let row = ROLES.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
     Some(row.map_or(ADMIN_ONLY, |(_, roles)| roles))
 }

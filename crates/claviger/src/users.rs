@@ -22,7 +22,7 @@ const LOGINS_MAX: usize = 10_000;
 /// Users whose roles are remembered.
 const USERS_MAX: usize = 10_000;
 /// How long a verified login is remembered. A changed password ends it at once.
-const LOGIN_MS_MAX: i64 = 300_000;
+const LOGIN_MS_MAX: i64 = 30_000;
 
 /// A user whose roles are known.
 #[derive(Debug)]

@@ -169,7 +169,7 @@ async fn check_portal(app: &App, headers: &HeaderMap, scopes: &'static [&'static
     };
     let is_allowed = match scopes {
         [] => true,
-        wanted => wanted.iter().any(|scope| caller.scopes.iter().any(|own| own.eq_ignore_ascii_case(scope))),
+        wanted => wanted.iter().any(|scope| caller.scopes.iter().any(|own| own == scope)),
     };
     if is_allowed { Ok(caller) } else { Err(Refusal::Forbidden(String::new())) }
 }

@@ -18,7 +18,7 @@ use std::future::Future;
 use std::io;
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -33,6 +33,11 @@ use tower_service::Service as _;
 const HANDSHAKE_MS_MAX: u64 = 10_000;
 /// Longest wait for a request's head; also ends idle connections.
 const HEADER_READ_MS_MAX: u64 = 60_000;
+/// Longest wait of a new connection for its first request, and of a used one for its next.
+const FIRST_REQUEST_MS_MAX: u64 = 15_000;
+const NEXT_REQUEST_MS_MAX: u64 = 60_000;
+/// How often both are checked. A connection that is told to end has as long to do so.
+const IDLE_CHECK_MS: u64 = 5_000;
 /// Header lines of a request.
 const HEADERS_MAX: usize = 100;
 /// Request line and headers together.
@@ -147,20 +152,82 @@ pub async fn serve_management(connection: ManagementConnection, stream: Stream, 
         .max_headers(HEADERS_MAX)
         .max_buf_size(HEADER_BYTES_MAX);
     builder.http2().timer(TokioTimer::new()).max_concurrent_streams(100).max_header_list_size(16 * 1024);
+    let activity = Arc::new(Mutex::new(Activity::default()));
     let service = service_fn(|request: Request<Incoming>| {
-        let shared = shared.clone();
-        async move { Ok::<_, Infallible>(handle(&shared, request).await) }
+        let (shared, request_guard) = (shared.clone(), InFlight::new(activity.clone()));
+        async move {
+            let response = handle(&shared, request).await;
+            drop(request_guard);
+            Ok::<_, Infallible>(response)
+        }
     });
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = stopped(&mut shutdown) => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+    let mut check = tokio::time::interval(Duration::from_millis(IDLE_CHECK_MS));
+    let mut is_ending = false;
+    let ended = loop {
+        tokio::select! {
+            ended = connection.as_mut() => break ended,
+            () = stopped(&mut shutdown), if !is_ending => {
+                is_ending = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            _ = check.tick() => {
+                let is_idle = activity.lock().unwrap_or_else(PoisonError::into_inner).is_idle();
+                match (is_idle, is_ending) {
+                    (true, true) => return,
+                    (true, false) => {
+                        is_ending = true;
+                        connection.as_mut().graceful_shutdown();
+                    }
+                    (false, _) => {}
+                }
+            }
         }
     };
     if let Err(error) = ended {
         tracing::debug!(%error, "a connection ended early");
+    }
+}
+
+/// What a connection does, so that one that does nothing can be closed: neither protocol does so by itself.
+struct Activity {
+    in_flight: usize,
+    is_used: bool,
+    since: tokio::time::Instant,
+}
+
+impl Default for Activity {
+    fn default() -> Self {
+        Self { in_flight: 0, is_used: false, since: tokio::time::Instant::now() }
+    }
+}
+
+impl Activity {
+    fn is_idle(&self) -> bool {
+        let bound_ms = if self.is_used { NEXT_REQUEST_MS_MAX } else { FIRST_REQUEST_MS_MAX };
+        self.in_flight == 0 && self.since.elapsed() >= Duration::from_millis(bound_ms)
+    }
+}
+
+/// A request that is being answered.
+struct InFlight(Arc<Mutex<Activity>>);
+
+impl InFlight {
+    fn new(activity: Arc<Mutex<Activity>>) -> Self {
+        {
+            let mut activity = activity.lock().unwrap_or_else(PoisonError::into_inner);
+            activity.in_flight += 1;
+            activity.is_used = true;
+        }
+        Self(activity)
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        let mut activity = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        activity.in_flight -= 1;
+        activity.since = tokio::time::Instant::now();
     }
 }
 
@@ -249,8 +316,49 @@ impl AsyncWrite for Stream {
 mod tests {
     use super::*;
     use axum::routing::get;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     const BOUND_MS: u64 = 50;
+
+    /// What a client of this port gets when it sends this and then waits, in virtual time.
+    async fn talk(sent: &[u8]) -> (String, Duration) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (_keep, shutdown) = watch::channel(false);
+        let served = tokio::spawn(async move {
+            let (stream, address) = listener.accept().await.unwrap();
+            let connection = ManagementConnection {
+                router: Router::new().route("/good", get(async || "good")),
+                metrics: Arc::default(),
+                limits: Limits { body_bytes_max: 1024, connections_max: 8, request_timeout_s: 30 },
+                peer: Peer { address, is_tls: false },
+            };
+            serve_management(connection, Stream::Plain(stream), shutdown).await;
+        });
+        let mut client = TcpStream::connect(address).await.unwrap();
+        client.write_all(sent).await.unwrap();
+        let started = tokio::time::Instant::now();
+        let mut answer = Vec::new();
+        drop(client.read_to_end(&mut answer).await);
+        served.await.unwrap();
+        (String::from_utf8_lossy(&answer).into_owned(), started.elapsed())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_does_nothing_is_closed() {
+        let within = |elapsed: Duration, bound_ms: u64| {
+            let slack = Duration::from_millis(2 * IDLE_CHECK_MS);
+            let bound = Duration::from_millis(bound_ms);
+            assert!((bound..=bound + slack).contains(&elapsed), "{elapsed:?}");
+        };
+        for nothing in [&b""[..], b"GET /good HT", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"] {
+            let (_, elapsed) = talk(nothing).await;
+            within(elapsed, FIRST_REQUEST_MS_MAX);
+        }
+        let (answer, elapsed) = talk(b"GET /good HTTP/1.1\r\nhost: x\r\n\r\n").await;
+        assert!(answer.starts_with("HTTP/1.1 200 OK") && answer.ends_with("good"), "{answer}");
+        within(elapsed, NEXT_REQUEST_MS_MAX);
+    }
 
     async fn ask(router: &mut Router, path: &str) -> Response<Body> {
         let request = Request::get(path).body(Body::empty()).unwrap();

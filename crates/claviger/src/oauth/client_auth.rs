@@ -28,8 +28,16 @@ pub fn basic_credentials(headers: &HeaderMap) -> Option<(String, Secret)> {
     Some((name.to_owned(), Secret::new(password)))
 }
 
+/// A client that is who it says.
+pub struct Authenticated {
+    /// The client.
+    pub client: Arc<KnownClient>,
+    /// It showed its secret; a public client may do without.
+    pub is_by_secret: bool,
+}
+
 /// Authenticates the client of a token or revocation request, by header or by body but not by both.
-pub async fn authenticate(oauth: &OAuth, headers: &HeaderMap, form: &Form) -> Result<Arc<KnownClient>, TokenError> {
+pub async fn authenticate(oauth: &OAuth, headers: &HeaderMap, form: &Form) -> Result<Authenticated, TokenError> {
     let header = match headers.get(AUTHORIZATION) {
         Some(_) => Some(basic_credentials(headers).ok_or(TokenError::ClientAuthentication)?),
         None => None,
@@ -54,14 +62,14 @@ pub async fn authenticate(oauth: &OAuth, headers: &HeaderMap, form: &Form) -> Re
         [] => client.settings.is_public,
         secrets => secrets.iter().any(|secret| client.secret.is_equal(secret.expose())),
     };
-    if !client.is_active {
-        return Err(TokenError::InactiveClient);
-    }
     if !is_authentic {
         tracing::info!(target: "audit", client_id = %client.key, outcome = "refused", "client authentication");
         return Err(TokenError::ClientAuthentication);
     }
-    Ok(known)
+    if !client.is_active {
+        return Err(TokenError::InactiveClient);
+    }
+    Ok(Authenticated { client: known, is_by_secret: !secrets.is_empty() })
 }
 
 /// What a part of a Basic header may mean: form-encoded or as it stands. One reading when they agree.

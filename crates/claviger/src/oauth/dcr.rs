@@ -3,7 +3,7 @@
 //! be changed and a client id cannot be chosen freely by an update (security.md 4.3).
 
 use crate::app::App;
-use crate::http::access::Caller;
+use crate::http::access::{ADMINISTER, Caller};
 use crate::http::reply;
 use crate::oauth::grant::GRANTS;
 use crate::oauth::revoke::{Times, revoke_row};
@@ -13,14 +13,14 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use claviger_proto::encode::from_base64url_padded;
-use claviger_proto::entropy::{key_text, uuid};
+use claviger_proto::entropy::{Entropy, key_text, uuid};
 use claviger_proto::event::Event;
 use claviger_proto::ids::{ConsumerKey, TenantId};
 use claviger_proto::oauth::TokenType;
 use claviger_proto::secret::Secret;
 use claviger_proto::time::Timestamp;
 use claviger_proto::user::Username;
-use claviger_store::clients::{self, ClientSettings, Lifetimes, NewClient};
+use claviger_store::clients::{self, Client, ClientSettings, Lifetimes, NewClient};
 use claviger_store::db::Conn;
 use claviger_store::error::{StoreError, WriteError};
 use claviger_store::{revocations, tenants, tokens};
@@ -141,8 +141,12 @@ pub async fn create(State(app): State<Arc<App>>, caller: Caller, body: Bytes) ->
         let request = parse(&body)?;
         let owner = request.ext_application_owner.clone().unwrap_or_else(|| caller.principal.username.to_string());
         let owner = Username::parse(&owner).map_err(|_| RegistrationError::UnknownOwner)?;
-        if app.users.find(&owner).await?.is_none_or(|owner| owner.tenant != caller.principal.tenant) {
-            return Err(RegistrationError::UnknownOwner);
+        let found = app.users.find(&owner).await?.filter(|owner| owner.tenant == caller.principal.tenant);
+        let found = found.ok_or(RegistrationError::UnknownOwner)?;
+        // A client speaks for its owner: whoever could name another would borrow his roles.
+        if found.username != caller.principal.username && !caller.principal.permissions.may(ADMINISTER) {
+            let text = "ext_application_owner may name another user only when an administrator registers";
+            return Err(RegistrationError::Metadata(text.into()));
         }
         let name = request.client_name.clone().ok_or_else(|| missing("client_name"))?;
         let empty = ClientSettings {
@@ -413,36 +417,61 @@ pub async fn remove(oauth: &OAuth, known: &Arc<KnownClient>) -> Result<(), Regis
     kill_tokens_and(oauth, known, None).await
 }
 
+/// The end of every token that a client has.
+#[derive(Clone)]
+struct Killing {
+    /// JWTs live on at gateways without an ACTIVE row: there is none, or the next JWT has retired it.
+    is_self_contained: bool,
+    times: Times,
+    longest_s: i64,
+    rng: Arc<dyn Entropy>,
+}
+
+impl Killing {
+    fn new(oauth: &OAuth, known: &KnownClient, now: Timestamp) -> Self {
+        let settings = &known.client.settings;
+        Self {
+            is_self_contained: settings.token_type == TokenType::Jwt,
+            times: Times { now, ended_before: oauth.settings.ended_before(now) },
+            longest_s: settings.lifetimes.application_s.max(settings.lifetimes.user_s),
+            rng: oauth.rng.clone(),
+        }
+    }
+
+    async fn run(&self, conn: &mut Conn, client: &Client) -> Result<(), StoreError> {
+        for token in tokens::list_active_of_client(conn, client.id).await? {
+            let ids = [uuid(&*self.rng), uuid(&*self.rng)];
+            revoke_row(conn, &token, self.is_self_contained, &ids, self.times).await?;
+        }
+        if self.is_self_contained {
+            // JWTs name whole seconds: everything up to the end of this one is dead; the next is issued after it.
+            let before = Timestamp::from_secs(self.times.now.as_secs() + 1);
+            let end = if self.longest_s < 0 {
+                Timestamp::NEVER
+            } else {
+                before.plus_millis(self.longest_s.saturating_mul(1000))
+            };
+            revocations::insert_client(conn, &client.key, before, end, self.times.now).await?;
+        }
+        Ok(())
+    }
+}
+
 /// One transaction: revoke every token of the client, then store a new secret, or delete the client when there is none.
 async fn kill_tokens_and(
     oauth: &OAuth,
     known: &Arc<KnownClient>,
     secret: Option<Secret>,
 ) -> Result<(), RegistrationError> {
-    let (shared, now, rng) = (known.clone(), oauth.clock.now(), oauth.rng.clone());
-    // JWTs live on at gateways without an ACTIVE row: there is none, or the next JWT has retired it.
-    let is_self_contained = known.client.settings.token_type == TokenType::Jwt;
-    let times = Times { now, ended_before: oauth.settings.ended_before(now) };
-    let longest_s = known.client.settings.lifetimes.application_s.max(known.client.settings.lifetimes.user_s);
+    let (shared, now) = (known.clone(), oauth.clock.now());
+    let killing = Killing::new(oauth, known, now);
     oauth
         .store
         .write(move |conn| {
-            let (known, secret, rng) = (shared.clone(), secret.clone(), rng.clone());
+            let (known, secret, killing) = (shared.clone(), secret.clone(), killing.clone());
             Box::pin(async move {
                 let client = &known.client;
-                for token in tokens::list_active_of_client(conn, client.id).await? {
-                    revoke_row(conn, &token, is_self_contained, &[uuid(&*rng), uuid(&*rng)], times).await?;
-                }
-                if is_self_contained {
-                    // JWTs name whole seconds: everything up to the end of this one is dead; the next is issued after it.
-                    let before = Timestamp::from_secs(now.as_secs() + 1);
-                    let end = if longest_s < 0 {
-                        Timestamp::NEVER
-                    } else {
-                        before.plus_millis(longest_s.saturating_mul(1000))
-                    };
-                    revocations::insert_client(conn, &client.key, before, end, now).await?;
-                }
+                killing.run(conn, client).await?;
                 match &secret {
                     Some(secret) => clients::update_secret(conn, client, secret).await?,
                     None => clients::delete(conn, client).await?,

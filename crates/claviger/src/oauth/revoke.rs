@@ -67,7 +67,7 @@ async fn revoke_token(app: &App, headers: &HeaderMap, body: &[u8]) -> Result<Opt
     let oauth = &app.oauth;
     let form = parse_form(headers, body)?;
     let text = form.get("token").ok_or(TokenError::MissingToken)?;
-    let known = client_auth::authenticate(oauth, headers, &form).await?;
+    let known = client_auth::authenticate(oauth, headers, &form).await?.client;
     revoke_of_client(app, &known.client, text, form.get("token_type_hint") == Some("refresh_token")).await
 }
 

@@ -42,11 +42,11 @@ fn is_granted(scope: &str, roles: Option<&[String]>, principal: Option<&Principa
         // The portal's own scopes always need their role: a token from anywhere else must not open it (CVE-2026-4052).
         return principal.is_some_and(|principal| portal_scopes::is_granted(scope, principal));
     }
-    if let Some(permission) = scope.strip_prefix("internal_") {
+    if let Some(permission) = portal_scopes::strip_prefix(scope, "internal_") {
         return principal.is_some_and(|principal| holds_internal(permission, principal));
     }
     match roles {
-        None | Some([]) => scope != "SYSTEM",
+        None | Some([]) => !scope.eq_ignore_ascii_case("SYSTEM"),
         Some(roles) => principal.is_some_and(|principal| principal.has_one_of(roles.iter().map(String::as_str))),
     }
 }

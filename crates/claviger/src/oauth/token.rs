@@ -1,10 +1,11 @@
 //! `POST /oauth2/token`: the pipeline every grant goes through (contract rest-3x.md 1.2-1.5).
 
 use crate::app::App;
+use crate::oauth::client_auth::{self, Authenticated};
 use crate::oauth::grant::{self, Grant, TokenContext};
 use crate::oauth::issue::{self, Order};
 use crate::oauth::reply::{self, TokenError};
-use crate::oauth::{KnownClient, client_auth, scope_policy};
+use crate::oauth::{KnownClient, scope_policy};
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
@@ -58,8 +59,11 @@ async fn issue_token(app: &App, headers: &HeaderMap, body: &[u8]) -> Result<Toke
     if !missing.is_empty() {
         return Err(TokenError::MissingParameters(missing.join(" ")));
     }
-    let client = client_auth::authenticate(&app.oauth, headers, &form).await?;
+    let Authenticated { client, is_by_secret } = client_auth::authenticate(&app.oauth, headers, &form).await?;
     check_listed(&client, grant)?;
+    if grant.rules().needs_secret && !is_by_secret {
+        return Err(TokenError::GrantNotAllowed);
+    }
     form.keep_only(grant.parameters());
     let requested = Scopes::parse(form.get("scope").unwrap_or_default()).map_err(|_| TokenError::InvalidScope)?;
     run(app, grant, client, &form, &requested).await

@@ -6,8 +6,8 @@
 use super::api_object::{ApiObject, ApiScope, EndpointConfig};
 use super::api_rules::{self, Facts};
 use super::apis::{
-    ARTIFACT, DEFINITION, LoadedApi, PROVIDERS, domain_of, each_secret, find, find_by_row, find_for_publisher,
-    neighbours,
+    ARTIFACT, DEFINITION, LoadedApi, PROVIDERS, domain_of, each_secret, endpoint_servers, find, find_by_row,
+    find_for_publisher, neighbours,
 };
 use super::artifact_map::{self, MEDIA_TYPE, StoredApi};
 use super::context::ApiContext;
@@ -16,6 +16,7 @@ use super::lifecycle::State;
 use super::openapi;
 use super::openapi_read::Definition;
 use super::state::{Actor, Portal};
+use crate::portal_scopes::{is_portal_scope, strip_prefix};
 use claviger_proto::entropy::uuid;
 use claviger_proto::event::Event;
 use claviger_proto::ids::ApiId;
@@ -174,7 +175,7 @@ pub async fn update(portal: &Portal, actor: &Actor, uuid: &str, object: ApiObjec
         }
         object.normalise();
         keep_identity(&mut object, &before.object)?;
-        keep_secrets(&mut object, &before.object);
+        keep_secrets(&mut object, &before.object)?;
         Ok((object, before.definition.clone()))
     })
     .await
@@ -393,7 +394,9 @@ impl Writer<'_> {
 
     /// A new local scope may exist only when another version of the same API brought it; `apim:` scopes are the portal's.
     async fn is_scope_free(&self, conn: &mut Conn, object: &ApiObject, name: &str) -> Result<bool, PortalError> {
-        if name.starts_with("apim:") || name == "openid" {
+        let is_reserved = ["apim:", "internal_"].iter().any(|prefix| strip_prefix(name, prefix).is_some())
+            || ["openid", "SYSTEM"].iter().any(|taken| name.eq_ignore_ascii_case(taken));
+        if is_reserved {
             return Ok(false);
         }
         let tenant = self.actor.tenant;
@@ -413,7 +416,7 @@ impl Writer<'_> {
             let name = &scope.scope.name;
             let users = rows::list_scope_users(conn, tenant, name).await?;
             let is_used = users.iter().any(|(id, ..)| *id != self.id);
-            if !is_used && !name.starts_with("apim:") && !scopes::is_shared(conn, tenant, name).await? {
+            if !is_used && !is_portal_scope(name) && !scopes::is_shared(conn, tenant, name).await? {
                 scopes::delete(conn, tenant, name).await?;
             }
         }
@@ -462,12 +465,15 @@ impl Writer<'_> {
     }
 }
 
-/// Empty secrets of a PUT keep what is stored (2.3).
-fn keep_secrets(object: &mut ApiObject, before: &ApiObject) {
+/// Empty secrets of a PUT keep what is stored (2.3), but only for the servers they were entered for: whoever may move an
+/// endpoint must not have its password sent to a server of his own.
+fn keep_secrets(object: &mut ApiObject, before: &ApiObject) -> Result<(), PortalError> {
+    let mut is_kept = false;
     if let (Some(security), Some(old)) = (&mut object.endpoint_security, &before.endpoint_security)
         && security.password.is_empty()
     {
         security.password.clone_from(&old.password);
+        is_kept |= !old.password.is_empty();
     }
     let mut known = Map::new();
     if let Some(EndpointConfig(mut config)) = before.endpoint_config.clone() {
@@ -479,9 +485,17 @@ fn keep_secrets(object: &mut ApiObject, before: &ApiObject) {
                 && let Some(old) = known.get(name)
             {
                 *secret = old.clone();
+                is_kept |= old.as_str().is_some_and(|old| !old.is_empty());
             }
         });
     }
+    let servers =
+        |api: &ApiObject| api.endpoint_config.as_ref().map(|config| endpoint_servers(&config.0)).unwrap_or_default();
+    if is_kept && !servers(object).is_subset(&servers(before)) {
+        let text = "The endpoint is on another server: its password must be entered again";
+        return Err(PortalError::BadRequest(text.to_owned()));
+    }
+    Ok(())
 }
 
 async fn check_against_tenant(

@@ -185,6 +185,26 @@ pub(super) fn each_secret(config: &mut Map<String, Value>, change: &mut dyn FnMu
     }
 }
 
+/// Scheme, host and port of every endpoint URL in an endpoint configuration, whatever its kind.
+pub(super) fn endpoint_servers(config: &Map<String, Value>) -> BTreeSet<String> {
+    let mut servers = BTreeSet::new();
+    let mut rest: Vec<&Value> = config.values().collect();
+    while let Some(value) = rest.pop() {
+        match value {
+            Value::Array(list) => rest.extend(list),
+            Value::Object(members) => {
+                if let Some(text) = members.get("url").and_then(Value::as_str) {
+                    let origin = url::Url::parse(text).map(|url| url.origin().ascii_serialization());
+                    servers.insert(origin.unwrap_or_else(|_| text.to_owned()));
+                }
+                rest.extend(members.values());
+            }
+            _ => {}
+        }
+    }
+    servers
+}
+
 /// Rows that may stand in the way of a name, version and context: same name in this tenant, or same template.
 pub async fn neighbours(
     conn: &mut Conn,

@@ -114,7 +114,7 @@ impl Actor {
 
     /// Did the call pass with this scope (`apim:...`)?
     pub fn has_scope(&self, scope: &str) -> bool {
-        self.scopes.iter().any(|own| own.eq_ignore_ascii_case(scope))
+        self.scopes.iter().any(|own| own == scope)
     }
 }
 

@@ -62,7 +62,8 @@ async fn strangers(server: &Server) -> (Vec<Stranger>, Stranger) {
     let client = register(server, "no-rights", json!({})).await;
     let form = [("grant_type", "password"), ("username", "plain"), ("password", PASSWORD), ("scope", "apim:admin")];
     let token = client.issue(server, &form).await.text("access_token");
-    let form = [("grant_type", "client_credentials"), ("scope", "apim:admin apim:api_view")];
+    let all = ("scope", "apim:admin apim:api_view");
+    let form = [("grant_type", "password"), ("username", ADMIN), ("password", ADMIN_PASSWORD), all];
     let dead = client.issue(server, &form).await.text("access_token");
     client.revoke(server, &[("token", &dead)]).await;
     let bearer = |name, token: &str| Stranger { name, authorization: Some(format!("Bearer {token}")) };

@@ -27,6 +27,8 @@ pub const GRANTS: &[&dyn Grant] =
 pub struct Rules {
     /// Does the reply carry a refresh token, when the application lists that grant?
     pub may_refresh: bool,
+    /// Must the client show its secret, also when it is a public one?
+    pub needs_secret: bool,
     /// Whose lifetime the access token gets, and what the row says.
     pub user_type: UserType,
 }

@@ -24,7 +24,7 @@ impl Grant for Password {
     }
 
     fn rules(&self) -> Rules {
-        Rules { may_refresh: true, user_type: UserType::ApplicationUser }
+        Rules { may_refresh: true, needs_secret: false, user_type: UserType::ApplicationUser }
     }
 
     fn authorize<'a>(&'a self, cx: TokenContext<'a>) -> BoxFuture<'a, Result<Authorized, TokenError>> {

@@ -163,6 +163,20 @@ async fn an_update_keeps_what_cannot_change() {
     let stored = crate::portal::apis::find(&mut conn, TenantId::SUPER, &id).await.unwrap().unwrap();
     let security = &stored.object.endpoint_config.unwrap().0["endpoint_security"]["production"];
     assert_eq!(security["password"], "hunter2", "an empty password keeps the stored one");
+    // ... but does not follow the endpoint to another server.
+    for url in ["http://b1:9001/w", "https://b1:9000/w", "http://evil.example/w"] {
+        let mut moved = answer.body.clone();
+        moved["endpointConfig"]["production_endpoints"]["url"] = json!(url);
+        let refused = harness.call("creator", Method::PUT, &path, &moved.to_string()).await;
+        assert_eq!(refused.status, 400, "{url}: {}", refused.body);
+        moved["endpointConfig"]["endpoint_security"]["production"]["password"] = json!("hunter3");
+        assert_eq!(harness.call("creator", Method::PUT, &path, &moved.to_string()).await.status, 200, "{url}");
+        let back = harness.call("creator", Method::PUT, &path, &answer.body.to_string()).await;
+        assert_eq!(back.status, 400, "{}", back.body);
+        let mut body = answer.body.clone();
+        body["endpointConfig"]["endpoint_security"]["production"]["password"] = json!("hunter2");
+        assert_eq!(harness.call("creator", Method::PUT, &path, &body.to_string()).await.status, 200);
+    }
     let swagger = get(&harness, &format!("{path}/swagger")).await.body;
     assert!(swagger["paths"].get("/city").is_none() && swagger["paths"].get("/city/{id}").is_some());
 }

@@ -8,7 +8,7 @@ mod server;
 mod wire;
 
 pub(crate) use database::{Database, databases};
-pub(crate) use people::{insert_tenant, insert_user};
+pub(crate) use people::{insert_tenant, insert_user, permit};
 pub(crate) use process::{Process, free_offset};
 pub(crate) use server::{Options, Server, on_every_engine, on_sqlite};
 pub(crate) use wire::{Call, Registered, Reply, http2_client, plain_client, register, registration};

@@ -27,6 +27,14 @@ pub(crate) async fn insert_tenant(server: &Server, domain: &'static str) -> Tena
     write.await.unwrap()
 }
 
+/// Lets a hybrid role, named without `Internal/`, do what a permission path says.
+pub(crate) async fn permit(server: &Server, tenant: TenantId, role: &'static str, path: &'static str) {
+    let write = server.app().store.write::<_, StoreError, _>(move |conn| {
+        Box::pin(async move { users::grant(conn, tenant, "INTERNAL", role, path).await })
+    });
+    write.await.unwrap();
+}
+
 /// A user with roles: `admin` is the user store's, `Internal/x` a hybrid one.
 pub(crate) async fn insert_user(
     server: &Server,

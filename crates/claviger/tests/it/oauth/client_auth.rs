@@ -1,6 +1,6 @@
 //! Which client is calling (rest-3x.md 1.2, rows 5-7, 9, 10 of 1.5).
 
-use crate::harness::{Call as _, Registered, Server, on_sqlite, register};
+use crate::harness::{ADMIN, ADMIN_PASSWORD, Call as _, Registered, Server, on_sqlite, register};
 use serde_json::json;
 
 const GRANT: (&str, &str) = ("grant_type", "client_credentials");
@@ -94,13 +94,22 @@ async fn header_and_body_together_are_refused() {
 async fn a_public_client_needs_no_secret_but_a_wrong_one_is_wrong() {
     on_sqlite("", async |server| {
         let client = register(server, "public", json!({ "bypassClientCredentials": true })).await;
+        let user = [("grant_type", "password"), ("username", ADMIN), ("password", ADMIN_PASSWORD)];
         let send = async |server: &Server, more: &[(&str, &str)]| {
-            let form: Vec<_> = [&[GRANT, ("client_id", client.id.as_str())], more].concat();
+            let form: Vec<_> = [&user[..], &[("client_id", client.id.as_str())], more].concat();
             server.post("/oauth2/token").form(&form).call().await.status
         };
         assert_eq!(send(server, &[]).await, 200);
         assert_eq!(send(server, &[("client_secret", &client.secret)]).await, 200);
         assert_eq!(send(server, &[("client_secret", "wrong")]).await, 401);
+        // Without its secret it has nothing of its own to show: RFC 6749 section 4.4.
+        let alone = server.post("/oauth2/token").form(&[GRANT, ("client_id", &client.id)]).call().await;
+        alone.check_error(
+            400,
+            "unauthorized_client",
+            "The authenticated client is not authorized to use this authorization grant type",
+        );
+        assert_eq!(client.token(server, &[GRANT]).await.status, 200);
     })
     .await;
 }

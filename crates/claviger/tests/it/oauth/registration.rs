@@ -2,7 +2,7 @@
 
 use crate::harness::{
     ADMIN, ADMIN_PASSWORD, Call as _, Registered, Reply, Server, insert_tenant, insert_user, on_every_engine,
-    on_sqlite, register, registration,
+    on_sqlite, permit, register, registration,
 };
 use claviger_proto::encode::base64;
 use claviger_proto::ids::TenantId;
@@ -212,6 +212,15 @@ async fn clients_of_another_tenant_do_not_exist() {
             }
         }
         assert_eq!(client.token(server, &[("grant_type", "client_credentials")]).await.status, 200);
+        // Whoever may register clients does not get the rights of others by naming them as owner.
+        permit(server, TenantId::SUPER, "publisher", "/permission/admin/manage/identity/applicationmgt").await;
+        insert_user(server, TenantId::SUPER, "registrar", "r", &["Internal/publisher"]).await;
+        for (owner, status) in [("admin", 400), ("ADMIN", 400), ("registrar", 201)] {
+            let body = registration(&format!("for-{owner}"), json!({ "ext_application_owner": owner }));
+            let request = server.request(Method::POST, REGISTER).basic_auth("registrar", Some("r"));
+            let reply = request.json(&body).call().await;
+            assert_eq!(reply.status, status, "{owner}: {reply:?}");
+        }
         // An owner of another tenant cannot be named either.
         let reply = create(server, "foreign-owner", json!({ "ext_application_owner": "boss@acme.com" })).await;
         check_refused(&reply, METADATA, "ext_application_owner is not a user of this tenant");
