@@ -198,7 +198,9 @@ async fn write(
         .write(move |conn| {
             let (order, key, mut fresh, ids) = (shared.clone(), key_copy.clone(), fresh.clone(), ids.clone());
             Box::pin(async move {
-                if is_contended {
+                // Who retires a row and then inserts one holds the first while he waits for the client, to which the new
+                // row refers: without the lock first, he and a contended writer wait for each other.
+                if is_contended || rules.is_jwt || order.authorized.replaces.is_some() {
                     clients::lock(conn, key.consumer_key_id).await?;
                 }
                 let idp = tokens::local_idp(conn, key.tenant).await?;
