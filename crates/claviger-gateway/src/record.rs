@@ -7,7 +7,6 @@
 //! has its counter from the start.
 
 use crate::gateway::{Context, Gateway, Outcome};
-use claviger_proto::hash::TokenHash;
 use http::StatusCode;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric, MetricEncoder, NoLabelSet};
@@ -132,7 +131,7 @@ impl Gateway {
         self.metrics.count(context.outcome, elapsed);
         tracing::info!(
             target: "access",
-            method = %context.method,
+            method = context.method.as_str(),
             path = context.path(),
             status = status.map(|status| status.as_u16()),
             outcome = context.outcome.as_str(),
@@ -141,15 +140,10 @@ impl Gateway {
             application = context.caller.as_ref().map(|caller| caller.client.application.name.as_str()),
             application_id = context.caller.as_ref().map(|caller| caller.client.application.id.0),
             user = context.caller.as_ref().map(|caller| caller.verdict.username.as_str()),
-            token = context.caller.as_ref().map(|caller| hash_field(&caller.verdict.token)),
+            token = context.caller.as_ref().map(|caller| tracing::field::display(&caller.verdict.token)),
             peer = context.peer.to_str().unwrap_or_default(),
             activity = context.activity.as_ref().and_then(|activity| activity.to_str().ok()),
-            elapsed_micros = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
-            "request"
+            duration_us = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
         );
     }
-}
-
-fn hash_field(token: &TokenHash) -> tracing::field::DisplayValue<&TokenHash> {
-    tracing::field::display(token)
 }

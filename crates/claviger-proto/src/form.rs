@@ -57,6 +57,10 @@ impl Form {
 
 /// Decodes one name or value. Public for the other place that uses this encoding (RFC 6749 section 2.3.1).
 pub fn decode(text: &[u8]) -> Result<String, FormError> {
+    // Most values are ids and tokens without an escape.
+    if !text.iter().any(|byte| matches!(byte, b'+' | b'%' | b'\0')) {
+        return std::str::from_utf8(text).map(str::to_owned).map_err(|_| FormError::Malformed);
+    }
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text;
     while let Some((byte, tail)) = rest.split_first() {

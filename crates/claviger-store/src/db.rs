@@ -155,11 +155,15 @@ impl Store {
 
     /// A connection for reading outside a transaction.
     pub async fn reader(&self) -> Result<Conn, StoreError> {
-        Ok(Conn::new(match &self.pool {
-            Pool::Sqlite(pool) => Link::Sqlite(pool.acquire().await?),
-            Pool::MySql(pool) => Link::MySql(pool.acquire().await?),
-            Pool::Postgres(pool) => Link::Postgres(pool.acquire().await?),
-        }))
+        // Boxed: waiting for a connection takes 5 KB of state, and the future of every request would be as large.
+        let link = Box::pin(async {
+            Ok::<_, StoreError>(match &self.pool {
+                Pool::Sqlite(pool) => Link::Sqlite(pool.acquire().await?),
+                Pool::MySql(pool) => Link::MySql(pool.acquire().await?),
+                Pool::Postgres(pool) => Link::Postgres(pool.acquire().await?),
+            })
+        });
+        Ok(Conn::new(link.await?))
     }
 
     /// Does the database answer?

@@ -14,7 +14,6 @@ use claviger_proto::ids::TenantId;
 use claviger_proto::time::{Clock, Timestamp};
 use claviger_store::db::Store;
 use claviger_store::error::StoreError;
-use claviger_store::tenants;
 use std::sync::Arc;
 
 /// The state of a process with a database: key manager, portal, traffic manager.
@@ -61,10 +60,9 @@ impl App {
         self.oauth.introspect(token).await
     }
 
-    /// Domain of a tenant.
+    /// Domain of a tenant; `None` when there is no such tenant.
     pub async fn tenant_domain(&self, tenant: TenantId) -> Result<Option<String>, StoreError> {
-        let mut conn = self.store.reader().await?;
-        tenants::find_domain(&mut conn, tenant).await
+        self.oauth.tenant_domain(tenant).await
     }
 }
 

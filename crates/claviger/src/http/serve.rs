@@ -18,7 +18,8 @@ use std::future::Future;
 use std::io;
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -31,13 +32,14 @@ use tower_service::Service as _;
 
 /// Longest TLS handshake.
 const HANDSHAKE_MS_MAX: u64 = 10_000;
-/// Longest wait for a request's head; also ends idle connections.
+/// Longest wait for a request's head; over HTTP/1.1 also for the next request.
 const HEADER_READ_MS_MAX: u64 = 60_000;
-/// Longest wait of a new connection for its first request, and of a used one for its next.
+/// Longest wait of a new connection for its first request.
 const FIRST_REQUEST_MS_MAX: u64 = 15_000;
-const NEXT_REQUEST_MS_MAX: u64 = 60_000;
-/// How often both are checked. A connection that is told to end has as long to do so.
-const IDLE_CHECK_MS: u64 = 5_000;
+/// Longest time without a new or running request. A client must also have taken an answer by then.
+const QUIET_MS_MAX: u64 = 150_000;
+/// How often these two are checked. A connection that is told to end has as long to do so.
+const CHECK_MS: u64 = 5_000;
 /// Header lines of a request.
 const HEADERS_MAX: usize = 100;
 /// Request line and headers together.
@@ -92,7 +94,12 @@ where
         let peer = Peer { address, is_tls: tls.is_some() };
         connections.spawn(async move {
             let _slot = slot;
-            if let Some(stream) = handshake(stream, tls).await {
+            let mut ending = shutdown.clone();
+            let stream = tokio::select! {
+                () = stopped(&mut ending) => None,
+                stream = handshake(stream, tls) => stream,
+            };
+            if let Some(stream) = stream {
                 serve(stream, peer, shutdown).await;
             }
         });
@@ -143,7 +150,6 @@ pub struct ManagementConnection {
 
 /// Serves one management connection.
 pub async fn serve_management(connection: ManagementConnection, stream: Stream, mut shutdown: watch::Receiver<bool>) {
-    let shared = Arc::new(connection);
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
         .http1()
@@ -152,34 +158,37 @@ pub async fn serve_management(connection: ManagementConnection, stream: Stream, 
         .max_headers(HEADERS_MAX)
         .max_buf_size(HEADER_BYTES_MAX);
     builder.http2().timer(TokioTimer::new()).max_concurrent_streams(100).max_header_list_size(16 * 1024);
-    let activity = Arc::new(Mutex::new(Activity::default()));
+    let requests = Arc::new(Requests::default());
+    let shared = Arc::new((connection.peer.address.to_string(), connection));
     let service = service_fn(|request: Request<Incoming>| {
-        let (shared, request_guard) = (shared.clone(), InFlight::new(activity.clone()));
+        let (shared, running) = (shared.clone(), RunningRequest::begin(requests.clone()));
         async move {
-            let response = handle(&shared, request).await;
-            drop(request_guard);
+            let (peer_name, connection) = &*shared;
+            let response = handle(connection, peer_name, request).await;
+            drop(running);
             Ok::<_, Infallible>(response)
         }
     });
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
-    let mut check = tokio::time::interval(Duration::from_millis(IDLE_CHECK_MS));
+    let pause = Duration::from_millis(CHECK_MS);
+    let mut check = tokio::time::interval_at(tokio::time::Instant::now() + pause, pause);
+    let mut quiet = QuietWatch::default();
     let mut is_ending = false;
     let ended = loop {
         tokio::select! {
+            biased;
             ended = connection.as_mut() => break ended,
             () = stopped(&mut shutdown), if !is_ending => {
                 is_ending = true;
                 connection.as_mut().graceful_shutdown();
             }
             _ = check.tick() => {
-                let is_idle = activity.lock().unwrap_or_else(PoisonError::into_inner).is_idle();
-                match (is_idle, is_ending) {
-                    (true, true) => return,
-                    (true, false) => {
-                        is_ending = true;
-                        connection.as_mut().graceful_shutdown();
+                if quiet.is_over(&requests) {
+                    if is_ending {
+                        return;
                     }
-                    (false, _) => {}
+                    is_ending = true;
+                    connection.as_mut().graceful_shutdown();
                 }
             }
         }
@@ -189,45 +198,47 @@ pub async fn serve_management(connection: ManagementConnection, stream: Stream, 
     }
 }
 
-/// What a connection does, so that one that does nothing can be closed: neither protocol does so by itself.
-struct Activity {
-    in_flight: usize,
-    is_used: bool,
-    since: tokio::time::Instant,
+/// The requests of a connection: how many have begun, and how many of them have been answered or given up.
+#[derive(Default)]
+struct Requests {
+    begun: AtomicU64,
+    ended: AtomicU64,
 }
 
-impl Default for Activity {
-    fn default() -> Self {
-        Self { in_flight: 0, is_used: false, since: tokio::time::Instant::now() }
+/// Ends when it is dropped, also when its client has gone away before the answer.
+struct RunningRequest(Arc<Requests>);
+
+impl RunningRequest {
+    fn begin(requests: Arc<Requests>) -> Self {
+        requests.begun.fetch_add(1, Ordering::Relaxed);
+        Self(requests)
     }
 }
 
-impl Activity {
-    fn is_idle(&self) -> bool {
-        let bound_ms = if self.is_used { NEXT_REQUEST_MS_MAX } else { FIRST_REQUEST_MS_MAX };
-        self.in_flight == 0 && self.since.elapsed() >= Duration::from_millis(bound_ms)
-    }
-}
-
-/// A request that is being answered.
-struct InFlight(Arc<Mutex<Activity>>);
-
-impl InFlight {
-    fn new(activity: Arc<Mutex<Activity>>) -> Self {
-        {
-            let mut activity = activity.lock().unwrap_or_else(PoisonError::into_inner);
-            activity.in_flight += 1;
-            activity.is_used = true;
-        }
-        Self(activity)
-    }
-}
-
-impl Drop for InFlight {
+impl Drop for RunningRequest {
     fn drop(&mut self) {
-        let mut activity = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        activity.in_flight -= 1;
-        activity.since = tokio::time::Instant::now();
+        self.0.ended.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Finds out, check by check, that a connection has been without requests for too long: HTTP/2 does not close by itself, nor
+/// does a client that takes no answer.
+#[derive(Default)]
+struct QuietWatch {
+    begun: u64,
+    quiet_checks: u64,
+}
+
+impl QuietWatch {
+    fn is_over(&mut self, requests: &Requests) -> bool {
+        let (ended, begun) = (requests.ended.load(Ordering::Relaxed), requests.begun.load(Ordering::Relaxed));
+        if begun != self.begun || ended != begun {
+            *self = Self { begun, quiet_checks: 0 };
+            return false;
+        }
+        self.quiet_checks += 1;
+        let bound_ms = if begun == 0 { FIRST_REQUEST_MS_MAX } else { QUIET_MS_MAX };
+        self.quiet_checks * CHECK_MS >= bound_ms
     }
 }
 
@@ -247,18 +258,24 @@ async fn answer(router: &mut Router, request: Request<Body>, bound: Duration) ->
     }
 }
 
-async fn handle(shared: &ManagementConnection, request: Request<Incoming>) -> Response<Body> {
+async fn handle(shared: &ManagementConnection, peer_name: &str, request: Request<Incoming>) -> Response<Body> {
     let started = Instant::now();
-    let (peer, mut router) = (shared.peer, shared.router.clone());
     let mut request = request.map(Body::new);
-    request.extensions_mut().insert(peer);
+    request.extensions_mut().insert(shared.peer);
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let bound = Duration::from_secs(shared.limits.request_timeout_s);
-    let response = answer(&mut router, request, bound).await;
+    let response = answer(&mut shared.router.clone(), request, bound).await;
     let elapsed = started.elapsed();
     shared.metrics.observe(response.status(), elapsed);
-    // The path alone: a query may hold credentials.
-    tracing::info!(target: "access", peer = %peer.address, %method, path, status = response.status().as_u16(), duration_us = elapsed.as_micros());
+    tracing::info!(
+        target: "access",
+        peer = peer_name,
+        method = method.as_str(),
+        // The path alone: a query may hold credentials.
+        path,
+        status = response.status().as_u16(),
+        duration_us = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
+    );
     response
 }
 
@@ -319,16 +336,20 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     const BOUND_MS: u64 = 50;
+    const HOUR_MS: u64 = 3_600_000;
 
-    /// What a client of this port gets when it sends this and then waits, in virtual time.
-    async fn talk(sent: &[u8]) -> (String, Duration) {
+    const LARGE_BYTES: usize = 16 * 1024 * 1024;
+
+    /// A port that serves one connection, and a client that has sent this.
+    async fn connect(sent: &[u8]) -> (TcpStream, tokio::task::JoinHandle<()>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (_keep, shutdown) = watch::channel(false);
         let served = tokio::spawn(async move {
+            let (_keep, shutdown) = watch::channel(false);
             let (stream, address) = listener.accept().await.unwrap();
+            let router = Router::new().route("/good", get(async || "good"));
             let connection = ManagementConnection {
-                router: Router::new().route("/good", get(async || "good")),
+                router: router.route("/large", get(async || vec![b'x'; LARGE_BYTES])),
                 metrics: Arc::default(),
                 limits: Limits { body_bytes_max: 1024, connections_max: 8, request_timeout_s: 30 },
                 peer: Peer { address, is_tls: false },
@@ -337,17 +358,49 @@ mod tests {
         });
         let mut client = TcpStream::connect(address).await.unwrap();
         client.write_all(sent).await.unwrap();
+        (client, served)
+    }
+
+    /// What a client of this port gets when it sends this and then waits, in virtual time.
+    async fn talk(sent: &[u8]) -> (String, Duration) {
+        let (mut client, served) = connect(sent).await;
         let started = tokio::time::Instant::now();
         let mut answer = Vec::new();
-        drop(client.read_to_end(&mut answer).await);
+        let bound = Duration::from_millis(HOUR_MS);
+        let read = tokio::time::timeout(bound, client.read_to_end(&mut answer)).await;
+        drop(read.expect("the connection is closed"));
         served.await.unwrap();
         (String::from_utf8_lossy(&answer).into_owned(), started.elapsed())
+    }
+
+    async fn pass(time_ms: u64) {
+        for _ in 0..time_ms / CHECK_MS {
+            tokio::time::advance(Duration::from_millis(CHECK_MS)).await;
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_reader_gets_its_answer_and_one_that_stops_is_cut() {
+        let request = b"GET /large HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+        let (mut slow, served) = connect(request).await;
+        slow.readable().await.unwrap();
+        pass(2 * HEADER_READ_MS_MAX).await;
+        let mut answer = Vec::new();
+        slow.read_to_end(&mut answer).await.unwrap();
+        assert!(answer.len() > LARGE_BYTES, "cut after {} bytes", answer.len());
+        served.await.unwrap();
+
+        // It must stay open until then.
+        let (_stopped, served) = connect(request).await;
+        let bound = Duration::from_millis(QUIET_MS_MAX + 4 * CHECK_MS);
+        tokio::time::timeout(bound, served).await.expect("the connection is cut").unwrap();
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_that_does_nothing_is_closed() {
         let within = |elapsed: Duration, bound_ms: u64| {
-            let slack = Duration::from_millis(2 * IDLE_CHECK_MS);
+            let slack = Duration::from_millis(2 * CHECK_MS);
             let bound = Duration::from_millis(bound_ms);
             assert!((bound..=bound + slack).contains(&elapsed), "{elapsed:?}");
         };
@@ -357,7 +410,7 @@ mod tests {
         }
         let (answer, elapsed) = talk(b"GET /good HTTP/1.1\r\nhost: x\r\n\r\n").await;
         assert!(answer.starts_with("HTTP/1.1 200 OK") && answer.ends_with("good"), "{answer}");
-        within(elapsed, NEXT_REQUEST_MS_MAX);
+        within(elapsed, HEADER_READ_MS_MAX);
     }
 
     async fn ask(router: &mut Router, path: &str) -> Response<Body> {

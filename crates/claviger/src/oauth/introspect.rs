@@ -7,11 +7,10 @@
 use crate::app::App;
 use crate::http::reply;
 use crate::oauth::OAuth;
-use crate::oauth::token::parse_form;
-use axum::body::Bytes;
+use crate::oauth::form_request::FormRequest;
 use axum::extract::State;
+use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use claviger_gateway::model::{ActiveToken, TokenVerdict};
 use claviger_proto::hash::TokenHash;
@@ -62,8 +61,8 @@ struct ActiveBody<'a> {
 }
 
 /// Handler of the introspection endpoint.
-pub async fn introspect(State(app): State<Arc<App>>, headers: HeaderMap, body: Bytes) -> Response {
-    let Some(token) = parse_form(&headers, &body).ok().and_then(|form| form.get("token").map(str::to_owned)) else {
+pub async fn introspect(State(app): State<Arc<App>>, request: FormRequest) -> Response {
+    let Some(token) = request.form().ok().and_then(|form| form.get("token").map(str::to_owned)) else {
         return (StatusCode::BAD_REQUEST, [(CONTENT_TYPE, "application/json")], r#"{"error": "Invalid input"}"#)
             .into_response();
     };
@@ -87,8 +86,8 @@ pub async fn introspect(State(app): State<Arc<App>>, headers: HeaderMap, body: B
 }
 
 /// The same question from one of our gateways.
-pub async fn check_token(State(app): State<Arc<App>>, headers: HeaderMap, body: Bytes) -> Response {
-    let Some(token) = parse_form(&headers, &body).ok().and_then(|form| form.get("token").map(str::to_owned)) else {
+pub async fn check_token(State(app): State<Arc<App>>, request: FormRequest) -> Response {
+    let Some(token) = request.form().ok().and_then(|form| form.get("token").map(str::to_owned)) else {
         return reply::portal_error(StatusCode::BAD_REQUEST, 400, "Bad Request", "The form has no token");
     };
     match verdict(&app, &token).await {
@@ -186,12 +185,17 @@ impl OAuth {
         Ok(Some(Introspected { hash, consumer_key: key, username, scopes, issued_at, expires_at }))
     }
 
-    async fn tenant_domain(&self, tenant: TenantId) -> Result<Option<String>, StoreError> {
+    /// Domain of a tenant; `None` when there is no such tenant.
+    pub(crate) async fn tenant_domain(&self, tenant: TenantId) -> Result<Option<String>, StoreError> {
         if tenant == TenantId::SUPER {
             return Ok(Some(SUPER_TENANT_DOMAIN.to_owned()));
         }
-        let mut conn = self.store.reader().await?;
-        tenants::find_domain(&mut conn, tenant).await
+        // Boxed: reading is the rare and long way, and the future of every caller would be as large.
+        Box::pin(async {
+            let mut conn = self.store.reader().await?;
+            tenants::find_domain(&mut conn, tenant).await
+        })
+        .await
     }
 }
 

@@ -6,6 +6,7 @@
 pub mod client_auth;
 pub mod dcr;
 pub mod discovery;
+pub mod form_request;
 pub mod grant;
 pub mod introspect;
 pub mod issue;

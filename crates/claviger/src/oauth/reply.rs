@@ -16,6 +16,12 @@ pub enum TokenError {
     /// The body is not a form.
     #[error("the body is not a form")]
     NotAForm,
+    /// The body is larger than `limits.body_bytes_max`.
+    #[error("the body is too large")]
+    TooLarge,
+    /// The client has broken the body off.
+    #[error("the body is incomplete")]
+    BrokenOff,
     /// The form is malformed.
     #[error(transparent)]
     Form(#[from] FormError),
@@ -90,6 +96,10 @@ pub fn reply(error: &TokenError, host: &str) -> Response {
             Code::InvalidRequest,
             "Content-Type must be application/x-www-form-urlencoded".into(),
         ),
+        TokenError::TooLarge => {
+            (StatusCode::PAYLOAD_TOO_LARGE, Code::InvalidRequest, "The request is too large".into())
+        }
+        TokenError::BrokenOff => (StatusCode::BAD_REQUEST, Code::InvalidRequest, "The request is incomplete".into()),
         TokenError::Form(error) => (StatusCode::BAD_REQUEST, Code::InvalidRequest, error.to_string().into()),
         TokenError::MissingGrantType => {
             (StatusCode::BAD_REQUEST, Code::InvalidRequest, "Missing grant_type parameter value".into())

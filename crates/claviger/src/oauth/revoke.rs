@@ -2,13 +2,13 @@
 //! event are one transaction; the reply is sent after its commit.
 
 use crate::app::App;
+use crate::oauth::form_request::FormRequest;
 use crate::oauth::reply::{self, TokenError};
-use crate::oauth::token::parse_form;
 use crate::oauth::{OAuth, client_auth};
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::extract::State;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, PRAGMA};
-use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::http::{HeaderName, HeaderValue};
 use axum::response::Response;
 use claviger_proto::entropy::uuid;
 use claviger_proto::hash::TokenHash;
@@ -34,8 +34,8 @@ pub struct Revoked {
 }
 
 /// Handler of the revocation endpoint.
-pub async fn revoke(State(app): State<Arc<App>>, headers: HeaderMap, body: Bytes) -> Response {
-    match revoke_token(&app, &headers, &body).await {
+pub async fn revoke(State(app): State<Arc<App>>, request: FormRequest) -> Response {
+    match revoke_token(&app, &request).await {
         Ok(revoked) => success(revoked),
         Err(error) => reply::reply(&error, &app.oauth.settings.host),
     }
@@ -63,11 +63,11 @@ fn success(revoked: Option<Revoked>) -> Response {
 }
 
 /// Revokes a token of the client. `None`: there was nothing to revoke, which is a success too (RFC 7009 section 2.2).
-async fn revoke_token(app: &App, headers: &HeaderMap, body: &[u8]) -> Result<Option<Revoked>, TokenError> {
+async fn revoke_token(app: &App, request: &FormRequest) -> Result<Option<Revoked>, TokenError> {
     let oauth = &app.oauth;
-    let form = parse_form(headers, body)?;
+    let form = request.form()?;
     let text = form.get("token").ok_or(TokenError::MissingToken)?;
-    let known = client_auth::authenticate(oauth, headers, &form).await?.client;
+    let known = client_auth::authenticate(oauth, &request.headers, &form).await?.client;
     revoke_of_client(app, &known.client, text, form.get("token_type_hint") == Some("refresh_token")).await
 }
 

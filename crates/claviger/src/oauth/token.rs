@@ -2,14 +2,13 @@
 
 use crate::app::App;
 use crate::oauth::client_auth::{self, Authenticated};
+use crate::oauth::form_request::FormRequest;
 use crate::oauth::grant::{self, Grant, TokenContext};
 use crate::oauth::issue::{self, Order};
 use crate::oauth::reply::{self, TokenError};
 use crate::oauth::{KnownClient, scope_policy};
-use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::response::Response;
 use claviger_proto::form::Form;
 use claviger_proto::scope::Scopes;
@@ -34,32 +33,22 @@ pub struct TokenReply {
 }
 
 /// Handler of the token endpoint.
-pub async fn token(State(app): State<Arc<App>>, headers: HeaderMap, body: Bytes) -> Response {
-    match issue_token(&app, &headers, &body).await {
+pub async fn token(State(app): State<Arc<App>>, request: FormRequest) -> Response {
+    match issue_token(&app, &request).await {
         Ok(body) => crate::http::reply::json_no_store(StatusCode::OK, &body),
         Err(error) => reply::reply(&error, &app.oauth.settings.host),
     }
 }
 
-/// Reads the form of a request that must be `application/x-www-form-urlencoded`.
-pub fn parse_form(headers: &HeaderMap, body: &[u8]) -> Result<Form, TokenError> {
-    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let media_type = content_type.split(';').next().unwrap_or_default().trim();
-    if !media_type.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
-        return Err(TokenError::NotAForm);
-    }
-    Ok(Form::parse(body)?)
-}
-
-async fn issue_token(app: &App, headers: &HeaderMap, body: &[u8]) -> Result<TokenReply, TokenError> {
-    let mut form = parse_form(headers, body)?;
+async fn issue_token(app: &App, request: &FormRequest) -> Result<TokenReply, TokenError> {
+    let mut form = request.form()?;
     let grant_type = form.get("grant_type").ok_or(TokenError::MissingGrantType)?;
     let grant = grant::find(grant_type).ok_or(TokenError::UnknownGrantType)?;
     let missing: Vec<&str> = grant.required().iter().copied().filter(|name| form.get(name).is_none()).collect();
     if !missing.is_empty() {
         return Err(TokenError::MissingParameters(missing.join(" ")));
     }
-    let Authenticated { client, is_by_secret } = client_auth::authenticate(&app.oauth, headers, &form).await?;
+    let Authenticated { client, is_by_secret } = client_auth::authenticate(&app.oauth, &request.headers, &form).await?;
     check_listed(&client, grant)?;
     if grant.rules().needs_secret && !is_by_secret {
         return Err(TokenError::GrantNotAllowed);

@@ -5,7 +5,6 @@ use crate::oauth::reply::TokenError;
 use crate::portal_scopes;
 use claviger_proto::user::Username;
 use claviger_store::error::StoreError;
-use claviger_store::tenants;
 use claviger_store::tokens::UserType;
 use futures_util::future::BoxFuture;
 
@@ -31,14 +30,9 @@ impl Grant for ClientCredentials {
     fn authorize<'a>(&'a self, cx: TokenContext<'a>) -> BoxFuture<'a, Result<Authorized, TokenError>> {
         Box::pin(async move {
             let client = &cx.client.client;
-            let tenant = if client.tenant == claviger_proto::ids::TenantId::SUPER {
-                claviger_proto::ids::SUPER_TENANT_DOMAIN.to_owned()
-            } else {
-                let mut conn = cx.app.store.reader().await?;
-                tenants::find_domain(&mut conn, client.tenant)
-                    .await?
-                    .ok_or_else(|| StoreError::Corrupt(format!("client of unknown tenant {}", client.tenant)))?
-            };
+            let tenant = cx.app.tenant_domain(client.tenant).await?;
+            let tenant =
+                tenant.ok_or_else(|| StoreError::Corrupt(format!("client of unknown tenant {}", client.tenant)))?;
             let mut scopes = cx.scopes.clone();
             // Holding a client's secret is not holding its owner's roles: no client opens the portal by itself.
             scopes.retain(|scope| !portal_scopes::is_portal_scope(scope));

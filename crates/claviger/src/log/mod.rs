@@ -3,7 +3,10 @@
 //! A line per request would otherwise be a system call per request. A log that cannot be written (a blocked pipe, a full
 //! disk) must not stop the service: what does not fit into the buffer is dropped and counted.
 
+mod access;
+
 use crate::cli::{LogFormat, Serve};
+use access::AccessFirst;
 use std::io::{self, Write as _};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -11,9 +14,7 @@ use tracing::Metadata;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
-/// Target of the lines that may wait.
-const ACCESS: &str = "access";
-/// How long they may wait.
+/// How long access lines may wait.
 const FLUSH_MS: u64 = 50;
 /// So many are written earlier.
 const FLUSH_BYTES: usize = 256 * 1024;
@@ -25,9 +26,13 @@ pub fn init(options: &Serve) -> Flush {
     let filter = EnvFilter::try_new(&options.log_filter).unwrap_or_else(|_| EnvFilter::new("info"));
     let lines = Lines::start();
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(lines.clone());
-    match options.log_format {
-        LogFormat::Text => builder.with_ansi(io::IsTerminal::is_terminal(&io::stderr())).init(),
-        LogFormat::Json => builder.json().init(),
+    let format = options.log_format;
+    match format {
+        LogFormat::Text => {
+            let builder = builder.with_ansi(io::IsTerminal::is_terminal(&io::stderr()));
+            builder.map_event_format(|other| AccessFirst { format, other }).init();
+        }
+        LogFormat::Json => builder.json().map_event_format(|other| AccessFirst { format, other }).init(),
     }
     Flush(lines)
 }
@@ -108,17 +113,16 @@ impl Lines {
     }
 }
 
-/// One line being formatted.
-pub struct Line {
-    lines: Lines,
+/// Takes a line, which the subscriber formats whole and writes at once.
+pub struct Line<'a> {
+    lines: &'a Lines,
     is_urgent: bool,
-    bytes: Vec<u8>,
 }
 
-impl io::Write for Line {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.bytes.extend_from_slice(bytes);
-        Ok(bytes.len())
+impl io::Write for Line<'_> {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.lines.push(line, self.is_urgent);
+        Ok(line.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -126,20 +130,14 @@ impl io::Write for Line {
     }
 }
 
-impl Drop for Line {
-    fn drop(&mut self) {
-        self.lines.push(&self.bytes, self.is_urgent);
-    }
-}
-
 impl<'a> MakeWriter<'a> for Lines {
-    type Writer = Line;
+    type Writer = Line<'a>;
 
-    fn make_writer(&'a self) -> Line {
-        Line { lines: self.clone(), is_urgent: true, bytes: Vec::new() }
+    fn make_writer(&'a self) -> Line<'a> {
+        Line { lines: self, is_urgent: true }
     }
 
-    fn make_writer_for(&'a self, metadata: &Metadata<'_>) -> Line {
-        Line { lines: self.clone(), is_urgent: metadata.target() != ACCESS, bytes: Vec::new() }
+    fn make_writer_for(&'a self, metadata: &Metadata<'_>) -> Line<'a> {
+        Line { lines: self, is_urgent: metadata.target() != access::TARGET }
     }
 }
