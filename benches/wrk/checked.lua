@@ -36,6 +36,12 @@ function response(status, _, text)
   elseif expect and not string.find(text, expect, 1, true) then missing = missing + 1 end
 end
 
+-- DELAY: milliseconds between an answer and the next request of its connection.
+local pause = tonumber(os.getenv("DELAY") or "0")
+if pause > 0 then
+  function delay() return pause end
+end
+
 function done(summary, latency)
   local b, m = 0, 0
   for _, thread in ipairs(threads) do b = b + thread:get("bad"); m = m + thread:get("missing") end

@@ -5,6 +5,12 @@ wrk.body = os.getenv("BODY")
 if wrk.body then wrk.headers["Content-Type"] = "application/x-www-form-urlencoded" end
 if os.getenv("AUTH") then wrk.headers["Authorization"] = os.getenv("AUTH") end
 
+-- DELAY: milliseconds between an answer and the next request of its connection.
+local pause = tonumber(os.getenv("DELAY") or "0")
+if pause > 0 then
+  function delay() return pause end
+end
+
 function done(summary, latency)
   local e = summary.errors
   io.write(string.format("RESULT n=%d us=%d p50_us=%d p99_us=%d bad=%d\n", summary.requests, summary.duration,

@@ -31,6 +31,7 @@ struct Options {
     rounds: usize,
     seconds: u32,
     connections: u32,
+    delay_ms: u32,
     settle_seconds: u32,
     may_build: bool,
 }
@@ -38,8 +39,15 @@ struct Options {
 impl Options {
     fn parse(arguments: &[String]) -> Result<Self> {
         let (name, rest) = arguments.split_first().context("which benchmark? `all`, or a name of `bench list`")?;
-        let mut options =
-            Self { name: name.clone(), rounds: 5, seconds: 6, connections: 32, settle_seconds: 60, may_build: true };
+        let mut options = Self {
+            name: name.clone(),
+            rounds: 5,
+            seconds: 6,
+            connections: 32,
+            delay_ms: 0,
+            settle_seconds: 60,
+            may_build: true,
+        };
         let mut rest = rest.iter();
         while let Some(option) = rest.next() {
             if option == "--no-build" {
@@ -52,6 +60,7 @@ impl Options {
                 "--reps" => options.rounds = usize::try_from(number)?,
                 "--duration" => options.seconds = number,
                 "--connections" => options.connections = number,
+                "--delay" => options.delay_ms = number,
                 "--settle" => options.settle_seconds = number,
                 other => bail!("`cargo xtask bench` does not know `{other}`"),
             }
@@ -105,7 +114,12 @@ pub(crate) fn main(arguments: &[String]) -> Result<()> {
 fn run_plan(plan: &plans::Plan, options: &Options) -> Result<String> {
     let mut guard = Guard::start()?;
     let directory = servers::make_directory(&mut guard, "bench")?;
-    let pace = Pace { rounds: options.rounds, seconds: options.seconds, connections: options.connections };
+    let pace = Pace {
+        rounds: options.rounds,
+        seconds: options.seconds,
+        connections: options.connections,
+        delay_ms: options.delay_ms,
+    };
     let settle = Duration::from_secs(u64::from(options.settle_seconds));
     let mut bench = Bench { guard, directory, pace, settle };
     (plan.run)(&mut bench)

@@ -25,7 +25,7 @@ cargo xtask servers [--durable]
     The same two servers in the foreground; prints the lines to export. Ends with Ctrl-C.
 cargo xtask ci
     What .ci/run calls: format, dependencies (licences, banned crates, crate rules), clippy, documentation, test.
-cargo xtask bench NAME|all [--reps N] [--duration S] [--connections N] [--settle S] [--no-build]
+cargo xtask bench NAME|all [--reps N] [--duration S] [--connections N] [--delay MS] [--settle S] [--no-build]
     Our release server beside baselines in alternated rounds; prints Markdown. `bench list` shows the names.
 
   --durable     the servers flush every commit to disk, as in production (default: fast, not crash-safe)

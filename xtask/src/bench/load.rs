@@ -41,6 +41,9 @@ pub(crate) struct Pace {
     pub(crate) rounds: usize,
     pub(crate) seconds: u32,
     pub(crate) connections: u32,
+    /// Pause of a connection between an answer and its next request. With one, both sides of a comparison get about the same
+    /// number of requests per second; without, each gets as many as it answers.
+    pub(crate) delay_ms: u32,
 }
 
 /// One side of a comparison: a name and how to measure it for some seconds.
@@ -88,7 +91,7 @@ fn run_wrk(load: &Load, pace: Pace, figure: Figure) -> Result<Sample> {
     for name in ["METHOD", "BODY", "AUTH", "AUTH_FILE", "EXPECT"] {
         wrk.env_remove(name);
     }
-    wrk.env("METHOD", load.method);
+    wrk.env("METHOD", load.method).env("DELAY", pace.delay_ms.to_string());
     let texts = [("BODY", load.form.as_deref()), ("AUTH", load.authorization.as_deref()), ("EXPECT", load.expect)];
     for (name, value) in texts.into_iter().filter_map(|(name, value)| Some((name, value?))) {
         wrk.env(name, value);
@@ -210,7 +213,7 @@ mod tests {
                 Ok(Sample { errors, ..Sample::default() })
             })
         };
-        let pace = Pace { rounds: 2, seconds: 1, connections: 1 };
+        let pace = Pace { rounds: 2, seconds: 1, connections: 1, delay_ms: 0 };
         let rows = rounds(pace, vec![contender("a", 0), contender("b", 0)]).unwrap();
         assert_eq!(*order.borrow(), "ababab");
         assert!(rows.iter().all(|row| row.samples.len() == 2));
