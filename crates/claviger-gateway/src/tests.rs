@@ -109,6 +109,21 @@ fn unambiguous_paths_are_decoded_for_matching_only() {
     }
 }
 
+/// Runs something that is quick unless its time grows faster than its input.
+fn soon<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    let (done, result) = std::sync::mpsc::sync_channel(1);
+    std::thread::spawn(move || done.send(work()));
+    result.recv_timeout(std::time::Duration::from_secs(10)).expect("the time grows with the input only")
+}
+
+#[test]
+fn a_path_of_dots_is_looked_at_once() {
+    let is_accepted = |segment: &'static str| soon(move || path::check(&segment.repeat(100_000)).is_ok());
+    assert!(is_accepted("/.a"));
+    assert!(is_accepted("/..."));
+    assert!(!is_accepted("/a/."));
+}
+
 fn table(patterns: &[(&str, &str)]) -> ResourceTable {
     let resource = |(verb, pattern): &(&str, &str)| Resource {
         verb: (*verb).to_owned(),
