@@ -1,7 +1,8 @@
 //! The bodies that stream through the gateway, in both directions, never collected.
 //!
 //! Owns: the time-out between two pieces (security.md 4.5, slow body), and holding the in-flight permit until the last
-//! piece is gone, and telling `framing` when a request's body is over. Leaves to hyper: framing.
+//! piece of a backend's answer is gone, and telling `framing` when a request's body is over. Leaves to hyper: framing; to
+//! `connection`: readers that do not read.
 
 use crate::framing::RequestEnd;
 use crate::limit::Permit;
@@ -23,21 +24,17 @@ pub(crate) struct RequestBody {
 }
 
 /// A body made here, or one that is passed on.
-pub(crate) struct ProxyBody {
-    content: Content,
-    /// Given back when the body is dropped.
-    permit: Option<Permit>,
-}
-
-enum Content {
+pub(crate) enum ProxyBody {
     /// Made here; taken when sent.
     Own(Option<Bytes>),
     /// Passed on from the other side.
     Streamed(Box<Streamed>),
 }
 
-struct Streamed {
+pub(crate) struct Streamed {
     incoming: Incoming,
+    /// Of an answer; given back when the body is dropped.
+    permit: Option<Permit>,
     /// Of a request's body; dropped when the last piece is read, at the latest after the body.
     end: Option<RequestEnd>,
     idle_timeout: Duration,
@@ -59,8 +56,7 @@ pub(crate) enum BodyError {
 impl ProxyBody {
     /// A body of known bytes.
     pub(crate) fn own(bytes: impl Into<Bytes>) -> Self {
-        let bytes = bytes.into();
-        Self { content: Content::Own(Some(bytes).filter(|bytes| !bytes.is_empty())), permit: None }
+        Self::Own(Some(bytes.into()).filter(|bytes| !bytes.is_empty()))
     }
 
     /// The body of an answer.
@@ -77,13 +73,15 @@ impl ProxyBody {
         if incoming.is_end_stream() {
             return Self::own(Bytes::new());
         }
-        let streamed = Streamed { incoming, end, idle_timeout, idle: None };
-        Self { content: Content::Streamed(Box::new(streamed)), permit: None }
+        Self::Streamed(Box::new(Streamed { incoming, permit: None, end, idle_timeout, idle: None }))
     }
 
-    /// The same body, holding a permit to its end.
+    /// The same body. One that is passed on holds the permit to its end; one that was made here holds nobody up, however
+    /// slowly it is taken.
     pub(crate) fn with_permit(mut self, permit: Option<Permit>) -> Self {
-        self.permit = permit;
+        if let Self::Streamed(streamed) = &mut self {
+            streamed.permit = permit;
+        }
         self
     }
 }
@@ -96,23 +94,23 @@ impl Body for ProxyBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        match &mut self.content {
-            Content::Own(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Content::Streamed(streamed) => streamed.poll(context),
+        match &mut *self {
+            Self::Own(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Streamed(streamed) => streamed.poll(context),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.content {
-            Content::Own(bytes) => bytes.is_none(),
-            Content::Streamed(streamed) => streamed.incoming.is_end_stream(),
+        match self {
+            Self::Own(bytes) => bytes.is_none(),
+            Self::Streamed(streamed) => streamed.incoming.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.content {
-            Content::Own(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
-            Content::Streamed(streamed) => streamed.incoming.size_hint(),
+        match self {
+            Self::Own(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Self::Streamed(streamed) => streamed.incoming.size_hint(),
         }
     }
 }

@@ -21,7 +21,7 @@ pub struct GatewayConfig {
     /// Tolerance for `exp` and `nbf` of JWTs: the OAuth server's timestamp skew (rest-3x.md 6.7). Not used for opaque
     /// tokens, whose end the key manager has already computed.
     pub clock_skew_ms: i64,
-    /// Requests between head and end of the answer, over all connections; beyond it 503.
+    /// Requests between their head and the end of a backend's answer, over all connections; beyond it 503.
     pub requests_in_flight_max: usize,
     /// Concurrent HTTP/2 streams of one connection (HTTP/1.1 has one at a time).
     pub streams_per_connection_max: u32,
