@@ -35,13 +35,15 @@ pub struct GatewayConfig {
     pub token_bytes_max: usize,
     /// From the first byte of a request head to its end; for the first head from the beginning of the connection.
     pub header_read_timeout_ms: u64,
-    /// From the end of an answer to the end of the next head on the same HTTP/1.1 connection.
+    /// From the end of an answer to the end of the next head on the same HTTP/1.1 connection; on one of HTTP/2 without any
+    /// open request.
     pub keep_alive_timeout_ms: u64,
     /// To open a connection to a backend.
     pub connect_timeout_ms: u64,
     /// From the request to the head of the backend's answer, where the endpoint names no value of its own.
     pub endpoint_timeout_ms: u64,
-    /// Between two pieces of a body, in either direction, and for a client that does not read its answer.
+    /// Between two pieces of a body, in either direction; for a client that does not read its answer in all, beside what the
+    /// answer needs at the least rate of a body.
     pub body_idle_timeout_ms: u64,
     /// Idle connections kept to one backend.
     pub idle_connections_per_backend_max: usize,

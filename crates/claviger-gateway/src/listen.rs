@@ -2,10 +2,12 @@
 //!
 //! Owns: HTTP/1.1 and HTTP/2 on a stream that the program accepted (and wrapped in TLS), the limits of security.md 4.5 on
 //! headers, streams and idle peers, and a shutdown that lets running requests finish. Leaves to the program: sockets, the
-//! number of connections and certificates; to `framing`: bodies of ambiguous length; to `guard`: slow peers.
+//! number of connections and certificates; to `framing`: bodies of ambiguous length; to `guard` and `connection`: slow
+//! peers.
 
 use crate::body::RequestBody;
 use crate::config::GatewayConfig;
+use crate::connection::Activity;
 use crate::framing::Framing;
 use crate::gateway::Gateway;
 use crate::guard::GuardedStream;
@@ -17,7 +19,6 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -87,7 +88,7 @@ impl Gateway {
         io: I,
         peer: SocketAddr,
         scheme: Scheme,
-        mut shutdown: watch::Receiver<bool>,
+        shutdown: watch::Receiver<bool>,
     ) where
         I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
@@ -95,21 +96,16 @@ impl Gateway {
         let stream = GuardedStream::new(io, framing.clone(), &self.config);
         let peer = address_value(peer.ip());
         let arrival = Arc::new(Arrival { peer, scheme });
-        let service = service_fn(|request| {
-            let answer = Arc::clone(self).handle(take(request, &framing), Arc::clone(&arrival));
-            async move { Ok::<_, Infallible>(answer.await) }
+        let activity = Activity::new(
+            Duration::from_millis(self.config.keep_alive_timeout_ms),
+            Duration::from_millis(self.config.body_idle_timeout_ms),
+        );
+        let service = service_fn(|request: Request<Incoming>| {
+            let open = activity.begin(request.version());
+            let response = Arc::clone(self).handle(take(request, &framing), Arc::clone(&arrival));
+            async move { Ok::<_, Infallible>(response.await.map(|body| open.answer(body))) }
         });
-        let mut connection = pin!(self.server.serve_connection(TokioIo::new(stream), service));
-        let ended = tokio::select! {
-            ended = connection.as_mut() => ended,
-            () = until_shutdown(&mut shutdown) => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
-            }
-        };
-        if let Err(error) = ended {
-            tracing::debug!(%error, "A connection ended early: {error}");
-        }
+        activity.serve(self.server.serve_connection(TokioIo::new(stream), service), shutdown).await;
     }
 }
 

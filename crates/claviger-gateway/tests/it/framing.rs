@@ -226,7 +226,7 @@ async fn millis_to_end(stream: &mut DuplexStream) -> u128 {
 }
 
 /// Moves the paused clock on, once everybody has done what there was to do before.
-async fn advance(duration: Duration) {
+pub(crate) async fn advance(duration: Duration) {
     for _ in 0..100 {
         tokio::task::yield_now().await;
     }

@@ -1,0 +1,147 @@
+//! Security.md 4.5: peers that hold on to what they do not use, and stop everybody else.
+
+use crate::forwarding::within;
+use crate::framing::advance;
+use crate::world::World;
+use bytes::Bytes;
+use claviger_gateway::{GatewayConfig, Scheme};
+use futures_util::FutureExt as _;
+use http::{Method, Request};
+use http_body_util::{BodyExt as _, Full};
+use hyper::client::conn::http2::{Builder, SendRequest};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+/// A connection without a socket, and what serves it.
+fn connect_in_process(world: &World) -> (DuplexStream, JoinHandle<()>) {
+    let (stream, served) = tokio::io::duplex(64 * 1024);
+    let (gateway, shutdown) = (Arc::clone(&world.gateway), world.shutdown.subscribe());
+    let peer = world.address;
+    let serving = tokio::spawn(async move { gateway.serve_connection(served, peer, Scheme::Http, shutdown).await });
+    (stream, serving)
+}
+
+/// A client of HTTP/2 that lets every answer have so many bytes before it reads any; it answers pings.
+async fn http2(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    window_bytes: u32,
+) -> SendRequest<Full<Bytes>> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder.initial_stream_window_size(window_bytes);
+    let (sender, connection) = within(builder.handshake(TokioIo::new(stream))).await.unwrap();
+    tokio::spawn(connection);
+    sender
+}
+
+fn request(method: Method, path: &str) -> Request<Full<Bytes>> {
+    Request::builder().method(method).uri(format!("http://api.example{path}")).body(Full::default()).unwrap()
+}
+
+async fn until_metric(world: &World, line: &str) {
+    within(async {
+        while !world.metrics().lines().any(|found| found == line) {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_answer_made_here_holds_no_place() {
+    let config = GatewayConfig { requests_in_flight_max: 1, ..GatewayConfig::default() };
+    let world = World::start_with(config, |_| {}).await;
+    let mut sender = http2(world.connect().await, 0).await;
+    let held = within(sender.send_request(request(Method::GET, "/nope"))).await.unwrap();
+    assert_eq!(held.status(), 404);
+    assert_eq!(world.call("GET", "/weather/open", &[]).await.status, 200);
+    drop(held);
+}
+
+#[tokio::test]
+async fn an_answer_that_nobody_takes_ends_its_connection() {
+    let config = GatewayConfig { body_idle_timeout_ms: 50, ..GatewayConfig::default() };
+    let world = World::start_with(config, |_| {}).await;
+    let mut sender = http2(world.connect().await, 0).await;
+    let held = within(sender.send_request(request(Method::GET, "/weather/open"))).await.unwrap();
+    assert_eq!(held.status(), 200);
+    let connection = world.connections.lock().unwrap().pop().unwrap();
+    within(connection).await.unwrap();
+    until_metric(&world, "gateway_requests_in_flight 0").await;
+}
+
+#[tokio::test]
+async fn a_live_stream_does_not_cover_one_that_stands_still() {
+    let world = World::start().await;
+    tokio::time::pause();
+    let (stream, serving) = connect_in_process(&world);
+    let mut sender = http2(stream, 0).await;
+    let held = sender.send_request(request(Method::GET, "/nope")).await.unwrap();
+    let start = Instant::now();
+    while !serving.is_finished() {
+        assert!(start.elapsed() < Duration::from_secs(120), "still open");
+        // Its answer has no body and needs no window.
+        let live = sender.send_request(request(Method::OPTIONS, "/weather/open")).await;
+        assert!(live.is_err() || live.is_ok_and(|answer| answer.status() == 200));
+        advance(Duration::from_secs(1)).await;
+    }
+    assert!((60..=70).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
+    drop(held);
+}
+
+#[tokio::test]
+async fn a_reader_that_trickles_is_given_up() {
+    let world = World::start().await;
+    let (mut stream, serving) = connect_in_process(&world);
+    stream.write_all(b"GET /weather/download HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    let sender = world.backend.download.lock().unwrap().take().unwrap();
+    let mut piece = vec![0; 100];
+    for _ in 0..60 {
+        sender.send(Bytes::from(vec![b'x'; 10 * 1024])).await.unwrap();
+    }
+    within(stream.read_exact(&mut piece)).await.unwrap();
+    tokio::time::pause();
+    let start = Instant::now();
+    while !serving.is_finished() {
+        assert!(start.elapsed() < Duration::from_secs(7_200), "still open");
+        // Something was written within the idle time-out, every time.
+        let _ = stream.read_exact(&mut piece).now_or_never();
+        advance(Duration::from_secs(10)).await;
+    }
+    assert!(start.elapsed() > Duration::from_secs(60), "{:?}", start.elapsed());
+}
+
+#[tokio::test]
+async fn an_idle_http2_connection_is_closed() {
+    let world = World::start().await;
+    tokio::time::pause();
+    for is_used in [false, true] {
+        let (stream, serving) = connect_in_process(&world);
+        let mut sender = http2(stream, 65_535).await;
+        if is_used {
+            advance(Duration::from_secs(40)).await;
+            let answer = sender.send_request(request(Method::GET, "/health/live")).await.unwrap();
+            assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "live\n");
+        }
+        let start = Instant::now();
+        tokio::time::timeout(Duration::from_secs(600), serving).await.expect("closed").unwrap();
+        assert!((60..=70).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
+    }
+}
+
+#[tokio::test]
+async fn a_silent_http2_peer_does_not_hold_up_a_stop() {
+    let world = World::start().await;
+    tokio::time::pause();
+    let (mut stream, serving) = connect_in_process(&world);
+    // The preface and empty SETTINGS; then nothing is read, acknowledged or answered.
+    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+    advance(Duration::from_secs(1)).await;
+    world.shutdown.send(true).unwrap();
+    let start = Instant::now();
+    serving.await.unwrap();
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+}
