@@ -1,18 +1,18 @@
 //! The bodies that stream through the gateway, in both directions, never collected.
 //!
-//! Owns: the time-out between two pieces (security.md 4.5, slow body), and holding the in-flight permit until the last
+//! Owns: how long a sender is waited for (security.md 4.5, slow body), and holding the in-flight permit until the last
 //! piece of a backend's answer is gone, and telling `framing` when a request's body is over. Leaves to hyper: framing; to
 //! `connection`: readers that do not read.
 
 use crate::framing::RequestEnd;
-use crate::limit::Permit;
+use crate::limit::{self, Permit};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
 
 /// A request's body as it came.
 pub(crate) struct RequestBody {
@@ -38,6 +38,11 @@ pub(crate) struct Streamed {
     /// Of a request's body; dropped when the last piece is read, at the latest after the body.
     end: Option<RequestEnd>,
     idle_timeout: Duration,
+    /// A client has the time-out for its whole body, beside what the bytes that it sends need at the least rate. A backend
+    /// has it anew for each piece: an answer may come as slowly as there is news.
+    is_paced: bool,
+    /// How long the sender may still be waited for.
+    credit: Duration,
     /// Set up only when a piece is not there at once.
     idle: Option<Pin<Box<Sleep>>>,
 }
@@ -48,7 +53,7 @@ pub(crate) enum BodyError {
     /// The sender broke off or violated the framing.
     #[error("the body broke off")]
     Broken(#[source] hyper::Error),
-    /// Nothing came for the idle time-out.
+    /// Nothing, or not enough, came for the idle time-out.
     #[error("the next piece of the body did not come in time")]
     Idle,
 }
@@ -61,19 +66,20 @@ impl ProxyBody {
 
     /// The body of an answer.
     pub(crate) fn streamed(incoming: Incoming, idle_timeout: Duration) -> Self {
-        Self::passed_on(incoming, None, idle_timeout)
+        Self::passed_on(incoming, None, idle_timeout, false)
     }
 
     /// The body of a request.
     pub(crate) fn received(body: RequestBody, idle_timeout: Duration) -> Self {
-        Self::passed_on(body.incoming, body.end, idle_timeout)
+        Self::passed_on(body.incoming, body.end, idle_timeout, true)
     }
 
-    fn passed_on(incoming: Incoming, end: Option<RequestEnd>, idle_timeout: Duration) -> Self {
+    fn passed_on(incoming: Incoming, end: Option<RequestEnd>, idle_timeout: Duration, is_paced: bool) -> Self {
         if incoming.is_end_stream() {
             return Self::own(Bytes::new());
         }
-        Self::Streamed(Box::new(Streamed { incoming, permit: None, end, idle_timeout, idle: None }))
+        let credit = idle_timeout;
+        Self::Streamed(Box::new(Streamed { incoming, permit: None, end, idle_timeout, is_paced, credit, idle: None }))
     }
 
     /// The same body. One that is passed on holds the permit to its end; one that was made here holds nobody up, however
@@ -118,14 +124,25 @@ impl Body for ProxyBody {
 impl Streamed {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         if let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(context) {
-            self.idle = None;
+            self.take_credit(&frame);
             if frame.is_none() || self.incoming.is_end_stream() {
                 self.end = None;
             }
             return Poll::Ready(frame.map(|frame| frame.map_err(BodyError::Broken)));
         }
-        let timeout = self.idle_timeout;
-        let idle = self.idle.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
+        let credit = self.credit;
+        let idle = self.idle.get_or_insert_with(|| Box::pin(tokio::time::sleep(credit)));
         idle.as_mut().poll(context).map(|()| Some(Err(BodyError::Idle)))
+    }
+
+    /// The wait is over.
+    fn take_credit<E>(&mut self, frame: &Option<Result<Frame<Bytes>, E>>) {
+        let idle = self.idle.take();
+        if !self.is_paced {
+            return;
+        }
+        let left = idle.map_or(self.credit, |idle| idle.deadline().saturating_duration_since(Instant::now()));
+        let bytes = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref()).map_or(0, Bytes::len);
+        self.credit = self.idle_timeout.min(left + limit::body_time(bytes));
     }
 }

@@ -42,8 +42,8 @@ pub struct GatewayConfig {
     pub connect_timeout_ms: u64,
     /// From the request to the head of the backend's answer, where the endpoint names no value of its own.
     pub endpoint_timeout_ms: u64,
-    /// Between two pieces of a body, in either direction; for a client that does not read its answer in all, beside what the
-    /// answer needs at the least rate of a body.
+    /// Between two pieces of a backend's answer. For a client in all: to send its body and to take its answer, beside what
+    /// the bytes need at the least rate of a body.
     pub body_idle_timeout_ms: u64,
     /// Idle connections kept to one backend.
     pub idle_connections_per_backend_max: usize,

@@ -115,6 +115,38 @@ async fn a_reader_that_trickles_is_given_up() {
 }
 
 #[tokio::test]
+async fn a_body_that_trickles_is_given_up() {
+    let world = World::start().await;
+    let mut uploads = world.backend.uploads.lock().await;
+    let head = "POST /weather/upload HTTP/1.1\r\nHost: a\r\nContent-Length: 24001\r\n\r\n-";
+    let (mut steady, _) = connect_in_process(&world);
+    steady.write_all(head.as_bytes()).await.unwrap();
+    assert_eq!(within(uploads.recv()).await.unwrap(), "-");
+    let (mut trickling, _) = connect_in_process(&world);
+    trickling.write_all(head.as_bytes()).await.unwrap();
+    assert_eq!(within(uploads.recv()).await.unwrap(), "-");
+    drop(uploads);
+    tokio::time::pause();
+    let start = Instant::now();
+    let mut answer = Vec::new();
+    for _ in 0..9 {
+        steady.write_all(&[b'x'; 2400]).await.unwrap();
+        if answer.is_empty() {
+            trickling.write_all(b"x").await.unwrap();
+        }
+        advance(Duration::from_secs(10)).await;
+        let _ = trickling.read_buf(&mut answer).now_or_never();
+    }
+    let answer = String::from_utf8_lossy(&answer);
+    assert!(answer.starts_with("HTTP/1.1 408 "), "after {:?}: {answer}", start.elapsed());
+    tokio::time::resume();
+    steady.write_all(&[b'x'; 2400]).await.unwrap();
+    let mut answer = Vec::new();
+    within(steady.read_buf(&mut answer)).await.unwrap();
+    assert!(answer.starts_with(b"HTTP/1.1 200 "), "{}", String::from_utf8_lossy(&answer));
+}
+
+#[tokio::test]
 async fn an_idle_http2_connection_is_closed() {
     let world = World::start().await;
     tokio::time::pause();
