@@ -1,10 +1,9 @@
 //! The bodies that stream through the gateway, in both directions, never collected.
 //!
 //! Owns: how long a sender is waited for (security.md 4.5, slow body), and holding the in-flight permit until the last
-//! piece of a backend's answer is gone, and telling `framing` when a request's body is over. Leaves to hyper: framing; to
-//! `connection`: readers that do not read.
+//! piece of a backend's answer is gone. Leaves to hyper: framing; to `connection`: readers that do not read.
 
-use crate::framing::RequestEnd;
+use crate::fault::Fault;
 use crate::limit::{self, Permit};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -17,10 +16,8 @@ use tokio::time::{Instant, Sleep};
 /// A request's body as it came.
 pub(crate) struct RequestBody {
     pub(crate) incoming: Incoming,
-    /// Dropped after the body.
-    pub(crate) end: Option<RequestEnd>,
-    /// Did the request give its length more than once?
-    pub(crate) is_ambiguous: bool,
+    /// What is wrong with the head it came with.
+    pub(crate) head_fault: Option<Fault>,
 }
 
 /// A body made here, or one that is passed on.
@@ -35,8 +32,6 @@ pub(crate) struct Streamed {
     incoming: Incoming,
     /// Of an answer; given back when the body is dropped.
     permit: Option<Permit>,
-    /// Of a request's body; dropped when the last piece is read, at the latest after the body.
-    end: Option<RequestEnd>,
     idle_timeout: Duration,
     /// A client has the time-out for its whole body, beside what the bytes that it sends need at the least rate. A backend
     /// has it anew for each piece: an answer may come as slowly as there is news.
@@ -66,20 +61,20 @@ impl ProxyBody {
 
     /// The body of an answer.
     pub(crate) fn streamed(incoming: Incoming, idle_timeout: Duration) -> Self {
-        Self::passed_on(incoming, None, idle_timeout, false)
+        Self::passed_on(incoming, idle_timeout, false)
     }
 
     /// The body of a request.
     pub(crate) fn received(body: RequestBody, idle_timeout: Duration) -> Self {
-        Self::passed_on(body.incoming, body.end, idle_timeout, true)
+        Self::passed_on(body.incoming, idle_timeout, true)
     }
 
-    fn passed_on(incoming: Incoming, end: Option<RequestEnd>, idle_timeout: Duration, is_paced: bool) -> Self {
+    fn passed_on(incoming: Incoming, idle_timeout: Duration, is_paced: bool) -> Self {
         if incoming.is_end_stream() {
             return Self::own(Bytes::new());
         }
         let credit = idle_timeout;
-        Self::Streamed(Box::new(Streamed { incoming, permit: None, end, idle_timeout, is_paced, credit, idle: None }))
+        Self::Streamed(Box::new(Streamed { incoming, permit: None, idle_timeout, is_paced, credit, idle: None }))
     }
 
     /// The same body. One that is passed on holds the permit to its end; one that was made here holds nobody up, however
@@ -125,9 +120,6 @@ impl Streamed {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         if let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(context) {
             self.take_credit(&frame);
-            if frame.is_none() || self.incoming.is_end_stream() {
-                self.end = None;
-            }
             return Poll::Ready(frame.map(|frame| frame.map_err(BodyError::Broken)));
         }
         let credit = self.credit;

@@ -6,6 +6,8 @@ use bytes::Bytes;
 use claviger_gateway::GatewayConfig;
 use claviger_gateway::model::Endpoint;
 use claviger_proto::ids::ApiId;
+use http_body_util::{BodyExt as _, Empty};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -303,6 +305,20 @@ async fn a_backend_behind_tls_is_called_only_when_it_is_trusted_by_its_name() {
     }
 }
 
+/// The address of a backend that gives every request this answer and then ends the connection.
+async fn backend_that_says(answer: &'static str) -> std::net::SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            read_until(&mut stream, "\r\n\r\n").await;
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            stream.shutdown().await.unwrap();
+        }
+    });
+    address
+}
+
 #[tokio::test]
 async fn an_endpoint_without_a_usable_url_is_101500() {
     let world = world_with_endpoint(GatewayConfig::default(), |endpoint| endpoint.url = "jms:/queue".to_owned()).await;
@@ -391,15 +407,31 @@ async fn a_shutdown_lets_running_requests_finish() {
     }
 }
 
+async fn http2(world: &World) -> hyper::client::conn::http2::SendRequest<Empty<Bytes>> {
+    let stream = TokioIo::new(world.connect().await);
+    let (sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), stream).await.unwrap();
+    tokio::spawn(connection);
+    sender
+}
+
+#[tokio::test]
+async fn http2_heads_have_limits() {
+    let world = World::start().await;
+    let mut sender = http2(&world).await;
+    for (lines, status) in [(100, 200), (101, 431)] {
+        let mut request = http::Request::get("http://a/health/live");
+        for _ in 0..lines {
+            request = request.header("x-many", "1");
+        }
+        let response = within(sender.send_request(request.body(Empty::new()).unwrap())).await.unwrap();
+        assert_eq!(response.status(), status, "{lines}");
+    }
+}
+
 #[tokio::test]
 async fn http2_is_served_and_its_cookies_are_joined() {
-    use http_body_util::{BodyExt as _, Empty};
-    use hyper_util::rt::{TokioExecutor, TokioIo};
     let world = World::start().await;
-    let stream = TokioIo::new(world.connect().await);
-    let (mut sender, connection) =
-        hyper::client::conn::http2::handshake::<_, _, Empty<Bytes>>(TokioExecutor::new(), stream).await.unwrap();
-    tokio::spawn(connection);
+    let mut sender = http2(&world).await;
     let request = http::Request::get(format!("http://{}/weather/city/1", world.address))
         .header("authorization", "Bearer token-prod-1")
         .header("cookie", "a=1")
