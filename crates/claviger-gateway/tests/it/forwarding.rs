@@ -320,6 +320,33 @@ async fn backend_that_says(answer: &'static str) -> std::net::SocketAddr {
 }
 
 #[tokio::test]
+async fn an_answer_of_two_lengths_comes_whole_and_one_in_another_coding_not_at_all() {
+    let rows = [
+        (
+            "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+            (200, ""),
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+            (200, ""),
+        ),
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n", (500, "101500")),
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nhello", (500, "101500")),
+    ];
+    for (answer, expected) in rows {
+        let address = backend_that_says(answer).await;
+        let world =
+            world_with_endpoint(GatewayConfig::default(), |endpoint| endpoint.url = format!("http://{address}")).await;
+        let reply = world.call("GET", "/weather/open", &[]).await;
+        assert_eq!(reply.code(), expected, "{answer:?}: {reply:?}");
+        if expected.0 == 200 {
+            assert_eq!(reply.header("content-length"), None, "{reply:?}");
+            assert_eq!(reply.body, "5\r\nhello\r\n0\r\n\r\n");
+        }
+    }
+}
+
+#[tokio::test]
 async fn an_endpoint_without_a_usable_url_is_101500() {
     let world = world_with_endpoint(GatewayConfig::default(), |endpoint| endpoint.url = "jms:/queue".to_owned()).await;
     assert_eq!(world.call("GET", "/weather/open", &[]).await.code(), (500, "101500"));
