@@ -5,6 +5,7 @@
 
 use crate::fault::Fault;
 use crate::limit::{self, Permit};
+use crate::rewrite;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -120,7 +121,8 @@ impl Streamed {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         if let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(context) {
             self.take_credit(&frame);
-            return Poll::Ready(frame.map(|frame| frame.map_err(BodyError::Broken)));
+            let frame = frame.map(|frame| frame.map(without_hop_by_hop).map_err(BodyError::Broken));
+            return Poll::Ready(frame);
         }
         let credit = self.credit;
         let idle = self.idle.get_or_insert_with(|| Box::pin(tokio::time::sleep(credit)));
@@ -137,4 +139,12 @@ impl Streamed {
         let bytes = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref()).map_or(0, Bytes::len);
         self.credit = self.idle_timeout.min(left + limit::body_time(bytes));
     }
+}
+
+/// Trailers are headers too; HTTP/2 ends a stream over what concerns one connection of HTTP/1.
+fn without_hop_by_hop(mut frame: Frame<Bytes>) -> Frame<Bytes> {
+    if let Some(trailers) = frame.trailers_mut() {
+        rewrite::remove_hop_by_hop(trailers);
+    }
+    frame
 }

@@ -347,6 +347,23 @@ async fn an_answer_of_two_lengths_comes_whole_and_one_in_another_coding_not_at_a
 }
 
 #[tokio::test]
+async fn trailers_lose_what_concerns_one_connection() {
+    let answer = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n\
+                  5\r\nhello\r\n0\r\nX-Sum: 1\r\nConnection: X-Hop\r\nX-Hop: 1\r\nKeep-Alive: 5\r\n\r\n";
+    let address = backend_that_says(answer).await;
+    let world =
+        world_with_endpoint(GatewayConfig::default(), |endpoint| endpoint.url = format!("http://{address}")).await;
+    let mut sender = http2(&world).await;
+    let request = http::Request::get("http://a/weather/open").body(Empty::new()).unwrap();
+    let response = within(sender.send_request(request)).await.unwrap();
+    let collected = within(response.into_body().collect()).await.unwrap();
+    let trailers = collected.trailers().expect("trailers").clone();
+    assert_eq!(collected.to_bytes(), "hello");
+    assert_eq!(trailers.len(), 1, "{trailers:?}");
+    assert_eq!(trailers["x-sum"], "1");
+}
+
+#[tokio::test]
 async fn an_endpoint_without_a_usable_url_is_101500() {
     let world = world_with_endpoint(GatewayConfig::default(), |endpoint| endpoint.url = "jms:/queue".to_owned()).await;
     assert_eq!(world.call("GET", "/weather/open", &[]).await.code(), (500, "101500"));
