@@ -25,6 +25,8 @@ pub(crate) enum Fault {
     UriTooLong,
     #[error("the token is too long")]
     TokenTooLong,
+    #[error("the client broke off its body or its framing")]
+    RequestBodyBroken,
     #[error("the client did not send its body in time")]
     RequestBodyTimeout,
     #[error("no API has this context")]
@@ -169,6 +171,9 @@ impl Fault {
                 "Request Header Fields Too Large",
                 "The credentials are too long.",
             ),
+            Self::RequestBodyBroken => {
+                management(StatusCode::BAD_REQUEST, 400, "Bad Request", "The request body is broken.")
+            }
             Self::RequestBodyTimeout => management(
                 StatusCode::REQUEST_TIMEOUT,
                 408,

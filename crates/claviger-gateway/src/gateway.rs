@@ -135,6 +135,7 @@ impl Outcome {
             | Fault::TooManyHeaders
             | Fault::UriTooLong
             | Fault::TokenTooLong
+            | Fault::RequestBodyBroken
             | Fault::RequestBodyTimeout => Self::Malformed,
             Fault::UnknownContext | Fault::NoResource | Fault::MethodNotAllowed | Fault::UnsupportedTransport(_) => {
                 Self::NotFound

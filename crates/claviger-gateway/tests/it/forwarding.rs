@@ -364,6 +364,15 @@ async fn trailers_lose_what_concerns_one_connection() {
 }
 
 #[tokio::test]
+async fn a_clients_broken_body_is_the_clients_fault() {
+    let world = World::start().await;
+    let text = "POST /weather/open HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nhello\r\n0\r\n\r\n";
+    assert_eq!(Reply::parse(&world.raw(text.as_bytes()).await).code(), (400, "400"));
+    let metrics = world.metrics();
+    assert!(metrics.contains("gateway_requests_total{outcome=\"malformed\"} 1\n"), "{metrics}");
+}
+
+#[tokio::test]
 async fn an_endpoint_without_a_usable_url_is_101500() {
     let world = world_with_endpoint(GatewayConfig::default(), |endpoint| endpoint.url = "jms:/queue".to_owned()).await;
     assert_eq!(world.call("GET", "/weather/open", &[]).await.code(), (500, "101500"));
