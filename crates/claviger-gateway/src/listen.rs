@@ -62,6 +62,8 @@ const PENDING_RESETS_MAX: usize = 20;
 /// The settings of every connection.
 pub(crate) fn server(config: &GatewayConfig) -> Server {
     let mut builder = Builder::new(TokioExecutor::new());
+    // No half_close: a caller that leaves and one that only has no more to say look the same until something is written, and
+    // for the sake of the second the first would keep its place and its backend busy.
     builder
         .http1()
         .timer(TokioTimer::new())
