@@ -120,7 +120,8 @@ impl Body for ProxyBody {
 impl Streamed {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         if let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(context) {
-            self.take_credit(&frame);
+            let bytes = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref()).map_or(0, Bytes::len);
+            self.take_credit(bytes);
             let frame = frame.map(|frame| frame.map(without_hop_by_hop).map_err(BodyError::Broken));
             return Poll::Ready(frame);
         }
@@ -129,14 +130,13 @@ impl Streamed {
         idle.as_mut().poll(context).map(|()| Some(Err(BodyError::Idle)))
     }
 
-    /// The wait is over.
-    fn take_credit<E>(&mut self, frame: &Option<Result<Frame<Bytes>, E>>) {
+    /// The wait is over, and so many bytes have come.
+    fn take_credit(&mut self, bytes: usize) {
         let idle = self.idle.take();
         if !self.is_paced {
             return;
         }
         let left = idle.map_or(self.credit, |idle| idle.deadline().saturating_duration_since(Instant::now()));
-        let bytes = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref()).map_or(0, Bytes::len);
         self.credit = self.idle_timeout.min(left + limit::body_time(bytes));
     }
 }

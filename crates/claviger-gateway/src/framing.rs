@@ -170,7 +170,7 @@ impl HeadWatch {
         let line = self.line.text().ok_or(Ambiguous)?;
         Ok(match self.place {
             // Empty lines before the request line do not end a head (RFC 9112 section 2.2).
-            Place::Start if line.is_empty() => Place::Start,
+            Place::Start | Place::Trailers if line.is_empty() => Place::Start,
             Place::Start => Place::Head(None),
             Place::Head(length) if line.is_empty() => {
                 self.heads += 1;
@@ -189,9 +189,7 @@ impl HeadWatch {
                 0 => Place::Trailers,
                 size => Place::Chunk(size.checked_add(2).ok_or(Ambiguous)?),
             },
-            Place::Trailers if line.is_empty() => Place::Start,
-            Place::Trailers => Place::Trailers,
-            Place::Body(_) | Place::Chunk(_) | Place::Unwatched => self.place,
+            Place::Trailers | Place::Body(_) | Place::Chunk(_) | Place::Unwatched => self.place,
         })
     }
 }
