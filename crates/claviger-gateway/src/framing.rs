@@ -132,7 +132,7 @@ impl HeadWatch {
                         self.framing.0.ambiguous_from.store(self.heads, Ordering::Relaxed);
                         Place::Unwatched
                     });
-                    self.line.length = 0;
+                    self.line.clear();
                 }
             }
             match self.place {
@@ -262,6 +262,12 @@ impl Line {
             [] => {}
         }
         self.end[1] == b'\n'
+    }
+
+    /// What is kept is overwritten by the next line.
+    fn clear(&mut self) {
+        self.length = 0;
+        self.end = [0; 2];
     }
 
     /// The line without its end, of a long one the beginning; none if it did not end with CRLF.
