@@ -21,7 +21,7 @@ pub struct GatewayConfig {
     /// Tolerance for `exp` and `nbf` of JWTs: the OAuth server's timestamp skew (rest-3x.md 6.7). Not used for opaque
     /// tokens, whose end the key manager has already computed.
     pub clock_skew_ms: i64,
-    /// Requests between head and end of the answer, over all connections; beyond it 503.
+    /// Requests between their head and the end of a backend's answer, over all connections; beyond it 503.
     pub requests_in_flight_max: usize,
     /// Concurrent HTTP/2 streams of one connection (HTTP/1.1 has one at a time).
     pub streams_per_connection_max: u32,
@@ -35,13 +35,15 @@ pub struct GatewayConfig {
     pub token_bytes_max: usize,
     /// From the first byte of a request head to its end; for the first head from the beginning of the connection.
     pub header_read_timeout_ms: u64,
-    /// From the end of an answer to the end of the next head on the same HTTP/1.1 connection.
+    /// From the end of an answer to the end of the next head on the same HTTP/1.1 connection; on one of HTTP/2 without any
+    /// open request.
     pub keep_alive_timeout_ms: u64,
     /// To open a connection to a backend.
     pub connect_timeout_ms: u64,
     /// From the request to the head of the backend's answer, where the endpoint names no value of its own.
     pub endpoint_timeout_ms: u64,
-    /// Between two pieces of a body, in either direction, and for a client that does not read its answer.
+    /// Between two pieces of a backend's answer. For a client in all: to send its body and to take its answer, beside what
+    /// the bytes need at the least rate of a body.
     pub body_idle_timeout_ms: u64,
     /// Idle connections kept to one backend.
     pub idle_connections_per_backend_max: usize,

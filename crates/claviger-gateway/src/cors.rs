@@ -82,9 +82,21 @@ fn set(headers: &mut HeaderMap, name: HeaderName, value: Option<HeaderValue>) {
 /// `https://*.example.com`: a `*` stands for one or more characters of a host name or port, so it cannot reach over into
 /// another host's name.
 fn is_origin_match(pattern: &str, origin: &str) -> bool {
-    let Some((before, after)) = pattern.split_once('*') else { return pattern == origin };
-    let Some(rest) = origin.strip_prefix(before) else { return false };
-    let is_host_byte = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.');
-    let longest = rest.bytes().take_while(|byte| is_host_byte(byte)).count();
-    (1..=longest).any(|length| is_origin_match(after, &rest[length..]))
+    let Some((first, others)) = pattern.split_once('*') else { return pattern == origin };
+    let (between, last) = others.rsplit_once('*').map_or((None, others), |(between, last)| (Some(between), last));
+    let Some(mut rest) = origin.strip_prefix(first).and_then(|rest| rest.strip_suffix(last)) else { return false };
+    let is_starred = |text: &str| {
+        !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.'))
+    };
+    // Each piece at its first place behind a character for the star. Taking a later place never helps: the star before it
+    // would cover all that the first place did, and what is behind only gets shorter.
+    for piece in between.into_iter().flat_map(|between| between.split('*')) {
+        let Some(at) = rest.get(1..).and_then(|behind| behind.find(piece)) else { return false };
+        let (starred, found) = rest.split_at(at + 1);
+        if !is_starred(starred) {
+            return false;
+        }
+        rest = &found[piece.len()..];
+    }
+    is_starred(rest)
 }

@@ -15,12 +15,18 @@ use std::fmt::Write as _;
 pub(crate) enum Fault {
     #[error("the path can be read in more than one way")]
     AmbiguousPath,
-    #[error("the length of the body is given in more than one way")]
+    #[error("the head, or the length of the body, can be read in more than one way")]
     AmbiguousFraming,
+    #[error("the request does not name one host")]
+    BadHost,
+    #[error("the request has too many headers")]
+    TooManyHeaders,
     #[error("path and query are too long")]
     UriTooLong,
     #[error("the token is too long")]
     TokenTooLong,
+    #[error("the client broke off its body or its framing")]
+    RequestBodyBroken,
     #[error("the client did not send its body in time")]
     RequestBodyTimeout,
     #[error("no API has this context")]
@@ -145,8 +151,17 @@ impl Fault {
                 management(StatusCode::BAD_REQUEST, 400, "Bad Request", "The path is not in normal form.")
             }
             Self::AmbiguousFraming => {
-                management(StatusCode::BAD_REQUEST, 400, "Bad Request", "The length of the body is ambiguous.")
+                management(StatusCode::BAD_REQUEST, 400, "Bad Request", "The framing of the request is ambiguous.")
             }
+            Self::BadHost => {
+                management(StatusCode::BAD_REQUEST, 400, "Bad Request", "The request has to name one host.")
+            }
+            Self::TooManyHeaders => management(
+                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                431,
+                "Request Header Fields Too Large",
+                "The request has too many header fields.",
+            ),
             Self::UriTooLong => {
                 management(StatusCode::URI_TOO_LONG, 414, "URI Too Long", "The request URI is too long.")
             }
@@ -156,6 +171,9 @@ impl Fault {
                 "Request Header Fields Too Large",
                 "The credentials are too long.",
             ),
+            Self::RequestBodyBroken => {
+                management(StatusCode::BAD_REQUEST, 400, "Bad Request", "The request body is broken.")
+            }
             Self::RequestBodyTimeout => management(
                 StatusCode::REQUEST_TIMEOUT,
                 408,

@@ -133,6 +133,8 @@ impl Refetch {
 /// The follower's own state between two snapshots.
 struct Place {
     cursor: Cursor,
+    /// The age of a gap counts from here on: a step of the clock is no reason to forget one.
+    begun: Instant,
     pending: BTreeSet<Refetch>,
     /// Objects of the batch that is being fetched. One that changes meanwhile is pending again, for the next batch: answers
     /// never overtake each other.
@@ -144,6 +146,11 @@ struct Place {
 }
 
 impl Place {
+    /// Time that does not jump, for the cursor alone.
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(i64::try_from(self.begun.elapsed().as_millis()).unwrap_or(i64::MAX))
+    }
+
     /// Objects of which the catalog may not have the present state.
     fn unfetched(&self) -> usize {
         self.pending.len() + self.under_way
@@ -262,6 +269,7 @@ impl Gateway {
                     tracing::info!(%as_of, apis, applications, "Snapshot as of event {as_of}: {apis} APIs");
                     return Place {
                         cursor: Cursor::new(as_of),
+                        begun: Instant::now(),
                         pending: BTreeSet::new(),
                         under_way: 0,
                         retry_at: Instant::now(),
@@ -351,13 +359,13 @@ impl Gateway {
 
     /// Applies a page. False when a snapshot is needed.
     fn take_page(&self, place: &mut Place, page: &EventPage) -> bool {
-        let now = self.clock.now();
         // All of them first, also those seen before: they only add.
         for numbered in &page.events {
             self.catalog.apply_revocation(&numbered.event);
         }
+        let seen_at = place.now();
         for numbered in &page.events {
-            match place.cursor.observe(numbered.id, now) {
+            match place.cursor.observe(numbered.id, seen_at) {
                 Ok(true) => {
                     if let Some(refetch) = Refetch::of(&numbered.event) {
                         // News is worth a try at once.
@@ -372,7 +380,8 @@ impl Gateway {
                 }
             }
         }
-        place.cursor.expire(now);
+        place.cursor.expire(seen_at);
+        let now = self.clock.now();
         if now.millis_since(place.expired_at) >= EXPIRY_INTERVAL_MS {
             place.expired_at = now;
             self.catalog.expire_revocations(now, &self.config);

@@ -42,7 +42,7 @@ impl Gateway {
             return Err(Fault::BackendFailed.into());
         }
         let (mut head, incoming) = response.into_parts();
-        rewrite::remove_hop_by_hop(&mut head.headers);
+        rewrite::response_headers(&mut head.headers)?;
         head.version = Version::HTTP_11;
         head.extensions.clear();
         Ok(Response::from_parts(head, ProxyBody::streamed(incoming, idle_timeout)))

@@ -1,139 +1,158 @@
-//! A look at the request heads of a connection before hyper sees them.
+//! A look at the bytes of an HTTP/1 connection before hyper sees them.
 //!
-//! Owns: noticing a head that gives the length of its body twice (security.md 4.5, request smuggling), and knowing whether
-//! the bytes that come next begin a head. Leaves to hyper: parsing; to `guard`: the stream and its time-outs.
+//! Owns: noticing a head that can be read in more than one way (security.md 4.5, request smuggling), because it gives the
+//! length of its body twice or ends a line with LF alone, and knowing whether the bytes that come next belong to a head.
+//! Leaves to hyper: parsing, and refusing what is no HTTP at all; to `guard`: the stream and its time-outs.
 //!
-//! Only heads are looked at. The watch begins with the connection, ends at the empty line that ends a head, and begins again
-//! when the request is over: its body was read to the end or dropped, or it had none. A head that a client sends without
-//! waiting for that (pipelining) may pass unseen. So may every one, as far as safety goes: hyper resolves such a head by RFC
-//! 9112 section 6.3 (Transfer-Encoding wins, Content-Length is dropped before the request is forwarded, the connection ends
-//! after it). But what it drops can no longer be noticed behind it, and a client that sends both is better told so.
+//! hyper resolves a head with two lengths by RFC 9112 section 6.3 (Transfer-Encoding wins, Content-Length is dropped), so
+//! behind it nothing can be noticed any more. The watch follows the bytes from head to head through the bodies between them,
+//! so it sees a head wherever a read begins or ends, also one that was sent without waiting for an answer (pipelining). What
+//! it cannot follow makes all that comes behind it ambiguous: at worst a request too many is refused.
 //!
 //! A connection that begins with the preface of HTTP/2 (RFC 9113 section 3.4) has no such heads and is not looked at.
 
+use http::HeaderMap;
+use http::header::TRANSFER_ENCODING;
 use std::io::BufRead as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What a connection's stream and its requests tell each other. One number: [`AMBIGUOUS`], [`UNWATCHED`], or twice the count
-/// of requests (from [`FIRST_HEAD`] on) plus [`OVER`] when the last one is over. Nothing else is handed over with it, so the
-/// order of other memory does not matter.
-#[derive(Clone, Debug)]
-pub(crate) struct Framing(Arc<AtomicU64>);
+/// Is there no `Transfer-Encoding`, or the one that everybody reads alike?
+pub(crate) fn has_plain_coding(headers: &HeaderMap) -> bool {
+    let mut lines = headers.get_all(TRANSFER_ENCODING).iter();
+    match (lines.next(), lines.next()) {
+        (None, _) => true,
+        (Some(only), None) => only.as_bytes().eq_ignore_ascii_case(b"chunked"),
+        (Some(_), Some(_)) => false,
+    }
+}
 
-/// A head of ambiguous length has come. Stays: such a peer is not trusted again.
-const AMBIGUOUS: u64 = 0;
-/// No heads to look at. Stays.
-const UNWATCHED: u64 = 2;
-const OVER: u64 = 1;
-/// Nothing has been taken yet, and nothing is under way.
-const FIRST_HEAD: u64 = 4 | OVER;
+/// What a connection's stream tells its requests. hyper hands the heads over one by one, in the order of their bytes, so
+/// counting them is enough. Nothing else is handed over with the numbers: the order of other memory does not matter.
+#[derive(Clone, Debug)]
+pub(crate) struct Framing(Arc<Heads>);
+
+#[derive(Debug)]
+struct Heads {
+    /// Heads that hyper has handed over.
+    taken: AtomicU64,
+    /// The first that is ambiguous, counted from 0. None behind it is trusted either.
+    ambiguous_from: AtomicU64,
+}
 
 impl Default for Framing {
     fn default() -> Self {
-        Self(Arc::new(AtomicU64::new(FIRST_HEAD)))
+        Self(Arc::new(Heads { taken: AtomicU64::new(0), ambiguous_from: AtomicU64::new(u64::MAX) }))
     }
 }
 
 impl Framing {
-    pub(crate) fn is_ambiguous(&self) -> bool {
-        self.state() == AMBIGUOUS
-    }
-
-    /// A request's head is complete. The request is over when what comes back is dropped, without a body at once.
-    pub(crate) fn begin_request(&self, has_body: bool) -> Option<RequestEnd> {
-        let before = self.state();
-        if before == AMBIGUOUS || before == UNWATCHED {
-            return None;
-        }
-        let taken = (before | OVER) + 1;
-        self.0.store(if has_body { taken } else { taken | OVER }, Ordering::Relaxed);
-        has_body.then(|| RequestEnd { framing: self.clone(), taken })
-    }
-
-    fn state(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    fn stay(&self, state: u64) {
-        self.0.store(state, Ordering::Relaxed);
-    }
-}
-
-/// Goes with a request's body; dropped when the body is over.
-#[derive(Debug)]
-pub(crate) struct RequestEnd {
-    framing: Framing,
-    taken: u64,
-}
-
-impl Drop for RequestEnd {
-    fn drop(&mut self) {
-        // Fails when the next request has been taken meanwhile: the watch must not begin in the middle of that one.
-        let over = self.taken | OVER;
-        let _ = self.framing.0.compare_exchange(self.taken, over, Ordering::Relaxed, Ordering::Relaxed);
+    /// hyper has handed over the next head. True when it is ambiguous.
+    pub(crate) fn take_head(&self) -> bool {
+        self.0.taken.fetch_add(1, Ordering::Relaxed) >= self.0.ambiguous_from.load(Ordering::Relaxed)
     }
 }
 
 /// What a read that found nothing waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Waiting {
-    /// A request is under way or just over, or the connection is not watched.
+    /// A body, or whatever comes behind a request.
     Elsewhere,
-    /// The first byte of a head.
-    Head,
+    /// The first byte of the first head.
+    FirstHead,
     /// More of a head that has begun.
     RestOfHead,
 }
 
-/// The stream's side: follows the bytes of a connection from head to head.
+/// The stream's side: follows the bytes of a connection.
 #[derive(Debug)]
 pub(crate) struct HeadWatch {
     framing: Framing,
-    /// State of the connection when the head that is looked at began.
-    began_at: u64,
-    scanner: Scanner,
-    is_in_head: bool,
+    place: Place,
+    line: Line,
+    /// Heads that have ended.
+    heads: u64,
     /// So many bytes of HTTP/2's preface have come, and nothing else.
     preface_bytes: Option<usize>,
 }
+
+/// Where in the bytes the watch is.
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    /// Before a request line.
+    Start,
+    /// Behind it. The length of the body, if it was given.
+    Head(Option<Length>),
+    /// In a body with so many bytes to come.
+    Body(u64),
+    /// At the size of a chunk.
+    ChunkSize,
+    /// In a chunk with so many bytes to come, its line end among them.
+    Chunk(u64),
+    /// Behind the last chunk.
+    Trailers,
+    /// Nothing is looked at any more.
+    Unwatched,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Length {
+    Bytes(u64),
+    Chunks,
+}
+
+/// It can be read in more than one way.
+struct Ambiguous;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 impl HeadWatch {
     pub(crate) fn new(framing: Framing) -> Self {
-        Self { framing, began_at: FIRST_HEAD, scanner: Scanner::default(), is_in_head: true, preface_bytes: Some(0) }
+        Self { framing, place: Place::Start, line: Line::default(), heads: 0, preface_bytes: Some(0) }
     }
 
     /// These bytes have come.
-    pub(crate) fn read(&mut self, bytes: &[u8]) {
+    pub(crate) fn read(&mut self, mut bytes: &[u8]) {
         if self.is_preface(bytes) {
-            self.framing.stay(UNWATCHED);
+            self.place = Place::Unwatched;
         }
-        if !self.is_in_head || self.framing.state() != self.began_at {
-            return;
-        }
-        match self.scanner.scan(bytes) {
-            Finding::InHead => {}
-            Finding::HeadEnded => self.is_in_head = false,
-            Finding::TwoLengths => self.framing.stay(AMBIGUOUS),
+        while !bytes.is_empty() {
+            match &mut self.place {
+                Place::Unwatched => return,
+                Place::Body(left) | Place::Chunk(left) => {
+                    let taken = bytes.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
+                    bytes = &bytes[taken..];
+                    *left -= taken as u64;
+                }
+                Place::Start | Place::Head(_) | Place::ChunkSize | Place::Trailers => {
+                    if !self.line.take(&mut bytes) {
+                        return;
+                    }
+                    self.place = self.behind_line().unwrap_or_else(|Ambiguous| {
+                        self.framing.0.ambiguous_from.store(self.heads, Ordering::Relaxed);
+                        Place::Unwatched
+                    });
+                    self.line.clear();
+                }
+            }
+            match self.place {
+                Place::Body(0) => self.place = Place::Start,
+                Place::Chunk(0) => self.place = Place::ChunkSize,
+                _ => {}
+            }
         }
     }
 
-    /// No bytes are there. Only now the watch begins again: before, hyper may still be taking in the rest of a body that was
-    /// dropped, which it does only as long as it need not wait.
-    pub(crate) fn wait(&mut self) -> Waiting {
-        let state = self.framing.state();
-        if state != self.began_at {
-            if state & OVER != 0 {
-                self.began_at = state;
-                self.scanner = Scanner::default();
-                self.is_in_head = true;
-            }
-            return Waiting::Elsewhere;
+    /// No bytes are there.
+    pub(crate) fn wait(&self) -> Waiting {
+        match self.place {
+            Place::Head(_) => Waiting::RestOfHead,
+            Place::Start if self.line.length > 0 => Waiting::RestOfHead,
+            // The beginning of a preface is a head of its own.
+            Place::Start if self.preface_bytes.is_some_and(|seen| seen > 0) => Waiting::RestOfHead,
+            Place::Start if self.heads == 0 => Waiting::FirstHead,
+            _ => Waiting::Elsewhere,
         }
-        // A head that has ended but was not taken is the beginning of a preface: waited for like the rest of a head.
-        if self.scanner.is_begun() { Waiting::RestOfHead } else { Waiting::Head }
     }
 
     fn is_preface(&mut self, bytes: &[u8]) -> bool {
@@ -145,83 +164,115 @@ impl HeadWatch {
         self.preface_bytes = (is_same && !is_complete).then_some(seen + common);
         is_same && is_complete
     }
-}
 
-/// What some bytes of a head show.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Finding {
-    /// The head goes on.
-    InHead,
-    /// Its empty line has come; the bytes behind it were not looked at.
-    HeadEnded,
-    /// It gives the length of its body twice.
-    TwoLengths,
-}
-
-/// Counts the lines of one head that begin with a length header.
-#[derive(Debug, Default)]
-pub(crate) struct Scanner {
-    /// Beginning of a line that goes on in the next read, as far as a name is long.
-    begin: [u8; NAME_BYTES_MAX],
-    begin_bytes: usize,
-    /// Empty lines before the request line do not end a head (RFC 9112 section 2.2).
-    has_request_line: bool,
-    lengths: u32,
-}
-
-const NAMES: [&[u8]; 2] = [b"content-length:", b"transfer-encoding:"];
-const NAME_BYTES_MAX: usize = 18;
-
-impl Scanner {
-    /// Looks at the next bytes of the head.
-    pub(crate) fn scan(&mut self, bytes: &[u8]) -> Finding {
-        let mut rest = bytes;
-        while !rest.is_empty() {
-            let start = rest;
-            let length = rest.skip_until(b'\n').unwrap_or(start.len());
-            let line = &start[..length];
-            let is_ended = line.ends_with(b"\n");
-            let finding = if is_ended && self.begin_bytes == 0 {
-                self.end_line(line)
-            } else {
-                self.keep(line);
-                if !is_ended {
-                    return Finding::InHead;
+    /// Where the line that has ended leads to.
+    fn behind_line(&mut self) -> Result<Place, Ambiguous> {
+        let line = self.line.text().ok_or(Ambiguous)?;
+        Ok(match self.place {
+            // Empty lines before the request line do not end a head (RFC 9112 section 2.2).
+            Place::Start | Place::Trailers if line.is_empty() => Place::Start,
+            Place::Start => Place::Head(None),
+            Place::Head(length) if line.is_empty() => {
+                self.heads += 1;
+                match length {
+                    None => Place::Start,
+                    Some(Length::Bytes(bytes)) => Place::Body(bytes),
+                    Some(Length::Chunks) => Place::ChunkSize,
                 }
-                let (begin, begin_bytes) = (self.begin, std::mem::take(&mut self.begin_bytes));
-                self.end_line(&begin[..begin_bytes])
-            };
-            if finding != Finding::InHead {
-                return finding;
             }
+            Place::Head(before) => match (before, length_in(line)?) {
+                (before, None) => Place::Head(before),
+                (None, length) => Place::Head(length),
+                (Some(_), Some(_)) => return Err(Ambiguous),
+            },
+            Place::ChunkSize => match chunk_size_in(line)? {
+                0 => Place::Trailers,
+                size => Place::Chunk(size.checked_add(2).ok_or(Ambiguous)?),
+            },
+            Place::Trailers | Place::Body(_) | Place::Chunk(_) | Place::Unwatched => self.place,
+        })
+    }
+}
+
+/// The length of the body that a line of a head gives.
+fn length_in(line: &[u8]) -> Result<Option<Length>, Ambiguous> {
+    let mut parts = line.splitn(2, |byte| *byte == b':');
+    let (name, value) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    if name.eq_ignore_ascii_case(b"transfer-encoding") {
+        return Ok(Some(Length::Chunks));
+    }
+    if !name.eq_ignore_ascii_case(b"content-length") {
+        return Ok(None);
+    }
+    number_in(value.trim_ascii(), 10)
+        .filter(|_| line.len() < LINE_BYTES_MAX)
+        .map(Length::Bytes)
+        .map(Some)
+        .ok_or(Ambiguous)
+}
+
+fn chunk_size_in(line: &[u8]) -> Result<u64, Ambiguous> {
+    let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
+    match line.get(digits) {
+        None if line.len() == LINE_BYTES_MAX => Err(Ambiguous),
+        None | Some(b';' | b' ' | b'\t') => number_in(&line[..digits], 16).ok_or(Ambiguous),
+        Some(_) => Err(Ambiguous),
+    }
+}
+
+/// A number of digits only.
+fn number_in(digits: &[u8], radix: u32) -> Option<u64> {
+    let text = std::str::from_utf8(digits).ok()?;
+    let is_number = text.chars().all(|digit| digit.is_digit(radix));
+    u64::from_str_radix(text, radix).ok().filter(|_| is_number)
+}
+
+/// So much of a line is kept: any line that matters, unless somebody stretches it.
+const LINE_BYTES_MAX: usize = 64;
+
+/// A line, however many reads it comes in.
+#[derive(Debug)]
+struct Line {
+    begin: [u8; LINE_BYTES_MAX],
+    length: usize,
+    /// Its last two bytes so far.
+    end: [u8; 2],
+}
+
+impl Default for Line {
+    fn default() -> Self {
+        Self { begin: [0; LINE_BYTES_MAX], length: 0, end: [0; 2] }
+    }
+}
+
+impl Line {
+    /// Takes in the bytes up to the line's end. True when it has come.
+    fn take(&mut self, bytes: &mut &[u8]) -> bool {
+        let start = *bytes;
+        let length = bytes.skip_until(b'\n').unwrap_or(start.len());
+        let piece = &start[..length];
+        if let Some(free) = self.begin.get_mut(self.length..) {
+            let kept = free.len().min(length);
+            free[..kept].copy_from_slice(&piece[..kept]);
         }
-        Finding::InHead
-    }
-
-    /// Has anything but empty lines come?
-    fn is_begun(&self) -> bool {
-        self.has_request_line || self.begin_bytes > 0
-    }
-
-    fn keep(&mut self, piece: &[u8]) {
-        let free = &mut self.begin[self.begin_bytes..];
-        let taken = piece.len().min(free.len());
-        free[..taken].copy_from_slice(&piece[..taken]);
-        self.begin_bytes += taken;
-    }
-
-    fn end_line(&mut self, line: &[u8]) -> Finding {
-        match line.first() {
-            None | Some(b'\r' | b'\n') if self.has_request_line => return Finding::HeadEnded,
-            None | Some(b'\r' | b'\n') => return Finding::InHead,
-            Some(b'c' | b'C' | b't' | b'T') => {
-                let has = |name: &[u8]| line.get(..name.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(name));
-                self.lengths += u32::from(NAMES.iter().any(|name| has(name)));
-            }
-            Some(_) => {}
+        self.length += length;
+        match piece {
+            [.., before, last] => self.end = [*before, *last],
+            [last] => self.end = [self.end[1], *last],
+            [] => {}
         }
-        self.has_request_line = true;
-        if self.lengths > 1 { Finding::TwoLengths } else { Finding::InHead }
+        self.end[1] == b'\n'
+    }
+
+    /// What is kept is overwritten by the next line.
+    fn clear(&mut self) {
+        self.length = 0;
+        self.end = [0; 2];
+    }
+
+    /// The line without its end, of a long one the beginning; none if it did not end with CRLF.
+    fn text(&self) -> Option<&[u8]> {
+        (self.end == *b"\r\n").then(|| &self.begin[..(self.length - 2).min(LINE_BYTES_MAX)])
     }
 }
 

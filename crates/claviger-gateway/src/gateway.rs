@@ -131,8 +131,11 @@ impl Outcome {
         match fault {
             Fault::AmbiguousPath
             | Fault::AmbiguousFraming
+            | Fault::BadHost
+            | Fault::TooManyHeaders
             | Fault::UriTooLong
             | Fault::TokenTooLong
+            | Fault::RequestBodyBroken
             | Fault::RequestBodyTimeout => Self::Malformed,
             Fault::UnknownContext | Fault::NoResource | Fault::MethodNotAllowed | Fault::UnsupportedTransport(_) => {
                 Self::NotFound
@@ -274,8 +277,8 @@ impl Gateway {
         arrival: &Arrival,
     ) -> Result<Response<ProxyBody>, Refusal> {
         let now = self.clock.now();
-        if request.body().is_ambiguous {
-            return Err(Fault::AmbiguousFraming.into());
+        if let Some(fault) = request.body().head_fault {
+            return Err(fault.into());
         }
         limit::check_uri(request.uri(), self.config.uri_bytes_max)?;
         let (parts, body) = request.into_parts();

@@ -42,7 +42,7 @@ impl<I> GuardedStream<I> {
     fn guard_read(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.heads.wait() {
             Waiting::Elsewhere => self.head_stall = None,
-            Waiting::Head => {}
+            Waiting::FirstHead => {}
             Waiting::RestOfHead => {
                 let timeout = self.head_timeout;
                 self.head_stall.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));

@@ -14,6 +14,7 @@ mod authenticate;
 mod body;
 mod catalog;
 pub mod config;
+pub mod connection;
 pub mod control;
 mod cors;
 mod credential;

@@ -1,11 +1,16 @@
 //! How much the gateway takes on at once.
 //!
-//! Owns: the bound on requests in flight, and on the lengths of URI and token (security.md 4.5). Leaves to a later piece:
-//! the throttling policies of portal-gateway-3x.md 6.11; to `listen`: headers, streams per connection.
+//! Owns: the bound on requests in flight, on the lengths of URI and token, and the least rate of a body (security.md 4.5).
+//! Leaves to a later piece: the throttling policies of portal-gateway-3x.md 6.11; to `listen`: headers, streams per
+//! connection; to `body` and `connection`: whoever is slower than that.
 
 use crate::fault::Fault;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// Rate at which a client has to send and take bodies.
+const BODY_BYTES_PER_SECOND_MIN: u64 = 240;
 
 /// Counts requests in flight.
 #[derive(Clone, Debug, Default)]
@@ -33,6 +38,11 @@ impl Drop for Permit {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
+}
+
+/// How long so many bytes of a body may take.
+pub(crate) fn body_time(bytes: usize) -> Duration {
+    Duration::from_millis((bytes as u64).saturating_mul(1_000) / BODY_BYTES_PER_SECOND_MIN)
 }
 
 /// Is the path with its query short enough?

@@ -2,22 +2,24 @@
 //!
 //! Owns: HTTP/1.1 and HTTP/2 on a stream that the program accepted (and wrapped in TLS), the limits of security.md 4.5 on
 //! headers, streams and idle peers, and a shutdown that lets running requests finish. Leaves to the program: sockets, the
-//! number of connections and certificates; to `framing`: bodies of ambiguous length; to `guard`: slow peers.
+//! number of connections and certificates; to `framing`: heads that can be read in two ways; to `guard` and `connection`: slow
+//! peers.
 
 use crate::body::RequestBody;
 use crate::config::GatewayConfig;
-use crate::framing::Framing;
+use crate::connection::Activity;
+use crate::fault::Fault;
+use crate::framing::{self, Framing};
 use crate::gateway::Gateway;
 use crate::guard::GuardedStream;
-use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
-use http::{HeaderValue, Request};
-use hyper::body::{Body as _, Incoming};
+use http::header::HOST;
+use http::{HeaderMap, HeaderValue, Request, Version};
+use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -60,6 +62,8 @@ const PENDING_RESETS_MAX: usize = 20;
 /// The settings of every connection.
 pub(crate) fn server(config: &GatewayConfig) -> Server {
     let mut builder = Builder::new(TokioExecutor::new());
+    // No half_close: a caller that leaves and one that only has no more to say look the same until something is written, and
+    // for the sake of the second the first would keep its place and its backend busy.
     builder
         .http1()
         .timer(TokioTimer::new())
@@ -87,7 +91,7 @@ impl Gateway {
         io: I,
         peer: SocketAddr,
         scheme: Scheme,
-        mut shutdown: watch::Receiver<bool>,
+        shutdown: watch::Receiver<bool>,
     ) where
         I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
@@ -95,31 +99,44 @@ impl Gateway {
         let stream = GuardedStream::new(io, framing.clone(), &self.config);
         let peer = address_value(peer.ip());
         let arrival = Arc::new(Arrival { peer, scheme });
-        let service = service_fn(|request| {
-            let answer = Arc::clone(self).handle(take(request, &framing), Arc::clone(&arrival));
-            async move { Ok::<_, Infallible>(answer.await) }
+        let activity = Activity::new(
+            Duration::from_millis(self.config.keep_alive_timeout_ms),
+            Duration::from_millis(self.config.body_idle_timeout_ms),
+        );
+        let service = service_fn(|request: Request<Incoming>| {
+            let open = activity.begin(request.version());
+            let response = Arc::clone(self).handle(take(request, &framing, &self.config), Arc::clone(&arrival));
+            async move { Ok::<_, Infallible>(response.await.map(|body| open.answer(body))) }
         });
-        let mut connection = pin!(self.server.serve_connection(TokioIo::new(stream), service));
-        let ended = tokio::select! {
-            ended = connection.as_mut() => ended,
-            () = until_shutdown(&mut shutdown) => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
-            }
-        };
-        if let Err(error) = ended {
-            tracing::debug!(%error, "A connection ended early: {error}");
-        }
+        activity.serve(self.server.serve_connection(TokioIo::new(stream), service), shutdown).await;
     }
 }
 
-/// Takes a request from hyper. Here and not when it is first looked at: hyper may read on in between.
-fn take(request: Request<Incoming>, framing: &Framing) -> Request<RequestBody> {
-    let headers = request.headers();
-    let has_length = headers.contains_key(CONTENT_LENGTH) || headers.contains_key(TRANSFER_ENCODING);
-    let is_ambiguous = has_length && framing.is_ambiguous();
-    let end = framing.begin_request(!request.body().is_end_stream());
-    request.map(|incoming| RequestBody { incoming, end, is_ambiguous })
+/// Takes a request from hyper.
+fn take(request: Request<Incoming>, framing: &Framing, config: &GatewayConfig) -> Request<RequestBody> {
+    let is_ambiguous = framing.take_head() || !framing::has_plain_coding(request.headers());
+    let head_fault = if is_ambiguous {
+        Some(Fault::AmbiguousFraming)
+    } else if !has_host(request.version(), request.headers()) {
+        Some(Fault::BadHost)
+    } else if request.headers().len() > config.headers_max {
+        Some(Fault::TooManyHeaders)
+    } else {
+        None
+    };
+    request.map(|incoming| RequestBody { incoming, head_fault })
+}
+
+/// RFC 9112 section 3.2: HTTP/1.1 names its host once, nobody names it twice, and it looks like one.
+fn has_host(version: Version, headers: &HeaderMap) -> bool {
+    let mut lines = headers.get_all(HOST).iter();
+    match (lines.next(), lines.next()) {
+        (None, _) => version != Version::HTTP_11,
+        (Some(host), None) => {
+            host.as_bytes().iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=%:[]".contains(byte))
+        }
+        (Some(_), Some(_)) => false,
+    }
 }
 
 /// An address as it stands in `X-Forwarded-For`; an IPv4 address that came through an IPv6 socket as itself.

@@ -27,13 +27,12 @@ pub(crate) fn check(raw: &str) -> Result<CheckedPath<'_>, Ambiguous> {
     }
     let mut has_escape = false;
     let mut previous = b'/';
-    for byte in &bytes[1..] {
+    for (at, byte) in bytes.iter().enumerate().skip(1) {
         match byte {
             b'/' if previous == b'/' => return Err(Ambiguous),
             // Controls, blanks, non-ASCII, path parameters, backslashes and fragments.
             0..=0x20 | 0x7f.. | b';' | b'\\' | b'#' => return Err(Ambiguous),
-            // A segment that begins with a dot is looked at more closely below.
-            b'.' if previous == b'/' && has_dot_segment(raw) => return Err(Ambiguous),
+            b'.' if previous == b'/' && is_dot_segment(&bytes[at..]) => return Err(Ambiguous),
             b'%' => has_escape = true,
             _ => {}
         }
@@ -43,8 +42,9 @@ pub(crate) fn check(raw: &str) -> Result<CheckedPath<'_>, Ambiguous> {
     Ok(CheckedPath { raw, decoded })
 }
 
-fn has_dot_segment(raw: &str) -> bool {
-    raw.split('/').any(|segment| matches!(segment, "." | ".."))
+/// Do these bytes begin with a segment that means this place or the one above?
+fn is_dot_segment(bytes: &[u8]) -> bool {
+    matches!(bytes, [b'.'] | [b'.', b'/', ..] | [b'.', b'.'] | [b'.', b'.', b'/', ..])
 }
 
 /// Resolves the escapes and refuses those that change the structure, also when a backend would resolve them twice.

@@ -2,12 +2,16 @@
 //!
 //! Owns: hop-by-hop hygiene (RFC 9110 section 7.6.1), the headers that must not come from a client, `Host`,
 //! `X-Forwarded-For`, endpoint credentials (portal-gateway-3x.md 6.5, 6.6, 6.9). What the client calls hop-by-hop is removed
-//! *before* anything is added, so it can never name a header of ours. Leaves to hyper: Content-Length, Transfer-Encoding.
+//! *before* anything is added, so it can never name a header of ours. Leaves to hyper: Content-Length, Transfer-Encoding of
+//! what we send.
 
 use crate::api::Backend;
 use crate::credential;
+use crate::fault::{Fault, Refusal};
+use crate::framing;
 use http::header::{
-    AUTHORIZATION, CONNECTION, COOKIE, EXPECT, HOST, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, PROXY_AUTHORIZATION, TE, TRAILER,
+    TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Version};
 
@@ -72,6 +76,22 @@ pub(crate) fn request_headers(headers: &mut HeaderMap, inbound: Inbound<'_>, bac
     if let Some(authorization) = &backend.authorization {
         headers.insert(AUTHORIZATION, authorization.clone());
     }
+}
+
+/// The headers for the client.
+pub(crate) fn response_headers(headers: &mut HeaderMap) -> Result<(), Refusal> {
+    if !framing::has_plain_coding(headers) {
+        // We would have to decode it, and did not ask for it.
+        let cause = Some("the answer has a Transfer-Encoding other than chunked".to_owned());
+        return Err(Refusal { fault: Fault::BackendFailed, cause });
+    }
+    if headers.contains_key(TRANSFER_ENCODING) {
+        // RFC 9112 section 6.3: the chunks decide, and whoever forwards them removes the length. Refusing the answer is allowed
+        // too, but a backend that says both has worked so far, and there is one reading of it.
+        headers.remove(CONTENT_LENGTH);
+    }
+    remove_hop_by_hop(headers);
+    Ok(())
 }
 
 /// HTTP/2 may split cookies into several lines, HTTP/1.1 may not (RFC 9113 section 8.2.3).

@@ -109,6 +109,21 @@ fn unambiguous_paths_are_decoded_for_matching_only() {
     }
 }
 
+/// Runs something that is quick unless its time grows faster than its input.
+fn soon<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    let (done, result) = std::sync::mpsc::sync_channel(1);
+    std::thread::spawn(move || done.send(work()));
+    result.recv_timeout(std::time::Duration::from_secs(10)).expect("the time grows with the input only")
+}
+
+#[test]
+fn a_path_of_dots_is_looked_at_once() {
+    let is_accepted = |segment: &'static str| soon(move || path::check(&segment.repeat(100_000)).is_ok());
+    assert!(is_accepted("/.a"));
+    assert!(is_accepted("/..."));
+    assert!(!is_accepted("/a/."));
+}
+
 fn table(patterns: &[(&str, &str)]) -> ResourceTable {
     let resource = |(verb, pattern): &(&str, &str)| Resource {
         verb: (*verb).to_owned(),
@@ -407,5 +422,38 @@ fn only_the_types_of_access_tokens_pass() {
     ];
     for (header, expected) in rows {
         assert_eq!(has_access_token_type(&format!("{}.e30.x", base64url(header.as_bytes()))), expected, "{header}");
+    }
+}
+
+#[test]
+fn a_wildcard_origin_takes_no_longer_for_its_stars() {
+    let allows = |pattern: String, origin: String| {
+        soon(move || {
+            let cors = Cors { origins: vec![pattern], ..GatewayConfig::default().cors };
+            let mut headers = HeaderMap::new();
+            let origin = HeaderValue::from_str(&origin).unwrap();
+            CorsRules::new(&cors, "authorization").add(&mut headers, Some(&origin), std::iter::empty());
+            headers.contains_key("access-control-allow-origin")
+        })
+    };
+    let stars = "*a".repeat(20);
+    assert!(allows(format!("https://{stars}"), format!("https://{}", "a".repeat(250))));
+    assert!(!allows(format!("https://{stars}b"), format!("https://{}", "a".repeat(250))));
+    let rows = [
+        ("https://*.*.example", "https://a.b.example", true),
+        ("https://*.*.example", "https://a.example", false),
+        ("https://*.b.*.example", "https://a.b.b.c.example", true),
+        ("https://**.example", "https://ab.example", true),
+        ("https://**.example", "https://a.example", false),
+        ("https://*", "https://", false),
+        ("https://*a", "https://a", false),
+        ("https://*:*", "https://a:1", true),
+        ("https://*:*", "https://a", false),
+        ("https://*aba", "https://ababa", true),
+        ("*://a", "https://a", true),
+        ("https://*.example", "https://evil/x.example", false),
+    ];
+    for (pattern, origin, expected) in rows {
+        assert_eq!(allows(pattern.to_owned(), origin.to_owned()), expected, "{pattern} {origin}");
     }
 }

@@ -112,8 +112,7 @@ fn fault_of(error: &Error) -> Fault {
     if let Some(body) = causes(error).find_map(|cause| cause.downcast_ref::<BodyError>()) {
         return match body {
             BodyError::Idle => Fault::RequestBodyTimeout,
-            // The client is gone; nobody reads this.
-            BodyError::Broken(_) => Fault::BackendFailed,
+            BodyError::Broken(_) => Fault::RequestBodyBroken,
         };
     }
     if !error.is_connect() {

@@ -6,6 +6,8 @@ use bytes::Bytes;
 use claviger_gateway::GatewayConfig;
 use claviger_gateway::model::Endpoint;
 use claviger_proto::ids::ApiId;
+use http_body_util::{BodyExt as _, Empty};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -303,6 +305,73 @@ async fn a_backend_behind_tls_is_called_only_when_it_is_trusted_by_its_name() {
     }
 }
 
+/// The address of a backend that gives every request this answer and then ends the connection.
+async fn backend_that_says(answer: &'static str) -> std::net::SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            read_until(&mut stream, "\r\n\r\n").await;
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            stream.shutdown().await.unwrap();
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn an_answer_of_two_lengths_comes_whole_and_one_in_another_coding_not_at_all() {
+    let rows = [
+        (
+            "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+            (200, ""),
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+            (200, ""),
+        ),
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n", (500, "101500")),
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nhello", (500, "101500")),
+    ];
+    for (answer, expected) in rows {
+        let address = backend_that_says(answer).await;
+        let world =
+            world_with_endpoint(GatewayConfig::default(), |endpoint| endpoint.url = format!("http://{address}")).await;
+        let reply = world.call("GET", "/weather/open", &[]).await;
+        assert_eq!(reply.code(), expected, "{answer:?}: {reply:?}");
+        if expected.0 == 200 {
+            assert_eq!(reply.header("content-length"), None, "{reply:?}");
+            assert_eq!(reply.body, "5\r\nhello\r\n0\r\n\r\n");
+        }
+    }
+}
+
+#[tokio::test]
+async fn trailers_lose_what_concerns_one_connection() {
+    let answer = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n\
+                  5\r\nhello\r\n0\r\nX-Sum: 1\r\nConnection: X-Hop\r\nX-Hop: 1\r\nKeep-Alive: 5\r\n\r\n";
+    let address = backend_that_says(answer).await;
+    let world =
+        world_with_endpoint(GatewayConfig::default(), |endpoint| endpoint.url = format!("http://{address}")).await;
+    let mut sender = http2(&world).await;
+    let request = http::Request::get("http://a/weather/open").body(Empty::new()).unwrap();
+    let response = within(sender.send_request(request)).await.unwrap();
+    let collected = within(response.into_body().collect()).await.unwrap();
+    let trailers = collected.trailers().expect("trailers").clone();
+    assert_eq!(collected.to_bytes(), "hello");
+    assert_eq!(trailers.len(), 1, "{trailers:?}");
+    assert_eq!(trailers["x-sum"], "1");
+}
+
+#[tokio::test]
+async fn a_clients_broken_body_is_the_clients_fault() {
+    let world = World::start().await;
+    let text = "POST /weather/open HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nhello\r\n0\r\n\r\n";
+    assert_eq!(Reply::parse(&world.raw(text.as_bytes()).await).code(), (400, "400"));
+    let metrics = world.metrics();
+    assert!(metrics.contains("gateway_requests_total{outcome=\"malformed\"} 1\n"), "{metrics}");
+}
+
 #[tokio::test]
 async fn an_endpoint_without_a_usable_url_is_101500() {
     let world = world_with_endpoint(GatewayConfig::default(), |endpoint| endpoint.url = "jms:/queue".to_owned()).await;
@@ -391,15 +460,31 @@ async fn a_shutdown_lets_running_requests_finish() {
     }
 }
 
+async fn http2(world: &World) -> hyper::client::conn::http2::SendRequest<Empty<Bytes>> {
+    let stream = TokioIo::new(world.connect().await);
+    let (sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), stream).await.unwrap();
+    tokio::spawn(connection);
+    sender
+}
+
+#[tokio::test]
+async fn http2_heads_have_limits() {
+    let world = World::start().await;
+    let mut sender = http2(&world).await;
+    for (lines, status) in [(100, 200), (101, 431)] {
+        let mut request = http::Request::get("http://a/health/live");
+        for _ in 0..lines {
+            request = request.header("x-many", "1");
+        }
+        let response = within(sender.send_request(request.body(Empty::new()).unwrap())).await.unwrap();
+        assert_eq!(response.status(), status, "{lines}");
+    }
+}
+
 #[tokio::test]
 async fn http2_is_served_and_its_cookies_are_joined() {
-    use http_body_util::{BodyExt as _, Empty};
-    use hyper_util::rt::{TokioExecutor, TokioIo};
     let world = World::start().await;
-    let stream = TokioIo::new(world.connect().await);
-    let (mut sender, connection) =
-        hyper::client::conn::http2::handshake::<_, _, Empty<Bytes>>(TokioExecutor::new(), stream).await.unwrap();
-    tokio::spawn(connection);
+    let mut sender = http2(&world).await;
     let request = http::Request::get(format!("http://{}/weather/city/1", world.address))
         .header("authorization", "Bearer token-prod-1")
         .header("cookie", "a=1")

@@ -42,6 +42,13 @@ async fn bodies_of_ambiguous_length_are_refused() {
         ("Transfer-Encoding : chunked\r\n", "0\r\n\r\n"),
         ("Transfer-Encoding:\u{b}chunked\r\n", "0\r\n\r\n"),
         ("Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n", "0\r\n\r\n"),
+        ("Transfer-Encoding: identity\r\nTransfer-Encoding: chunked\r\n", "0\r\n\r\n"),
+        ("Transfer-Encoding: gzip, chunked\r\n", "0\r\n\r\n"),
+        ("Transfer-Encoding: chunked, chunked\r\n", "0\r\n\r\n"),
+        ("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", "0\r\n\r\n"),
+        ("Transfer-Encoding: , chunked\r\n", "0\r\n\r\n"),
+        ("X-Line: 1\nContent-Length: 5\r\n", "hello"),
+        ("Content-Length: 5\r\n\nhello", ""),
     ];
     for (lines, body) in rows {
         assert_eq!(status_of(&world, lines, body).await, 400, "{lines:?}");
@@ -54,7 +61,9 @@ async fn bodies_of_one_length_pass() {
     let world = World::start().await;
     let rows = [
         ("Content-Length: 5\r\n", "hello", "content-length: 5"),
+        ("Content-Length:\t 5 \r\n", "hello", "content-length: 5"),
         ("Transfer-Encoding: chunked\r\n", "5\r\nhello\r\n0\r\n\r\n", "transfer-encoding: chunked"),
+        ("transfer-encoding:Chunked \r\n", "5\r\nhello\r\n0\r\n\r\n", "transfer-encoding: chunked"),
         (
             "Transfer-Encoding: chunked\r\n",
             "5;ext=1\r\nhello\r\n0\r\nX-Trailer: 1\r\n\r\n",
@@ -80,6 +89,52 @@ async fn two_requests_in_one_piece_are_two_requests() {
     let answer = world.raw(text.as_bytes()).await;
     assert_eq!(answer.matches("HTTP/1.1 200 OK").count(), 2, "{answer}");
     assert!(answer.contains("\nhello") && answer.ends_with("\nhi"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_pipelined_head_is_looked_at_like_any_other() {
+    let world = World::start().await;
+    let open = "POST /weather/open HTTP/1.1\r\nHost: a\r\n";
+    let firsts = [
+        "GET /weather/open HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(),
+        format!("{open}Content-Length: 5\r\n\r\nhello"),
+        format!("{open}Content-Length: 0\r\n\r\n"),
+        format!("{open}Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"),
+        format!("{open}Transfer-Encoding: chunked\r\n\r\n1;a=b\r\nh\r\n0\r\nX-Trailer: 1\r\n\r\n"),
+    ];
+    for first in firsts {
+        let text = format!(
+            "{first}{first}{open}Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /weather/open?smuggled HTTP/1.1\r\nHost: a\r\n\r\n"
+        );
+        let answer = world.raw(text.as_bytes()).await;
+        let statuses: Vec<&str> = answer.split("HTTP/1.1 ").skip(1).map(|reply| &reply[..3]).collect();
+        assert_eq!(statuses, ["200", "200", "400"], "behind {first:?}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_request_names_one_host_and_ends_its_lines_in_full() {
+    let world = World::start().await;
+    let rows = [
+        ("GET /weather/open HTTP/1.1\r\nHost: a\r\n\r\n", 200),
+        ("\r\nGET /weather/open HTTP/1.1\r\nHost: [::1]:8280\r\n\r\n", 200),
+        ("GET /weather/open HTTP/1.1\r\nHost:\r\n\r\n", 200),
+        ("GET /weather/open HTTP/1.0\r\n\r\n", 200),
+        ("GET /weather/open HTTP/1.1\r\n\r\n", 400),
+        ("GET /weather/open HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", 400),
+        ("GET /weather/open HTTP/1.0\r\nHost: a\r\nHost: b\r\n\r\n", 400),
+        ("GET /weather/open HTTP/1.1\r\nHost: a b\r\n\r\n", 400),
+        ("GET /weather/open HTTP/1.1\r\nHost: a/b\r\n\r\n", 400),
+        ("GET /weather/open HTTP/1.1\r\nHost: user@a\r\n\r\n", 400),
+        ("GET /weather/open HTTP/1.1\nHost: a\n\n", 400),
+        ("GET /weather/open HTTP/1.1\nHost: a\r\n\r\n", 400),
+        ("GET /weather/open HTTP/1.1\r\nHost: a\r\n\n", 400),
+        ("\nGET /weather/open HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+    ];
+    for (head, status) in rows {
+        let head = head.replace("HTTP/1.1\r\n", "HTTP/1.1\r\nConnection: close\r\n");
+        assert_eq!(Reply::parse(&world.raw(head.as_bytes()).await).status, status, "{head:?}");
+    }
 }
 
 #[tokio::test]
@@ -226,7 +281,7 @@ async fn millis_to_end(stream: &mut DuplexStream) -> u128 {
 }
 
 /// Moves the paused clock on, once everybody has done what there was to do before.
-async fn advance(duration: Duration) {
+pub(crate) async fn advance(duration: Duration) {
     for _ in 0..100 {
         tokio::task::yield_now().await;
     }

@@ -8,6 +8,7 @@ mod control;
 mod follower;
 mod forwarding;
 mod framing;
+mod peers;
 mod remote;
 mod routing;
 mod world;

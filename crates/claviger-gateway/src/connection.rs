@@ -1,0 +1,244 @@
+//! A connection as a whole: whether anything is asked on it, and whether its peer takes the answers.
+//!
+//! Owns: an end to what no time-out within a request can end (security.md 4.5): a connection of HTTP/2 on which nothing is
+//! asked, a peer that lets an answer wait, and one that does not go when it is told to. An answer that waits for the window
+//! of its stream is not even polled, so the connection looks after its answers, each by itself: a live one does not cover
+//! one that stands still. Leaves to hyper: the protocols, and the time-out of HTTP/1 between two requests; to `guard`: the
+//! time-outs of the bytes; to `body`: bodies that do not come.
+
+use crate::limit;
+use crate::listen::until_shutdown;
+use bytes::Bytes;
+use http::Version;
+use http_body::{Body, Frame, SizeHint};
+use hyper_util::server::graceful::GracefulConnection;
+use std::collections::HashMap;
+use std::fmt::Display;
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+/// Longest time between two looks at a connection.
+const CHECK_INTERVAL_MAX: Duration = Duration::from_secs(5);
+/// How long a connection that was told to end may stay without a request.
+const LINGER: Duration = Duration::from_secs(2);
+/// Longest piece of an answer over HTTP/2, which is its usual frame. What was given to hyper is out of sight, and hyper keeps
+/// all of a piece of which the peer has let one byte through.
+const PIECE_BYTES_MAX: usize = 16 * 1024;
+
+/// What is under way on one connection. Copies are of the same connection.
+#[derive(Clone, Debug)]
+pub struct Activity(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    idle_max: Duration,
+    patience: Duration,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// Open requests by their number.
+    open: HashMap<u64, Pace>,
+    /// Requests so far.
+    begun: u64,
+    /// Since when there has been no open request, if there is none.
+    idle_since: Instant,
+    is_http1: bool,
+}
+
+/// Whom an open request waits for, and how long its reader may be waited for.
+#[derive(Clone, Copy, Debug)]
+enum Pace {
+    /// For us or a backend.
+    Us {
+        since: Instant,
+        /// What the reader had left then. Whatever we take it gets back.
+        credit: Duration,
+    },
+    /// For the reader, at most until then.
+    Reader { until: Instant },
+}
+
+impl Pace {
+    /// How much longer the reader may be waited for.
+    fn credit(self, now: Instant, patience: Duration) -> Duration {
+        match self {
+            Self::Us { since, credit } => patience.min(credit + now.duration_since(since)),
+            Self::Reader { until } => patience.min(until.saturating_duration_since(now)),
+        }
+    }
+}
+
+impl Activity {
+    /// A new connection. Without an open request it lasts `idle_max`, unless it turns out to be of HTTP/1. The reader of an
+    /// answer may be waited for as long as the bytes it takes need at the least rate of a body, and for `patience` in all.
+    pub fn new(idle_max: Duration, patience: Duration) -> Self {
+        let state = State { open: HashMap::new(), begun: 0, idle_since: Instant::now(), is_http1: false };
+        Self(Arc::new(Shared { idle_max, patience, state: Mutex::new(state) }))
+    }
+
+    /// A request has come. It is open until what comes back is dropped, or the answer made of it.
+    pub fn begin(&self, version: Version) -> OpenRequest {
+        let mut state = self.state();
+        state.begun += 1;
+        state.is_http1 = version < Version::HTTP_2;
+        let number = state.begun;
+        state.open.insert(number, Pace::Us { since: Instant::now(), credit: self.0.patience });
+        drop(state);
+        OpenRequest { activity: self.clone(), number, is_http2: version == Version::HTTP_2 }
+    }
+
+    /// Serves the connection to its end. When `shutdown` becomes true (or its sender is gone), open requests are finished and
+    /// no new ones are taken.
+    pub async fn serve<C>(&self, connection: C, mut shutdown: watch::Receiver<bool>)
+    where
+        C: GracefulConnection,
+        C::Error: Display,
+    {
+        let mut connection = pin!(connection);
+        let interval = CHECK_INTERVAL_MAX.min(self.0.idle_max).min(self.0.patience);
+        let mut check = pin!(tokio::time::sleep(interval));
+        let mut is_ending = false;
+        loop {
+            let must_end = tokio::select! {
+                ended = connection.as_mut() => {
+                    if let Err(error) = ended {
+                        tracing::debug!(%error, "A connection ended early: {error}");
+                    }
+                    return;
+                }
+                () = until_shutdown(&mut shutdown), if !is_ending => true,
+                () = check.as_mut() => {
+                    let idle = self.idle_time();
+                    if self.is_reader_late() || is_ending && idle.is_some_and(|idle| idle >= LINGER) {
+                        tracing::debug!("A connection was given up");
+                        return;
+                    }
+                    idle.is_some_and(|idle| idle >= self.0.idle_max)
+                }
+            };
+            if must_end && !is_ending {
+                is_ending = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            check.as_mut().reset(Instant::now() + if is_ending { LINGER } else { interval });
+        }
+    }
+
+    /// How long there has been no open request; none while there is one, and for HTTP/1, where what was given to hyper may
+    /// still be on its way and `guard` and hyper see to the end.
+    fn idle_time(&self) -> Option<Duration> {
+        let state = self.state();
+        (state.open.is_empty() && !state.is_http1).then(|| state.idle_since.elapsed())
+    }
+
+    fn is_reader_late(&self) -> bool {
+        let now = Instant::now();
+        self.state().open.values().any(|pace| matches!(pace, Pace::Reader { until } if *until <= now))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A request that is being answered.
+#[derive(Debug)]
+pub struct OpenRequest {
+    activity: Activity,
+    number: u64,
+    is_http2: bool,
+}
+
+impl OpenRequest {
+    /// The body of the answer, with an eye on its reader.
+    pub fn answer<B>(self, body: B) -> Answer<B> {
+        // Not polled before the reader lets it.
+        self.wait_for_reader(0);
+        Answer { open: self, body, rest: Bytes::new() }
+    }
+
+    /// The reader is there, and waits for us.
+    fn wait_for_us(&self) {
+        self.change(|now, credit| Pace::Us { since: now, credit });
+    }
+
+    /// The reader has so many bytes to take before it comes again.
+    fn wait_for_reader(&self, bytes: usize) {
+        self.change(|now, credit| Pace::Reader { until: now + credit + limit::body_time(bytes) });
+    }
+
+    fn change(&self, next: impl FnOnce(Instant, Duration) -> Pace) {
+        let now = Instant::now();
+        if let Some(pace) = self.activity.state().open.get_mut(&self.number) {
+            *pace = next(now, pace.credit(now, self.activity.0.patience));
+        }
+    }
+}
+
+impl Drop for OpenRequest {
+    fn drop(&mut self) {
+        let mut state = self.activity.state();
+        state.open.remove(&self.number);
+        state.idle_since = Instant::now();
+    }
+}
+
+/// The body of an answer. Its request is open until it is dropped.
+#[derive(Debug)]
+pub struct Answer<B> {
+    body: B,
+    /// Of a piece that was too long for one.
+    rest: Bytes,
+    open: OpenRequest,
+}
+
+impl<B: Body<Data = Bytes> + Unpin> Body for Answer<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let frame = if self.rest.is_empty() {
+            Pin::new(&mut self.body).poll_frame(context)
+        } else {
+            Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.rest)))))
+        };
+        let Poll::Ready(Some(Ok(frame))) = frame else {
+            self.open.wait_for_us();
+            return frame;
+        };
+        let frame = match frame.into_data() {
+            Ok(mut data) => {
+                if self.open.is_http2 && data.len() > PIECE_BYTES_MAX {
+                    self.rest = data.split_off(PIECE_BYTES_MAX);
+                }
+                self.open.wait_for_reader(data.len());
+                Frame::data(data)
+            }
+            Err(trailers) => trailers,
+        };
+        Poll::Ready(Some(Ok(frame)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.rest.is_empty() && self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let rest = self.rest.len() as u64;
+        let mut hint = self.body.size_hint();
+        if let Some(upper) = hint.upper() {
+            hint.set_upper(upper.saturating_add(rest));
+        }
+        hint.set_lower(hint.lower().saturating_add(rest));
+        hint
+    }
+}
