@@ -3,7 +3,7 @@
 //! Owns: how long a sender is waited for (security.md 4.5, slow body), and holding the in-flight permit until the last
 //! piece of a backend's answer is gone. Leaves to hyper: framing; to `connection`: readers that do not read.
 
-use crate::fault::Fault;
+use crate::framing::HeadFault;
 use crate::limit::{self, Permit};
 use crate::rewrite;
 use bytes::Bytes;
@@ -18,7 +18,7 @@ use tokio::time::{Instant, Sleep};
 pub(crate) struct RequestBody {
     pub(crate) incoming: Incoming,
     /// What is wrong with the head it came with.
-    pub(crate) head_fault: Option<Fault>,
+    pub(crate) head_fault: Option<HeadFault>,
 }
 
 /// A body made here, or one that is passed on.

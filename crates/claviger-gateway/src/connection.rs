@@ -6,13 +6,15 @@
 //! one that stands still. Leaves to hyper: the protocols, and the time-out of HTTP/1 between two requests; to `guard`: the
 //! time-outs of the bytes; to `body`: bodies that do not come.
 
+pub use crate::framing::HeadFault;
+use crate::framing::{self, Framing};
+pub use crate::guard::GuardedStream;
 use crate::limit;
 use crate::listen::until_shutdown;
 use bytes::Bytes;
-use http::Version;
+use http::{Request, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper_util::server::graceful::GracefulConnection;
-use std::collections::HashMap;
 use std::fmt::Display;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -25,25 +27,42 @@ use tokio::time::Instant;
 const CHECK_INTERVAL_MAX: Duration = Duration::from_secs(5);
 /// How long a connection that was told to end may stay without a request.
 const LINGER: Duration = Duration::from_secs(2);
-/// Longest piece of an answer over HTTP/2, which is its usual frame. What was given to hyper is out of sight, and hyper keeps
-/// all of a piece of which the peer has let one byte through.
+/// Longest piece of an answer, the usual frame of HTTP/2. What was given to hyper is out of sight, and over HTTP/2 it keeps all
+/// of a piece of which the peer has let one byte through.
 const PIECE_BYTES_MAX: usize = 16 * 1024;
 
-/// What is under way on one connection. Copies are of the same connection.
-#[derive(Clone, Debug)]
-pub struct Activity(Arc<Shared>);
+/// How much a connection may ask of us, and how long its peer is waited for.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// From the first byte of a request's head to its end; for the first head from the beginning of the connection.
+    pub head: Duration,
+    /// Without an open request, over HTTP/2. (HTTP/1 has hyper's `header_read_timeout`.)
+    pub idle: Duration,
+    /// For a reader of answers in all, beside what the bytes need at the least rate of a body; and for any byte to be taken.
+    pub body: Duration,
+    /// Header lines of a request.
+    pub headers_max: usize,
+}
 
+/// A connection that is looked after.
 #[derive(Debug)]
-struct Shared {
-    idle_max: Duration,
+pub struct Connection {
+    bounds: Bounds,
+    framing: Framing,
+    activity: Arc<Activity>,
+}
+
+/// What is under way on a connection.
+#[derive(Debug)]
+struct Activity {
     patience: Duration,
     state: Mutex<State>,
 }
 
 #[derive(Debug)]
 struct State {
-    /// Open requests by their number.
-    open: HashMap<u64, Pace>,
+    /// Open requests with their numbers: one over HTTP/1, as many as there may be streams over HTTP/2.
+    open: Vec<(u64, Pace)>,
     /// Requests so far.
     begun: u64,
     /// Since when there has been no open request, if there is none.
@@ -74,23 +93,39 @@ impl Pace {
     }
 }
 
-impl Activity {
-    /// A new connection. Without an open request it lasts `idle_max`, unless it turns out to be of HTTP/1. The reader of an
-    /// answer may be waited for as long as the bytes it takes need at the least rate of a body, and for `patience` in all.
-    pub fn new(idle_max: Duration, patience: Duration) -> Self {
-        let state = State { open: HashMap::new(), begun: 0, idle_since: Instant::now(), is_http1: false };
-        Self(Arc::new(Shared { idle_max, patience, state: Mutex::new(state) }))
+impl Connection {
+    /// A new connection.
+    pub fn new(bounds: Bounds) -> Self {
+        let state = State { open: Vec::new(), begun: 0, idle_since: Instant::now(), is_http1: false };
+        let activity = Arc::new(Activity { patience: bounds.body, state: Mutex::new(state) });
+        Self { bounds, framing: Framing::default(), activity }
     }
 
-    /// A request has come. It is open until what comes back is dropped, or the answer made of it.
-    pub fn begin(&self, version: Version) -> OpenRequest {
-        let mut state = self.state();
+    /// The connection's stream as hyper is to get it.
+    pub fn guard<I>(&self, io: I) -> GuardedStream<I> {
+        GuardedStream::new(io, self.framing.clone(), &self.bounds)
+    }
+
+    /// hyper has handed over the next request. It is open until what comes back is dropped, or the answer made of it. One with
+    /// a fault must be refused.
+    pub fn begin<B>(&self, request: &Request<B>) -> (OpenRequest, Option<HeadFault>) {
+        let (version, headers) = (request.version(), request.headers());
+        let fault = if self.framing.take_head() || !framing::has_plain_coding(headers) {
+            Some(HeadFault::Ambiguous)
+        } else if !framing::has_host(version, headers) {
+            Some(HeadFault::Host)
+        } else if headers.len() > self.bounds.headers_max {
+            Some(HeadFault::TooManyHeaders)
+        } else {
+            None
+        };
+        let mut state = self.activity.state();
         state.begun += 1;
         state.is_http1 = version < Version::HTTP_2;
         let number = state.begun;
-        state.open.insert(number, Pace::Us { since: Instant::now(), credit: self.0.patience });
+        state.open.push((number, Pace::Us { since: Instant::now(), credit: self.bounds.body }));
         drop(state);
-        OpenRequest { activity: self.clone(), number, is_http2: version == Version::HTTP_2 }
+        (OpenRequest { activity: Arc::clone(&self.activity), number }, fault)
     }
 
     /// Serves the connection to its end. When `shutdown` becomes true (or its sender is gone), open requests are finished and
@@ -101,7 +136,7 @@ impl Activity {
         C::Error: Display,
     {
         let mut connection = pin!(connection);
-        let interval = CHECK_INTERVAL_MAX.min(self.0.idle_max).min(self.0.patience);
+        let interval = CHECK_INTERVAL_MAX.min(self.bounds.idle).min(self.bounds.body);
         let mut check = pin!(tokio::time::sleep(interval));
         let mut is_ending = false;
         loop {
@@ -114,12 +149,12 @@ impl Activity {
                 }
                 () = until_shutdown(&mut shutdown), if !is_ending => true,
                 () = check.as_mut() => {
-                    let idle = self.idle_time();
-                    if self.is_reader_late() || is_ending && idle.is_some_and(|idle| idle >= LINGER) {
+                    let idle = self.activity.idle_time();
+                    if self.activity.is_reader_late() || is_ending && idle.is_some_and(|idle| idle >= LINGER) {
                         tracing::debug!("A connection was given up");
                         return;
                     }
-                    idle.is_some_and(|idle| idle >= self.0.idle_max)
+                    idle.is_some_and(|idle| idle >= self.bounds.idle)
                 }
             };
             if must_end && !is_ending {
@@ -129,7 +164,9 @@ impl Activity {
             check.as_mut().reset(Instant::now() + if is_ending { LINGER } else { interval });
         }
     }
+}
 
+impl Activity {
     /// How long there has been no open request; none while there is one, and for HTTP/1, where what was given to hyper may
     /// still be on its way and `guard` and hyper see to the end.
     fn idle_time(&self) -> Option<Duration> {
@@ -139,20 +176,19 @@ impl Activity {
 
     fn is_reader_late(&self) -> bool {
         let now = Instant::now();
-        self.state().open.values().any(|pace| matches!(pace, Pace::Reader { until } if *until <= now))
+        self.state().open.iter().any(|(_, pace)| matches!(pace, Pace::Reader { until } if *until <= now))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// A request that is being answered.
 #[derive(Debug)]
 pub struct OpenRequest {
-    activity: Activity,
+    activity: Arc<Activity>,
     number: u64,
-    is_http2: bool,
 }
 
 impl OpenRequest {
@@ -175,8 +211,9 @@ impl OpenRequest {
 
     fn change(&self, next: impl FnOnce(Instant, Duration) -> Pace) {
         let now = Instant::now();
-        if let Some(pace) = self.activity.state().open.get_mut(&self.number) {
-            *pace = next(now, pace.credit(now, self.activity.0.patience));
+        let patience = self.activity.patience;
+        if let Some((_, pace)) = self.activity.state().open.iter_mut().find(|(number, _)| *number == self.number) {
+            *pace = next(now, pace.credit(now, patience));
         }
     }
 }
@@ -184,7 +221,7 @@ impl OpenRequest {
 impl Drop for OpenRequest {
     fn drop(&mut self) {
         let mut state = self.activity.state();
-        state.open.remove(&self.number);
+        state.open.retain(|(number, _)| *number != self.number);
         state.idle_since = Instant::now();
     }
 }
@@ -217,7 +254,7 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Answer<B> {
         };
         let frame = match frame.into_data() {
             Ok(mut data) => {
-                if self.open.is_http2 && data.len() > PIECE_BYTES_MAX {
+                if data.len() > PIECE_BYTES_MAX {
                     self.rest = data.split_off(PIECE_BYTES_MAX);
                 }
                 self.open.wait_for_reader(data.len());

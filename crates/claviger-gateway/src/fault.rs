@@ -3,6 +3,7 @@
 //! Owns: the codes, texts and bodies of portal-gateway-3x.md 6.1-6.6 and 6.11 and of soap-thrift-2x.md 5.2-5.3 (`am:fault`,
 //! `ams:fault`, `amt:fault`, each as XML and JSON) and the Accept rule. Leaves to the phases: deciding which fault it is.
 
+use crate::framing::HeadFault;
 use crate::listen::Scheme;
 use crate::model::KeyType;
 use http::header::{CONNECTION, CONTENT_TYPE, WWW_AUTHENTICATE};
@@ -15,12 +16,8 @@ use std::fmt::Write as _;
 pub(crate) enum Fault {
     #[error("the path can be read in more than one way")]
     AmbiguousPath,
-    #[error("the head, or the length of the body, can be read in more than one way")]
-    AmbiguousFraming,
-    #[error("the request does not name one host")]
-    BadHost,
-    #[error("the request has too many headers")]
-    TooManyHeaders,
+    #[error(transparent)]
+    Head(HeadFault),
     #[error("path and query are too long")]
     UriTooLong,
     #[error("the token is too long")]
@@ -150,13 +147,13 @@ impl Fault {
             Self::AmbiguousPath => {
                 management(StatusCode::BAD_REQUEST, 400, "Bad Request", "The path is not in normal form.")
             }
-            Self::AmbiguousFraming => {
+            Self::Head(HeadFault::Ambiguous) => {
                 management(StatusCode::BAD_REQUEST, 400, "Bad Request", "The framing of the request is ambiguous.")
             }
-            Self::BadHost => {
+            Self::Head(HeadFault::Host) => {
                 management(StatusCode::BAD_REQUEST, 400, "Bad Request", "The request has to name one host.")
             }
-            Self::TooManyHeaders => management(
+            Self::Head(HeadFault::TooManyHeaders) => management(
                 StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
                 431,
                 "Request Header Fields Too Large",
@@ -280,7 +277,7 @@ impl Fault {
 
     /// Must the connection end with this answer, because what follows on it cannot be told apart from the request's body?
     fn is_connection_closed(self) -> bool {
-        self == Self::AmbiguousFraming
+        self == Self::Head(HeadFault::Ambiguous)
     }
 }
 

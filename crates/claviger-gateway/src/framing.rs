@@ -11,11 +11,37 @@
 //!
 //! A connection that begins with the preface of HTTP/2 (RFC 9113 section 3.4) has no such heads and is not looked at.
 
-use http::HeaderMap;
-use http::header::TRANSFER_ENCODING;
+use http::header::{HOST, TRANSFER_ENCODING};
+use http::{HeaderMap, Version};
 use std::io::BufRead as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+/// What is wrong with the head of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HeadFault {
+    /// It can be read in more than one way (400).
+    #[error("the head, or the length of the body, can be read in more than one way")]
+    Ambiguous,
+    /// No host, two, or one that cannot be one (400).
+    #[error("the request does not name one host")]
+    Host,
+    /// More header lines than are taken (431).
+    #[error("the request has too many headers")]
+    TooManyHeaders,
+}
+
+/// RFC 9112 section 3.2: HTTP/1.1 names its host once, nobody names it twice, and it looks like one.
+pub(crate) fn has_host(version: Version, headers: &HeaderMap) -> bool {
+    let mut lines = headers.get_all(HOST).iter();
+    match (lines.next(), lines.next()) {
+        (None, _) => version != Version::HTTP_11,
+        (Some(host), None) => {
+            host.as_bytes().iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=%:[]".contains(byte))
+        }
+        (Some(_), Some(_)) => false,
+    }
+}
 
 /// Is there no `Transfer-Encoding`, or the one that everybody reads alike?
 pub(crate) fn has_plain_coding(headers: &HeaderMap) -> bool {

@@ -130,9 +130,7 @@ impl Outcome {
     fn of(fault: Fault) -> Self {
         match fault {
             Fault::AmbiguousPath
-            | Fault::AmbiguousFraming
-            | Fault::BadHost
-            | Fault::TooManyHeaders
+            | Fault::Head(_)
             | Fault::UriTooLong
             | Fault::TokenTooLong
             | Fault::RequestBodyBroken
@@ -278,7 +276,7 @@ impl Gateway {
     ) -> Result<Response<ProxyBody>, Refusal> {
         let now = self.clock.now();
         if let Some(fault) = request.body().head_fault {
-            return Err(fault.into());
+            return Err(Fault::Head(fault).into());
         }
         limit::check_uri(request.uri(), self.config.uri_bytes_max)?;
         let (parts, body) = request.into_parts();

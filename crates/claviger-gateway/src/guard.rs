@@ -4,7 +4,7 @@
 //! connection, and for a peer that does not read. Leaves to `framing`: what the bytes say; to hyper: the time-out of a
 //! connection between two requests.
 
-use crate::config::GatewayConfig;
+use crate::connection::Bounds;
 use crate::framing::{Framing, HeadWatch, Waiting};
 use std::io;
 use std::pin::Pin;
@@ -14,7 +14,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
 /// A stream with the watch over heads and the time-outs in it.
-pub(crate) struct GuardedStream<I> {
+#[derive(Debug)]
+pub struct GuardedStream<I> {
     io: I,
     heads: HeadWatch,
     head_timeout: Duration,
@@ -26,14 +27,13 @@ pub(crate) struct GuardedStream<I> {
 }
 
 impl<I> GuardedStream<I> {
-    pub(crate) fn new(io: I, framing: Framing, config: &GatewayConfig) -> Self {
-        let head_timeout = Duration::from_millis(config.header_read_timeout_ms);
+    pub(crate) fn new(io: I, framing: Framing, bounds: &Bounds) -> Self {
         Self {
             io,
             heads: HeadWatch::new(framing),
-            head_timeout,
-            head_stall: Some(Box::pin(tokio::time::sleep(head_timeout))),
-            write_timeout: Duration::from_millis(config.body_idle_timeout_ms),
+            head_timeout: bounds.head,
+            head_stall: Some(Box::pin(tokio::time::sleep(bounds.head))),
+            write_timeout: bounds.body,
             write_stall: None,
         }
     }

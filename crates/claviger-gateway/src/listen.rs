@@ -7,13 +7,9 @@
 
 use crate::body::RequestBody;
 use crate::config::GatewayConfig;
-use crate::connection::Activity;
-use crate::fault::Fault;
-use crate::framing::{self, Framing};
+use crate::connection::{Bounds, Connection};
 use crate::gateway::Gateway;
-use crate::guard::GuardedStream;
-use http::header::HOST;
-use http::{HeaderMap, HeaderValue, Request, Version};
+use http::{HeaderValue, Request};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -95,47 +91,22 @@ impl Gateway {
     ) where
         I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let framing = Framing::default();
-        let stream = GuardedStream::new(io, framing.clone(), &self.config);
         let peer = address_value(peer.ip());
         let arrival = Arc::new(Arrival { peer, scheme });
-        let activity = Activity::new(
-            Duration::from_millis(self.config.keep_alive_timeout_ms),
-            Duration::from_millis(self.config.body_idle_timeout_ms),
-        );
+        let connection = Connection::new(Bounds {
+            head: Duration::from_millis(self.config.header_read_timeout_ms),
+            idle: Duration::from_millis(self.config.keep_alive_timeout_ms),
+            body: Duration::from_millis(self.config.body_idle_timeout_ms),
+            headers_max: self.config.headers_max,
+        });
         let service = service_fn(|request: Request<Incoming>| {
-            let open = activity.begin(request.version());
-            let response = Arc::clone(self).handle(take(request, &framing, &self.config), Arc::clone(&arrival));
+            let (open, head_fault) = connection.begin(&request);
+            let request = request.map(|incoming| RequestBody { incoming, head_fault });
+            let response = Arc::clone(self).handle(request, Arc::clone(&arrival));
             async move { Ok::<_, Infallible>(response.await.map(|body| open.answer(body))) }
         });
-        activity.serve(self.server.serve_connection(TokioIo::new(stream), service), shutdown).await;
-    }
-}
-
-/// Takes a request from hyper.
-fn take(request: Request<Incoming>, framing: &Framing, config: &GatewayConfig) -> Request<RequestBody> {
-    let is_ambiguous = framing.take_head() || !framing::has_plain_coding(request.headers());
-    let head_fault = if is_ambiguous {
-        Some(Fault::AmbiguousFraming)
-    } else if !has_host(request.version(), request.headers()) {
-        Some(Fault::BadHost)
-    } else if request.headers().len() > config.headers_max {
-        Some(Fault::TooManyHeaders)
-    } else {
-        None
-    };
-    request.map(|incoming| RequestBody { incoming, head_fault })
-}
-
-/// RFC 9112 section 3.2: HTTP/1.1 names its host once, nobody names it twice, and it looks like one.
-fn has_host(version: Version, headers: &HeaderMap) -> bool {
-    let mut lines = headers.get_all(HOST).iter();
-    match (lines.next(), lines.next()) {
-        (None, _) => version != Version::HTTP_11,
-        (Some(host), None) => {
-            host.as_bytes().iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=%:[]".contains(byte))
-        }
-        (Some(_), Some(_)) => false,
+        let stream = TokioIo::new(connection.guard(io));
+        connection.serve(self.server.serve_connection(stream, service), shutdown).await;
     }
 }
 

@@ -7,7 +7,9 @@ use crate::http::reply;
 use crate::ops::{Limits, Metrics};
 use axum::Router;
 use axum::body::Body;
-use axum::http::{Request, Response, StatusCode};
+use axum::http::header::CONNECTION;
+use axum::http::{HeaderValue, Request, Response, StatusCode};
+use claviger_gateway::connection::{Bounds, Connection, HeadFault};
 use futures_util::FutureExt as _;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -17,9 +19,8 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::panic::AssertUnwindSafe;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -32,14 +33,12 @@ use tower_service::Service as _;
 
 /// Longest TLS handshake.
 const HANDSHAKE_MS_MAX: u64 = 10_000;
-/// Longest wait for a request's head; over HTTP/1.1 also for the next request.
-const HEADER_READ_MS_MAX: u64 = 60_000;
-/// Longest wait of a new connection for its first request.
-const FIRST_REQUEST_MS_MAX: u64 = 15_000;
-/// Longest time without a new or running request. A client must also have taken an answer by then.
-const QUIET_MS_MAX: u64 = 150_000;
-/// How often these two are checked. A connection that is told to end has as long to do so.
-const CHECK_MS: u64 = 5_000;
+/// Longest wait for a request's head, from its first byte; for the first head from the beginning of the connection.
+const HEAD_MAX: Duration = Duration::from_secs(15);
+/// Longest time without a request.
+const IDLE_MAX: Duration = Duration::from_secs(60);
+/// Longest wait for a client to take an answer, beside what its bytes need at a least rate.
+const BODY_MAX: Duration = Duration::from_secs(60);
 /// Header lines of a request.
 const HEADERS_MAX: usize = 100;
 /// Request line and headers together.
@@ -149,97 +148,43 @@ pub struct ManagementConnection {
 }
 
 /// Serves one management connection.
-pub async fn serve_management(connection: ManagementConnection, stream: Stream, mut shutdown: watch::Receiver<bool>) {
+pub async fn serve_management(connection: ManagementConnection, stream: Stream, shutdown: watch::Receiver<bool>) {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(Duration::from_millis(HEADER_READ_MS_MAX))
+        .header_read_timeout(IDLE_MAX)
         .max_headers(HEADERS_MAX)
         .max_buf_size(HEADER_BYTES_MAX);
     builder.http2().timer(TokioTimer::new()).max_concurrent_streams(100).max_header_list_size(16 * 1024);
-    let requests = Arc::new(Requests::default());
+    let watched = Connection::new(Bounds { head: HEAD_MAX, idle: IDLE_MAX, body: BODY_MAX, headers_max: HEADERS_MAX });
     let shared = Arc::new((connection.peer.address.to_string(), connection));
     let service = service_fn(|request: Request<Incoming>| {
-        let (shared, running) = (shared.clone(), RunningRequest::begin(requests.clone()));
+        let (open, fault) = watched.begin(&request);
+        let shared = shared.clone();
         async move {
             let (peer_name, connection) = &*shared;
-            let response = handle(connection, peer_name, request).await;
-            drop(running);
-            Ok::<_, Infallible>(response)
+            let response = match fault {
+                None => handle(connection, peer_name, request).await,
+                Some(fault) => refuse(fault),
+            };
+            Ok::<_, Infallible>(response.map(|body| open.answer(body)))
         }
     });
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
-    let pause = Duration::from_millis(CHECK_MS);
-    let mut check = tokio::time::interval_at(tokio::time::Instant::now() + pause, pause);
-    let mut quiet = QuietWatch::default();
-    let mut is_ending = false;
-    let ended = loop {
-        tokio::select! {
-            biased;
-            ended = connection.as_mut() => break ended,
-            () = stopped(&mut shutdown), if !is_ending => {
-                is_ending = true;
-                connection.as_mut().graceful_shutdown();
-            }
-            _ = check.tick() => {
-                if quiet.is_over(&requests) {
-                    if is_ending {
-                        return;
-                    }
-                    is_ending = true;
-                    connection.as_mut().graceful_shutdown();
-                }
-            }
-        }
+    let stream = TokioIo::new(watched.guard(stream));
+    watched.serve(builder.serve_connection(stream, service), shutdown).await;
+}
+
+/// The answer to a head that hyper takes and we do not. The connection ends with it: what follows cannot be trusted.
+fn refuse(fault: HeadFault) -> Response<Body> {
+    let status = match fault {
+        HeadFault::Ambiguous | HeadFault::Host => StatusCode::BAD_REQUEST,
+        HeadFault::TooManyHeaders => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
     };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "a connection ended early");
-    }
-}
-
-/// The requests of a connection: how many have begun, and how many of them have been answered or given up.
-#[derive(Default)]
-struct Requests {
-    begun: AtomicU64,
-    ended: AtomicU64,
-}
-
-/// Ends when it is dropped, also when its client has gone away before the answer.
-struct RunningRequest(Arc<Requests>);
-
-impl RunningRequest {
-    fn begin(requests: Arc<Requests>) -> Self {
-        requests.begun.fetch_add(1, Ordering::Relaxed);
-        Self(requests)
-    }
-}
-
-impl Drop for RunningRequest {
-    fn drop(&mut self) {
-        self.0.ended.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-/// Finds out, check by check, that a connection has been without requests for too long: HTTP/2 does not close by itself, nor
-/// does a client that takes no answer.
-#[derive(Default)]
-struct QuietWatch {
-    begun: u64,
-    quiet_checks: u64,
-}
-
-impl QuietWatch {
-    fn is_over(&mut self, requests: &Requests) -> bool {
-        let (ended, begun) = (requests.ended.load(Ordering::Relaxed), requests.begun.load(Ordering::Relaxed));
-        if begun != self.begun || ended != begun {
-            *self = Self { begun, quiet_checks: 0 };
-            return false;
-        }
-        self.quiet_checks += 1;
-        let bound_ms = if begun == 0 { FIRST_REQUEST_MS_MAX } else { QUIET_MS_MAX };
-        self.quiet_checks * CHECK_MS >= bound_ms
-    }
+    let name = status.canonical_reason().unwrap_or_default();
+    let mut response = reply::portal_error(status, u32::from(status.as_u16()), name, &fault.to_string());
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    response
 }
 
 /// The router's answer, in time and whatever its handler does.
@@ -373,44 +318,47 @@ mod tests {
         (String::from_utf8_lossy(&answer).into_owned(), started.elapsed())
     }
 
-    async fn pass(time_ms: u64) {
-        for _ in 0..time_ms / CHECK_MS {
-            tokio::time::advance(Duration::from_millis(CHECK_MS)).await;
-            tokio::task::yield_now().await;
-        }
-    }
-
     #[tokio::test(start_paused = true)]
     async fn a_slow_reader_gets_its_answer_and_one_that_stops_is_cut() {
-        let request = b"GET /large HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
-        let (mut slow, served) = connect(request).await;
+        let request = b"GET /large HTTP/1.1\r\nhost: x\r\n\r\n";
+        let (mut slow, _served) = connect(request).await;
         slow.readable().await.unwrap();
-        pass(2 * HEADER_READ_MS_MAX).await;
-        let mut answer = Vec::new();
-        slow.read_to_end(&mut answer).await.unwrap();
-        assert!(answer.len() > LARGE_BYTES, "cut after {} bytes", answer.len());
-        served.await.unwrap();
+        let mut piece = vec![0; 64 * 1024];
+        let mut taken = 0;
+        while taken < LARGE_BYTES {
+            taken += slow.read(&mut piece).await.unwrap();
+            // Four minutes in all.
+            tokio::time::advance(Duration::from_secs(1)).await;
+        }
 
-        // It must stay open until then.
         let (_stopped, served) = connect(request).await;
-        let bound = Duration::from_millis(QUIET_MS_MAX + 4 * CHECK_MS);
-        tokio::time::timeout(bound, served).await.expect("the connection is cut").unwrap();
+        tokio::time::timeout(2 * BODY_MAX, served).await.expect("the connection is cut").unwrap();
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_that_does_nothing_is_closed() {
-        let within = |elapsed: Duration, bound_ms: u64| {
-            let slack = Duration::from_millis(2 * CHECK_MS);
-            let bound = Duration::from_millis(bound_ms);
-            assert!((bound..=bound + slack).contains(&elapsed), "{elapsed:?}");
+        let within = |elapsed: Duration, bound: Duration| {
+            assert!((bound..=bound + Duration::from_secs(8)).contains(&elapsed), "{elapsed:?}");
         };
-        for nothing in [&b""[..], b"GET /good HT", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"] {
+        for nothing in [&b""[..], b"GET /good HT", b"PRI * HTTP/2.0\r\n\r\nSM\r"] {
             let (_, elapsed) = talk(nothing).await;
-            within(elapsed, FIRST_REQUEST_MS_MAX);
+            within(elapsed, HEAD_MAX);
         }
+        let (_, elapsed) = talk(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
+        within(elapsed, IDLE_MAX);
         let (answer, elapsed) = talk(b"GET /good HTTP/1.1\r\nhost: x\r\n\r\n").await;
         assert!(answer.starts_with("HTTP/1.1 200 OK") && answer.ends_with("good"), "{answer}");
-        within(elapsed, HEADER_READ_MS_MAX);
+        within(elapsed, IDLE_MAX);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_that_can_be_read_in_two_ways_is_refused() {
+        let head = "POST /good HTTP/1.1\r\nhost: x\r\ncontent-length: 4\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n";
+        let pipelined = format!("GET /good HTTP/1.1\r\nhost: x\r\n\r\n{head}");
+        for sent in [head, "GET /good HTTP/1.1\r\n\r\n", &pipelined] {
+            let (answer, _) = talk(sent.as_bytes()).await;
+            assert!(answer.contains("HTTP/1.1 400 Bad Request"), "{answer}");
+        }
     }
 
     async fn ask(router: &mut Router, path: &str) -> Response<Body> {
