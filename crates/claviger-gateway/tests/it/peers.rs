@@ -4,7 +4,7 @@ use crate::forwarding::within;
 use crate::framing::advance;
 use crate::world::World;
 use bytes::Bytes;
-use claviger_gateway::connection::Activity;
+use claviger_gateway::connection::{Bounds, Connection};
 use claviger_gateway::{GatewayConfig, Scheme};
 use futures_util::FutureExt as _;
 use http::{Method, Request, Version};
@@ -117,21 +117,23 @@ async fn an_answer_behind_a_small_window_is_not_out_of_sight() {
 }
 
 #[tokio::test]
-async fn only_http2_gets_its_answers_in_short_pieces() {
-    for (version, expected) in [(Version::HTTP_2, &[16_384, 16_384, 7_232][..]), (Version::HTTP_11, &[40_000])] {
-        let activity = Activity::new(Duration::from_mins(1), Duration::from_mins(1));
-        let mut answer = activity.begin(version).answer(Full::new(Bytes::from(vec![b'x'; 40_000])));
-        let mut left = 40_000;
-        for length in expected {
-            assert!(!answer.is_end_stream());
-            assert_eq!(answer.size_hint().exact(), Some(left));
-            let piece = answer.frame().await.unwrap().unwrap().into_data().unwrap();
-            assert_eq!(piece.len(), *length);
-            left -= piece.len() as u64;
-        }
-        assert_eq!((left, answer.is_end_stream(), answer.size_hint().exact()), (0, true, Some(0)));
-        assert!(answer.frame().await.is_none());
+async fn answers_are_handed_over_in_short_pieces() {
+    let minute = Duration::from_mins(1);
+    let connection = Connection::new(Bounds { head: minute, idle: minute, body: minute, headers_max: 10 });
+    let request = Request::builder().version(Version::HTTP_2).body(()).unwrap();
+    let (open, fault) = connection.begin(&request);
+    assert_eq!(fault, None);
+    let mut answer = open.answer(Full::new(Bytes::from(vec![b'x'; 40_000])));
+    let mut left = 40_000;
+    for length in [16_384, 16_384, 7_232] {
+        assert!(!answer.is_end_stream());
+        assert_eq!(answer.size_hint().exact(), Some(left));
+        let piece = answer.frame().await.unwrap().unwrap().into_data().unwrap();
+        assert_eq!(piece.len(), length);
+        left -= piece.len() as u64;
     }
+    assert_eq!((left, answer.is_end_stream(), answer.size_hint().exact()), (0, true, Some(0)));
+    assert!(answer.frame().await.is_none());
 }
 
 #[tokio::test]
