@@ -3,7 +3,7 @@
 //! Owns: what is written together, and what a PUT may not change. Reading is [`super::apis`]'s, the rules are
 //! [`super::api_rules`]'s, the lifecycle is [`super::lifecycle_change`]'s. Follows portal-gateway-3x.md 2.4, 2.5, 5.1-5.4.
 
-use super::api_object::{ApiObject, ApiScope, EndpointConfig};
+use super::api_object::{ApiObject, EndpointConfig};
 use super::api_rules::{self, Facts};
 use super::apis::{
     ARTIFACT, DEFINITION, LoadedApi, PROVIDERS, domain_of, each_secret, endpoint_servers, find, find_by_row,
@@ -16,7 +16,6 @@ use super::lifecycle::State;
 use super::openapi;
 use super::openapi_read::Definition;
 use super::state::{Actor, Portal};
-use crate::portal_scopes::{is_portal_scope, strip_prefix};
 use claviger_proto::entropy::uuid;
 use claviger_proto::event::Event;
 use claviger_proto::ids::ApiId;
@@ -26,7 +25,7 @@ use claviger_store::db::Conn;
 use claviger_store::error::StoreError;
 use claviger_store::policies::{self, Level};
 use claviger_store::registry::{self, NewResource};
-use claviger_store::{roles, scopes, subscriptions};
+use claviger_store::{roles, subscriptions};
 use serde_json::Map;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -277,7 +276,7 @@ pub async fn delete(portal: &Portal, actor: &Actor, uuid: &str) -> Result<(), Po
                 return Err(PortalError::BadRequest("The API is used by an API product".to_owned()));
             }
             let writer = Writer { portal: &portal, actor: &actor, id, now };
-            writer.drop_scopes(conn, &before.object.scopes).await?;
+            writer.drop_scopes(conn, &before.object, &before.object.scopes).await?;
             rows::delete(conn, id).await?;
             let provider = before.row.provider.as_str();
             let default = rows::find_default(conn, &before.row.name, provider).await?;
@@ -361,66 +360,6 @@ impl Writer<'_> {
             })
             .collect();
         Ok(rows::replace_url_mappings(conn, self.id, self.actor.tenant, &mappings).await?)
-    }
-
-    /// Local scopes of the API at the key manager; those of before that are gone are deleted.
-    async fn put_scopes(&self, conn: &mut Conn, object: &ApiObject, before: &[ApiScope]) -> Result<(), PortalError> {
-        let tenant = self.actor.tenant;
-        let gone: Vec<ApiScope> = before
-            .iter()
-            .filter(|old| !object.scopes.iter().any(|new| new.scope.name == old.scope.name))
-            .cloned()
-            .collect();
-        self.drop_scopes(conn, &gone).await?;
-        for scope in object.scopes.iter().map(|entry| &entry.scope) {
-            if scopes::is_shared(conn, tenant, &scope.name).await? {
-                continue;
-            }
-            let is_own = before.iter().any(|old| old.scope.name == scope.name);
-            if !is_own && !self.is_scope_free(conn, object, &scope.name).await? {
-                return Err(PortalError::ScopeTaken(scope.name.clone()));
-            }
-            let display_name = scope.display_name.clone().filter(|text| !text.is_empty());
-            let stored = scopes::Scope {
-                name: scope.name.clone(),
-                display_name: display_name.unwrap_or_else(|| scope.name.clone()),
-                description: scope.description.clone(),
-                roles: scope.bindings.clone(),
-            };
-            scopes::put(conn, tenant, &stored).await?;
-        }
-        Ok(())
-    }
-
-    /// A new local scope may exist only when another version of the same API brought it; `apim:` scopes are the portal's.
-    async fn is_scope_free(&self, conn: &mut Conn, object: &ApiObject, name: &str) -> Result<bool, PortalError> {
-        let is_reserved = ["apim:", "internal_"].iter().any(|prefix| strip_prefix(name, prefix).is_some())
-            || ["openid", "SYSTEM"].iter().any(|taken| name.eq_ignore_ascii_case(taken));
-        if is_reserved {
-            return Ok(false);
-        }
-        let tenant = self.actor.tenant;
-        if scopes::find(conn, tenant, name).await?.is_none() {
-            return Ok(true);
-        }
-        let users = rows::list_scope_users(conn, tenant, name).await?;
-        let provider = object.provider.as_deref().unwrap_or_default();
-        let is_sibling = |(_, api, owner): &(ApiId, String, String)| *api == object.name && *owner == provider;
-        Ok(!users.is_empty() && users.iter().all(is_sibling))
-    }
-
-    /// Deletes local scopes that no other API uses.
-    async fn drop_scopes(&self, conn: &mut Conn, gone: &[ApiScope]) -> Result<(), PortalError> {
-        let tenant = self.actor.tenant;
-        for scope in gone {
-            let name = &scope.scope.name;
-            let users = rows::list_scope_users(conn, tenant, name).await?;
-            let is_used = users.iter().any(|(id, ..)| *id != self.id);
-            if !is_used && !is_portal_scope(name) && !scopes::is_shared(conn, tenant, name).await? {
-                scopes::delete(conn, tenant, name).await?;
-            }
-        }
-        Ok(())
     }
 
     /// The default version of the API's name (2.7, 5.2).

@@ -243,7 +243,7 @@ async fn load_scopes(
     operations: &[Operation],
     definition: &Definition,
 ) -> Result<Vec<ApiScope>, PortalError> {
-    let mut found = definition.scopes();
+    let mut found = definition.declared_scopes();
     let used: BTreeSet<&String> = operations.iter().flat_map(|operation| &operation.scopes).collect();
     for name in used {
         if !found.iter().any(|entry| entry.scope.name == *name) {

@@ -7,6 +7,7 @@
 
 pub mod api_object;
 pub mod api_rules;
+pub mod api_scopes;
 pub mod api_write;
 pub mod apis;
 pub mod applications;

@@ -6,13 +6,12 @@
 
 use super::api_object::{ApiObject, ApiScope, Operation, UNLIMITED};
 use super::context::ApiContext;
-use super::openapi_read::{Definition, Family, METHODS};
+use super::openapi_read::{DEFAULT_SCHEME, Definition, Family, METHODS, is_oauth};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 
 /// The placeholder that stored documents carry.
 const AUTHORIZATION_URL: &str = "https://test.com";
-const DEFAULT: &str = "default";
 
 /// A new document in its stored form.
 pub fn create(api: &ApiObject) -> Definition {
@@ -48,7 +47,7 @@ pub fn merge(definition: &mut Definition, api: &ApiObject) {
         }
         let entry = object_entry(item, &method);
         entry.remove("x-scope");
-        entry.insert("security".to_owned(), json!([{DEFAULT: operation.scopes}]));
+        entry.insert("security".to_owned(), json!([{DEFAULT_SCHEME: operation.scopes}]));
         entry.insert("x-auth-type".to_owned(), json!(operation.auth_type.word()));
         let policy = operation.throttling_policy.as_deref().unwrap_or(UNLIMITED);
         entry.insert("x-throttling-tier".to_owned(), json!(policy));
@@ -63,6 +62,7 @@ pub fn set_version(definition: &mut Definition, version: &str) {
     object_entry(&mut definition.document, "info").insert("version".to_owned(), json!(version));
 }
 
+/// Writes `default` and removes every other OAuth2 scheme: a scope that stands in two places cannot be given up.
 fn write_scheme(definition: &mut Definition, scopes: &[ApiScope]) {
     let described: Map<String, Value> = scopes
         .iter()
@@ -71,19 +71,21 @@ fn write_scheme(definition: &mut Definition, scopes: &[ApiScope]) {
     let bindings: Map<String, Value> =
         scopes.iter().map(|it| (it.scope.name.clone(), json!(it.scope.bindings.join(",")))).collect();
     let flow = json!({"authorizationUrl": AUTHORIZATION_URL, "scopes": described, "x-scopes-bindings": bindings});
-    match definition.family {
+    let (schemes, scheme) = match definition.family {
         Family::V2 => {
             let mut scheme = flow;
             scheme["type"] = json!("oauth2");
             scheme["flow"] = json!("implicit");
-            object_entry(&mut definition.document, "securityDefinitions").insert(DEFAULT.to_owned(), scheme);
+            (object_entry(&mut definition.document, "securityDefinitions"), scheme)
         }
         Family::V3 => {
             let components = object_entry(&mut definition.document, "components");
-            let schemes = object_entry(components, "securitySchemes");
-            schemes.insert(DEFAULT.to_owned(), json!({"type": "oauth2", "flows": {"implicit": flow}}));
+            let scheme = json!({"type": "oauth2", "flows": {"implicit": flow}});
+            (object_entry(components, "securitySchemes"), scheme)
         }
-    }
+    };
+    schemes.retain(|_, scheme| !is_oauth(scheme));
+    schemes.insert(DEFAULT_SCHEME.to_owned(), scheme);
 }
 
 fn new_operation(operation: &Operation, family: Family) -> Value {
@@ -177,11 +179,10 @@ pub fn devportal_view(definition: &Definition, server_urls: &[String], authoriza
 /// The scheme's authorization URL; the roles of the bindings are the publisher's business and leave with it.
 fn set_authorization_url(definition: &mut Definition, url: &str) {
     let flow = match definition.family {
-        Family::V2 => definition.document.get_mut("securityDefinitions").and_then(|it| it.get_mut(DEFAULT)),
-        Family::V3 => definition
-            .document
-            .get_mut("components")
-            .and_then(|it| it.get_mut("securitySchemes")?.get_mut(DEFAULT)?.get_mut("flows")?.get_mut("implicit")),
+        Family::V2 => definition.document.get_mut("securityDefinitions").and_then(|it| it.get_mut(DEFAULT_SCHEME)),
+        Family::V3 => definition.document.get_mut("components").and_then(|it| {
+            it.get_mut("securitySchemes")?.get_mut(DEFAULT_SCHEME)?.get_mut("flows")?.get_mut("implicit")
+        }),
     };
     if let Some(flow) = flow.and_then(Value::as_object_mut) {
         flow.insert("authorizationUrl".to_owned(), json!(url));

@@ -16,6 +16,8 @@ pub const DEFINITION_BYTES_MAX: usize = 4 * 1024 * 1024;
 const DEPTH_MAX: usize = 60;
 /// Most nodes of a YAML definition after its aliases are expanded.
 const NODES_MAX: usize = 200_000;
+/// The security scheme that the API's own scopes stand in.
+pub const DEFAULT_SCHEME: &str = "default";
 /// HTTP methods of a path item.
 pub const METHODS: &[&str] = &["get", "put", "post", "delete", "patch", "head", "options"];
 
@@ -233,7 +235,7 @@ impl Definition {
         };
         for requirement in security.and_then(Value::as_array).into_iter().flatten() {
             for (scheme, names) in requirement.as_object().into_iter().flatten() {
-                if scheme == "default" || schemes.iter().any(|(name, _)| *name == scheme) {
+                if scheme == DEFAULT_SCHEME || schemes.iter().any(|(name, _)| *name == scheme) {
                     names.as_array().into_iter().flatten().filter_map(Value::as_str).for_each(&mut add);
                 }
             }
@@ -250,16 +252,33 @@ impl Definition {
             Family::V3 => self.document.get("components").and_then(|it| it.get("securitySchemes")),
         };
         let schemes = schemes.and_then(Value::as_object).into_iter().flatten();
-        let mut found: Vec<_> =
-            schemes.filter(|(_, it)| it.get("type").and_then(Value::as_str) == Some("oauth2")).collect();
-        found.sort_by_key(|(name, _)| *name != "default");
+        let mut found: Vec<_> = schemes.filter(|(_, scheme)| is_oauth(scheme)).collect();
+        found.sort_by_key(|(name, _)| *name != DEFAULT_SCHEME);
         found
     }
 
     /// The scopes that the document declares or its operations use, each once.
     pub fn scopes(&self) -> Vec<ApiScope> {
+        let schemes = self.oauth_schemes();
+        let mut scopes = self.scopes_of(&schemes);
+        let used: BTreeSet<String> = self.operations().into_iter().flat_map(|operation| operation.scopes).collect();
+        for name in &used {
+            add_scope(&mut scopes, name, name, "", "");
+        }
+        scopes
+    }
+
+    /// The scopes of a stored document's own API. Only what a write of ours (or of the product) declares counts: other
+    /// schemes came with the document, and nobody has checked whose their scopes are.
+    pub fn declared_scopes(&self) -> Vec<ApiScope> {
+        let mut schemes = self.oauth_schemes();
+        schemes.retain(|(name, _)| *name == DEFAULT_SCHEME);
+        self.scopes_of(&schemes)
+    }
+
+    fn scopes_of(&self, schemes: &[(&String, &Value)]) -> Vec<ApiScope> {
         let mut scopes: Vec<ApiScope> = Vec::new();
-        for (_, scheme) in self.oauth_schemes() {
+        for (_, scheme) in schemes {
             match self.family {
                 Family::V2 => read_flow(scheme, &mut scopes),
                 Family::V3 => {
@@ -274,12 +293,13 @@ impl Definition {
             let text = |key: &str| entry.get(key).and_then(Value::as_str).unwrap_or_default();
             add_scope(&mut scopes, text("key"), text("name"), text("description"), text("roles"));
         }
-        let used: BTreeSet<String> = self.operations().into_iter().flat_map(|operation| operation.scopes).collect();
-        for name in &used {
-            add_scope(&mut scopes, name, name, "", "");
-        }
         scopes
     }
+}
+
+/// Is this security scheme one whose scopes are read?
+pub fn is_oauth(scheme: &Value) -> bool {
+    scheme.get("type").and_then(Value::as_str) == Some("oauth2")
 }
 
 /// One OAuth2 flow (or the whole scheme of Swagger 2.0): `scopes{name: description}`, `x-scopes-bindings{name: roles}`.

@@ -2,5 +2,6 @@
 
 mod devportal;
 mod harness;
+mod ownership;
 mod program;
 mod publisher;
