@@ -15,6 +15,7 @@ use super::error::PortalError;
 use super::lifecycle::State;
 use super::openapi;
 use super::openapi_read::Definition;
+use super::served_contexts;
 use super::state::{Actor, Portal};
 use claviger_proto::entropy::uuid;
 use claviger_proto::event::Event;
@@ -82,6 +83,7 @@ pub async fn copy(
     object.is_default_version = is_default;
     api_rules::check_fields(&object)?;
     let context = ApiContext::from_artifact_template(&before.context.artifact_template, version);
+    context.check_tenant(actor.tenant_domain())?;
     let mut definition = before.definition.clone();
     openapi::set_version(&mut definition, version);
     let (portal, actor, now) = (portal.clone(), actor.clone(), portal.clock.now());
@@ -121,8 +123,11 @@ impl NewVersion {
         }
         let neighbours = neighbours(conn, object, &self.context, actor.tenant_domain()).await?;
         api_rules::check_unique(object, &self.context, &neighbours)?;
-        check_against_tenant(conn, &self.portal, actor, object).await?;
         let provider = object.provider.clone().unwrap_or_default();
+        let mut served = vec![self.context.full.clone()];
+        served.extend(object.is_default_version.then(|| self.context.default_context()));
+        served_contexts::check_free(conn, (&provider, &object.name), &served).await?;
+        check_against_tenant(conn, &self.portal, actor, object).await?;
         let row = NewApi {
             provider: provider.clone(),
             name: object.name.clone(),
@@ -240,6 +245,10 @@ impl Update {
         }
         check_against_tenant(conn, &self.portal, actor, object).await?;
         check_products(conn, id, object).await?;
+        if object.is_default_version && !current.object.is_default_version {
+            let served = [before.context.default_context()];
+            served_contexts::check_free(conn, (&current.row.provider, &current.row.name), &served).await?;
+        }
         let writer = Writer { portal: &self.portal, actor, id, now: self.now };
         writer.put_scopes(conn, object, &current.object.scopes).await?;
         writer.put_resources(conn, object, Spelling::Other).await?;

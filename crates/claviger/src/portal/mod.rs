@@ -33,6 +33,7 @@ pub mod publisher;
 pub mod publisher_views;
 pub mod reply;
 pub mod search;
+pub mod served_contexts;
 pub mod state;
 pub mod subscriptions;
 

@@ -1,4 +1,4 @@
-//! What belongs to one API stays out of another's reach: scopes.
+//! What belongs to one API stays out of another's reach: scopes and contexts.
 
 use super::harness::{Answer, Harness};
 use super::publisher::{create, weather};
@@ -125,4 +125,55 @@ async fn a_scope_lives_as_long_as_any_version_declares_it() {
         assert_eq!(harness.call("creator", Method::DELETE, &format!("{APIS}/{id}"), "").await.status, 200);
     }
     assert_eq!(roles_of(&harness, "money_admin").await, None);
+}
+
+#[tokio::test]
+async fn contexts_are_compared_as_they_are_served() {
+    let harness = Harness::new().await;
+    let check = async |user: &str, api: &Value, status: u16| {
+        let answer = post(&harness, user, api).await;
+        assert_eq!(answer.status, status, "{} {}: {}", api["context"], api["version"], answer.body);
+        answer.body["id"].as_str().unwrap_or_default().to_owned()
+    };
+    check("creator", &named("Own", "/{version}/1.0.0", "cash"), 400).await;
+    check("creator", &named("Own", "/{version}/abc.com/weather/1.0.0", "t"), 400).await;
+    check("creator", &named("Own", "/c{version}/1.0.0", "ash"), 201).await;
+    check("creator2", &named("Cash", "/cash", "1.0.0"), 400).await;
+    check("creator2", &named("Bobs", "/bobs", "1.0.0"), 201).await;
+    check("creator2", &named("Bobs", "/bobs", "1.0.0-b"), 201).await;
+    check("creator", &named("Inside", "/bobs/1.0.0", "x"), 400).await;
+    check("creator", &named("Bobs", "/bobs/1.0.0", "x"), 400).await;
+    check("creator", &named("Beside", "/bobs/eu", "1.0.0"), 201).await;
+    check("creator", &named("Outside", "/bo{version}", "bs"), 400).await;
+    // A copy is served under a context of its own.
+    let mine = check("creator", &named("Copied", "/d{version}/1.0.0", "1"), 201).await;
+    check("creator2", &named("Dash", "/dash", "1.0.0"), 201).await;
+    let copy = format!("{APIS}/copy-api?apiId={mine}&newVersion=ash");
+    assert_eq!(harness.call("creator", Method::POST, &copy, "").await.status, 400);
+}
+
+#[tokio::test]
+async fn the_context_of_a_default_version_is_served_too() {
+    let harness = Harness::new().await;
+    let default = |mut api: Value| {
+        api["isDefaultVersion"] = json!(true);
+        api
+    };
+    let check = async |user: &str, api: Value, status: u16| {
+        let answer = post(&harness, user, &api).await;
+        assert_eq!(answer.status, status, "{} {}: {}", api["context"], api["version"], answer.body);
+        answer.body["id"].as_str().unwrap_or_default().to_owned()
+    };
+    check("creator2", default(named("Bobs", "/bobs", "1.0.0")), 201).await;
+    check("creator2", named("Bobs", "/bobs", "2.0.0"), 201).await;
+    check("creator", named("Inside", "/bobs/eu", "1.0.0"), 400).await;
+    check("creator2", named("Cash", "/cash", "1.0.0"), 201).await;
+    check("creator", default(named("Own", "/cash/1.0.0/{version}/x", "1")), 400).await;
+    let mine = check("creator", named("Own", "/cash/{version}/1.0.0", "1"), 201).await;
+    let mut body = get(&harness, "creator", &mine).await;
+    body["isDefaultVersion"] = json!(true);
+    let refused = put(&harness, "creator", &mine, &body).await;
+    assert_eq!(refused.status, 400, "it would answer under /cash/1.0.0: {}", refused.body);
+    let copy = format!("{APIS}/copy-api?apiId={mine}&newVersion=2&defaultVersion=true");
+    assert_eq!(harness.call("creator", Method::POST, &copy, "").await.status, 400);
 }
