@@ -3,14 +3,14 @@
 //! Owns: what is written together, and what a PUT may not change. Reading is [`super::apis`]'s, the rules are
 //! [`super::api_rules`]'s, the lifecycle is [`super::lifecycle_change`]'s. Follows portal-gateway-3x.md 2.4, 2.5, 5.1-5.4.
 
-use super::api_object::{ApiObject, EndpointConfig};
+use super::api_object::ApiObject;
 use super::api_rules::{self, Facts};
 use super::apis::{
-    ARTIFACT, DEFINITION, LoadedApi, PROVIDERS, domain_of, each_secret, endpoint_servers, find, find_by_row,
-    find_for_publisher, neighbours,
+    ARTIFACT, DEFINITION, LoadedApi, PROVIDERS, domain_of, find, find_by_row, find_for_publisher, neighbours,
 };
 use super::artifact_map::{self, MEDIA_TYPE, StoredApi};
 use super::context::ApiContext;
+use super::endpoint_secrets;
 use super::error::PortalError;
 use super::lifecycle::State;
 use super::openapi;
@@ -27,7 +27,6 @@ use claviger_store::error::StoreError;
 use claviger_store::policies::{self, Level};
 use claviger_store::registry::{self, NewResource};
 use claviger_store::{roles, subscriptions};
-use serde_json::Map;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -179,7 +178,7 @@ pub async fn update(portal: &Portal, actor: &Actor, uuid: &str, object: ApiObjec
         }
         object.normalise();
         keep_identity(&mut object, &before.object)?;
-        keep_secrets(&mut object, &before.object)?;
+        endpoint_secrets::keep(&mut object, &before.object)?;
         Ok((object, before.definition.clone()))
     })
     .await
@@ -411,39 +410,6 @@ impl Writer<'_> {
         }
         Ok(())
     }
-}
-
-/// Empty secrets of a PUT keep what is stored (2.3), but only for the servers they were entered for: whoever may move an
-/// endpoint must not have its password sent to a server of his own.
-fn keep_secrets(object: &mut ApiObject, before: &ApiObject) -> Result<(), PortalError> {
-    let mut is_kept = false;
-    if let (Some(security), Some(old)) = (&mut object.endpoint_security, &before.endpoint_security)
-        && security.password.is_empty()
-    {
-        security.password.clone_from(&old.password);
-        is_kept |= !old.password.is_empty();
-    }
-    let mut known = Map::new();
-    if let Some(EndpointConfig(mut config)) = before.endpoint_config.clone() {
-        each_secret(&mut config, &mut |name, secret| drop(known.insert(name.to_owned(), secret.clone())));
-    }
-    if let Some(EndpointConfig(config)) = &mut object.endpoint_config {
-        each_secret(config, &mut |name, secret| {
-            if secret.as_str().is_none_or(str::is_empty)
-                && let Some(old) = known.get(name)
-            {
-                *secret = old.clone();
-                is_kept |= old.as_str().is_some_and(|old| !old.is_empty());
-            }
-        });
-    }
-    let servers =
-        |api: &ApiObject| api.endpoint_config.as_ref().map(|config| endpoint_servers(&config.0)).unwrap_or_default();
-    if is_kept && !servers(object).is_subset(&servers(before)) {
-        let text = "The endpoint is on another server: its password must be entered again";
-        return Err(PortalError::BadRequest(text.to_owned()));
-    }
-    Ok(())
 }
 
 async fn check_against_tenant(

@@ -2,7 +2,7 @@
 //!
 //! Writing is [`super::api_write`]'s. Follows portal-gateway-3x.md 2.2, 5.1-5.4.
 
-use super::api_object::{AccessControl, ApiObject, ApiScope, AuthType, EndpointConfig, Operation, Scope};
+use super::api_object::{AccessControl, ApiObject, ApiScope, AuthType, Operation, Scope};
 use super::api_rules::Neighbour;
 use super::artifact_map::{self, MEDIA_TYPE, StoredApi};
 use super::context::ApiContext;
@@ -18,7 +18,6 @@ use claviger_store::apis::{self as rows, ApiRow, UrlMapping};
 use claviger_store::db::Conn;
 use claviger_store::error::StoreError;
 use claviger_store::{registry, scopes};
-use serde_json::{Map, Value};
 use std::collections::{BTreeSet, HashMap};
 
 /// Name of the artifact's resource.
@@ -156,53 +155,6 @@ pub async fn list_for_publisher(portal: &Portal, actor: &Actor, query: &Query) -
     let mut apis = list(&mut conn, actor.tenant).await?;
     apis.retain(|api| is_visible_to_publisher(portal, actor, &api.object) && query.matches(&api.object));
     Ok(apis)
-}
-
-/// The object as a client sees it: no passwords.
-pub fn shown(object: &ApiObject) -> ApiObject {
-    let mut object = object.clone();
-    if let Some(security) = &mut object.endpoint_security {
-        security.password.clear();
-    }
-    if let Some(EndpointConfig(config)) = &mut object.endpoint_config {
-        each_secret(config, &mut |_, secret| *secret = Value::String(String::new()));
-    }
-    object
-}
-
-/// Calls with the name and value of each secret of an endpoint configuration.
-pub(super) fn each_secret(config: &mut Map<String, Value>, change: &mut dyn FnMut(&str, &mut Value)) {
-    for side in ["production", "sandbox"] {
-        let security = config.get_mut("endpoint_security").and_then(|it| it.get_mut(side)?.as_object_mut());
-        for (name, value) in security.into_iter().flatten() {
-            if matches!(name.as_str(), "password" | "clientSecret") {
-                change(&format!("{side}.{name}"), value);
-            }
-        }
-    }
-    if let Some(secret) = config.get_mut("amznSecretKey") {
-        change("amznSecretKey", secret);
-    }
-}
-
-/// Scheme, host and port of every endpoint URL in an endpoint configuration, whatever its kind.
-pub(super) fn endpoint_servers(config: &Map<String, Value>) -> BTreeSet<String> {
-    let mut servers = BTreeSet::new();
-    let mut rest: Vec<&Value> = config.values().collect();
-    while let Some(value) = rest.pop() {
-        match value {
-            Value::Array(list) => rest.extend(list),
-            Value::Object(members) => {
-                if let Some(text) = members.get("url").and_then(Value::as_str) {
-                    let origin = url::Url::parse(text).map(|url| url.origin().ascii_serialization());
-                    servers.insert(origin.unwrap_or_else(|_| text.to_owned()));
-                }
-                rest.extend(members.values());
-            }
-            _ => {}
-        }
-    }
-    servers
 }
 
 /// Rows that may stand in the way of a name, version and context: same name in this tenant, or same template.

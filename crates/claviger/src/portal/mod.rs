@@ -19,6 +19,7 @@ pub mod context;
 pub mod deployed;
 pub mod deployment;
 pub mod devportal;
+pub mod endpoint_secrets;
 pub mod error;
 pub mod forms;
 pub mod key_manager;

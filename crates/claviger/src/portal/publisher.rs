@@ -3,9 +3,10 @@
 
 use super::api_object::ApiObject;
 use super::api_write::{self, Spelling};
-use super::apis::{self, ListedApi, LoadedApi, shown};
+use super::apis::{self, ListedApi, LoadedApi};
 use super::body::parse_body;
 use super::context::ApiContext;
+use super::endpoint_secrets::shown;
 use super::error::PortalError;
 use super::lifecycle::Checklist;
 use super::lifecycle_change;

@@ -1,4 +1,4 @@
-//! What belongs to one API stays out of another's reach: scopes and contexts.
+//! What belongs to one API stays out of another's reach: scopes, contexts, backend passwords.
 
 use super::harness::{Answer, Harness};
 use super::publisher::{create, weather};
@@ -176,4 +176,49 @@ async fn the_context_of_a_default_version_is_served_too() {
     assert_eq!(refused.status, 400, "it would answer under /cash/1.0.0: {}", refused.body);
     let copy = format!("{APIS}/copy-api?apiId={mine}&newVersion=2&defaultVersion=true");
     assert_eq!(harness.call("creator", Method::POST, &copy, "").await.status, 400);
+}
+
+#[tokio::test]
+async fn a_secret_stays_with_its_server_and_its_side() {
+    let harness = Harness::new().await;
+    let mut api = named("Own", "/own", "1");
+    let security = |kind: &str| {
+        json!({"enabled": true, "type": kind, "username": "u", "password": "hunter2",
+        "tokenUrl": "https://idp.example/token", "clientId": "c", "clientSecret": "s3cret"})
+    };
+    api["endpointConfig"] = json!({"endpoint_type": "http",
+        "production_endpoints": {"url": "http://b1:9000/w"}, "sandbox_endpoints": {"url": "http://b2:9000/w"},
+        "endpoint_security": {"production": security("OAUTH"), "sandbox": security("BASIC")}});
+    let id = create(&harness, &api).await;
+    let shown = get(&harness, "creator", &id).await;
+    assert_eq!(shown["endpointConfig"]["endpoint_security"]["production"]["clientSecret"], "");
+    assert_eq!(put(&harness, "creator", &id, &shown).await.status, 200, "nothing moved");
+    let check = async |pointer: &str, url: &str| {
+        let mut moved = shown.clone();
+        *moved["endpointConfig"].pointer_mut(pointer).unwrap() = json!(url);
+        let refused = put(&harness, "creator", &id, &moved).await;
+        assert_eq!(refused.status, 400, "{pointer} to {url}: {}", refused.body);
+    };
+    check("/endpoint_security/production/tokenUrl", "https://evil.example/token").await;
+    check("/production_endpoints/url", "http://b2:9000/w").await;
+    check("/sandbox_endpoints/url", "http://b1:9000/w").await;
+    // A side without a secret may move.
+    let mut api = named("Half", "/half", "1");
+    api["endpointConfig"] = json!({"endpoint_type": "http",
+        "production_endpoints": {"url": "http://b1:9000/w"}, "sandbox_endpoints": {"url": "http://b2:9000/w"},
+        "endpoint_security": {"production": security("BASIC")}});
+    let id = create(&harness, &api).await;
+    let mut moved = get(&harness, "creator", &id).await;
+    moved["endpointConfig"]["sandbox_endpoints"]["url"] = json!("http://b3:9000/w");
+    assert_eq!(put(&harness, "creator", &id, &moved).await.status, 200);
+    // The older form serves both sides.
+    let mut api = named("Old", "/old", "1");
+    api["endpointConfig"] = json!({"endpoint_type": "http",
+        "production_endpoints": {"url": "http://b1:9000/w"}, "sandbox_endpoints": {"url": "http://b2:9000/w"}});
+    api["endpointSecurity"] = json!({"type": "BASIC", "username": "u", "password": "hunter2"});
+    let id = create(&harness, &api).await;
+    let mut moved = get(&harness, "creator", &id).await;
+    assert_eq!(put(&harness, "creator", &id, &moved).await.status, 200);
+    moved["endpointConfig"]["sandbox_endpoints"]["url"] = json!("http://b1:9000/w");
+    assert_eq!(put(&harness, "creator", &id, &moved).await.status, 400);
 }
