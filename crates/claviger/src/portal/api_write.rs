@@ -17,7 +17,7 @@ use super::openapi;
 use super::openapi_read::Definition;
 use super::served_contexts;
 use super::state::{Actor, Portal};
-use claviger_proto::entropy::uuid;
+use claviger_proto::entropy;
 use claviger_proto::event::Event;
 use claviger_proto::ids::ApiId;
 use claviger_proto::time::Timestamp;
@@ -61,8 +61,15 @@ pub async fn create(
     let mut definition = definition.unwrap_or_else(|| openapi::create(&object));
     openapi::merge(&mut definition, &object);
     let (portal, actor, now) = (portal.clone(), actor.clone(), portal.clock.now());
-    let uuid = uuid(&*portal.rng);
-    insert(NewVersion { portal, actor, uuid, object, context, definition, spelling, copied_from: None, now }).await
+    let uuid = entropy::uuid(&*portal.rng);
+    let store = portal.store.clone();
+    let new =
+        Arc::new(NewVersion { portal, actor, uuid, object, context, definition, spelling, copied_from: None, now });
+    let written = store.write(move |conn| {
+        let new = new.clone();
+        Box::pin(async move { new.write(conn).await })
+    });
+    written.await
 }
 
 /// Copies an API into a new version (2.5): status Created, everything else as it is; subscriptions are not copied here.
@@ -72,30 +79,26 @@ pub async fn copy(
     uuid_of_old: &str,
     (version, is_default): (&str, bool),
 ) -> Result<LoadedApi, PortalError> {
-    let before = {
-        let mut conn = portal.store.reader().await?;
-        find_for_publisher(portal, &mut conn, actor, uuid_of_old).await?
-    };
-    let mut object = before.object.clone();
-    version.clone_into(&mut object.version);
-    object.life_cycle_status = Some(State::Created.upper().to_owned());
-    object.is_default_version = is_default;
-    api_rules::check_fields(&object)?;
-    let context = ApiContext::from_artifact_template(&before.context.artifact_template, version);
-    context.check_tenant(actor.tenant_domain())?;
-    let mut definition = before.definition.clone();
-    openapi::set_version(&mut definition, version);
-    let (portal, actor, now) = (portal.clone(), actor.clone(), portal.clock.now());
-    let (uuid, spelling, copied_from) = (uuid(&*portal.rng), Spelling::Other, Some(before));
-    insert(NewVersion { portal, actor, uuid, object, context, definition, spelling, copied_from, now }).await
-}
-
-async fn insert(new: NewVersion) -> Result<LoadedApi, PortalError> {
-    let portal = new.portal.clone();
-    let new = Arc::new(new);
+    let now = portal.clock.now();
+    let new_uuid = entropy::uuid(&*portal.rng);
+    let shared = (portal.clone(), actor.clone(), uuid_of_old.to_owned(), version.to_owned(), new_uuid);
     let written = portal.store.write(move |conn| {
-        let new = new.clone();
-        Box::pin(async move { new.write(conn).await })
+        let (portal, actor, uuid_of_old, version, uuid) = shared.clone();
+        Box::pin(async move {
+            let old = lock_and_find(conn, &portal, &actor, &uuid_of_old).await?;
+            let mut object = old.object.clone();
+            object.version.clone_from(&version);
+            object.life_cycle_status = Some(State::Created.upper().to_owned());
+            object.is_default_version = is_default;
+            api_rules::check_fields(&object)?;
+            let context = ApiContext::from_artifact_template(&old.context.artifact_template, &version);
+            context.check_tenant(actor.tenant_domain())?;
+            let mut definition = old.definition.clone();
+            openapi::set_version(&mut definition, &version);
+            let (spelling, copied_from) = (Spelling::Other, Some(old));
+            let new = NewVersion { portal, actor, uuid, object, context, definition, spelling, copied_from, now };
+            new.write(conn).await
+        })
     });
     written.await
 }
@@ -115,7 +118,7 @@ struct NewVersion {
 impl NewVersion {
     async fn write(&self, conn: &mut Conn) -> Result<LoadedApi, PortalError> {
         let (actor, object, now) = (&self.actor, &self.object, self.now);
-        // One creation at a time in a tenant: names and contexts have no unique key that says what we mean.
+        // One change at a time in a tenant: names, contexts and scopes have no unique key that says what we mean.
         if !registry::lock(conn, actor.tenant, PROVIDERS).await? {
             let rng = &*self.portal.rng;
             registry::ensure_collection(conn, actor.tenant, PROVIDERS, &actor.name(), rng, now).await?;
@@ -150,13 +153,12 @@ impl NewVersion {
         let stored = artifact_map::encode(object, &self.context, None);
         let collection = artifact_map::collection(&provider, &object.name, &object.version);
         writer.put_artifact(conn, &collection, &self.uuid, &stored).await?;
-        if let Some(old) = &self.copied_from
-            && let Some(mut old) = find(conn, actor.tenant, old.uuid.as_str()).await?
-        {
-            old.stored.artifact.set("overview", "isLatest", "false");
-            writer.put_artifact(conn, &old.collection, old.uuid.as_str(), &old.stored).await?;
+        if let Some(old) = &self.copied_from {
+            let mut stored = old.stored.clone();
+            stored.artifact.set("overview", "isLatest", "false");
+            writer.put_artifact(conn, &old.collection, old.uuid.as_str(), &stored).await?;
         }
-        writer.put_definition(conn, &collection, &uuid(&*self.portal.rng), &self.definition).await?;
+        writer.put_definition(conn, &collection, &entropy::uuid(&*self.portal.rng), &self.definition).await?;
         let source = format!("{PROVIDERS}/{}", artifact_map::registry_provider(&provider));
         registry::associate(conn, actor.tenant, &source, &format!("{collection}/{ARTIFACT}"), "provides").await?;
         let after = object.status().upper().to_owned();
@@ -171,17 +173,7 @@ impl NewVersion {
 
 /// Updates an API from a PUT. What may not change keeps its value silently (2.5).
 pub async fn update(portal: &Portal, actor: &Actor, uuid: &str, object: ApiObject) -> Result<LoadedApi, PortalError> {
-    change(portal, actor, uuid, move |before| {
-        let mut object = object.clone();
-        if !actor.has_scope("apim:api_create") {
-            object = reduced(&before.object, object);
-        }
-        object.normalise();
-        keep_identity(&mut object, &before.object)?;
-        endpoint_secrets::keep(&mut object, &before.object)?;
-        Ok((object, before.definition.clone()))
-    })
-    .await
+    change(portal, actor, uuid, Change::Object(Box::new(object))).await
 }
 
 /// Replaces the definition: operations, scopes and resources are rebuilt from it (2.8).
@@ -191,31 +183,12 @@ pub async fn update_definition(
     uuid: &str,
     definition: Definition,
 ) -> Result<LoadedApi, PortalError> {
-    change(portal, actor, uuid, move |before| {
-        let mut object = before.object.clone();
-        object.operations = definition.operations();
-        object.scopes = definition.scopes();
-        Ok((object, definition.clone()))
-    })
-    .await
+    change(portal, actor, uuid, Change::Definition(definition)).await
 }
 
-async fn change(
-    portal: &Portal,
-    actor: &Actor,
-    uuid: &str,
-    new: impl Fn(&LoadedApi) -> Result<(ApiObject, Definition), PortalError>,
-) -> Result<LoadedApi, PortalError> {
-    let before = {
-        let mut conn = portal.store.reader().await?;
-        find_for_publisher(portal, &mut conn, actor, uuid).await?
-    };
-    let (object, mut definition) = new(&before)?;
-    api_rules::check_fields(&object)?;
-    api_rules::check_update(&object)?;
-    openapi::merge(&mut definition, &object);
+async fn change(portal: &Portal, actor: &Actor, uuid: &str, change: Change) -> Result<LoadedApi, PortalError> {
     let now = portal.clock.now();
-    let update = Arc::new(Update { portal: portal.clone(), actor: actor.clone(), before, object, definition, now });
+    let update = Arc::new(Update { portal: portal.clone(), actor: actor.clone(), uuid: uuid.to_owned(), change, now });
     let written = portal.store.write(move |conn| {
         let update = update.clone();
         Box::pin(async move { update.write(conn).await })
@@ -223,75 +196,111 @@ async fn change(
     written.await
 }
 
+/// What a client wants changed.
+enum Change {
+    Object(Box<ApiObject>),
+    Definition(Definition),
+}
+
+impl Change {
+    /// The API after the change.
+    fn apply(&self, actor: &Actor, before: &LoadedApi) -> Result<(ApiObject, Definition), PortalError> {
+        let (object, mut definition) = match self {
+            Self::Object(wanted) => {
+                let mut object = wanted.as_ref().clone();
+                if !actor.has_scope("apim:api_create") {
+                    object = reduced(&before.object, object);
+                }
+                object.normalise();
+                keep_identity(&mut object, &before.object)?;
+                endpoint_secrets::keep(&mut object, &before.object)?;
+                (object, before.definition.clone())
+            }
+            Self::Definition(definition) => {
+                let mut object = before.object.clone();
+                object.operations = definition.operations();
+                object.scopes = definition.scopes();
+                (object, definition.clone())
+            }
+        };
+        api_rules::check_fields(&object)?;
+        api_rules::check_update(&object)?;
+        openapi::merge(&mut definition, &object);
+        Ok((object, definition))
+    }
+}
+
 struct Update {
     portal: Portal,
     actor: Actor,
-    before: LoadedApi,
-    object: ApiObject,
-    definition: Definition,
+    uuid: String,
+    change: Change,
     now: Timestamp,
 }
 
 impl Update {
+    /// Everything is decided with what stands there under the lock: a blank password, say, keeps the one of this moment.
     async fn write(&self, conn: &mut Conn) -> Result<LoadedApi, PortalError> {
-        let (actor, object, before) = (&self.actor, &self.object, &self.before);
+        let (actor, uuid) = (&self.actor, self.uuid.as_str());
+        let before = lock_and_find(conn, &self.portal, actor, uuid).await?;
+        let (object, definition) = self.change.apply(actor, &before)?;
         let id = before.row.id;
-        registry::lock(conn, actor.tenant, &before.collection).await?;
-        let current = find(conn, actor.tenant, before.uuid.as_str()).await?;
-        let current = current.ok_or_else(|| PortalError::no_api(before.uuid.as_str()))?;
-        if current.object.status() != before.object.status() {
-            return Err(PortalError::BadRequest("The lifecycle state was changed at the same time".to_owned()));
-        }
-        check_against_tenant(conn, &self.portal, actor, object).await?;
-        check_products(conn, id, object).await?;
-        if object.is_default_version && !current.object.is_default_version {
+        check_against_tenant(conn, &self.portal, actor, &object).await?;
+        check_products(conn, id, &object).await?;
+        if object.is_default_version && !before.object.is_default_version {
             let served = [before.context.default_context()];
-            served_contexts::check_free(conn, (&current.row.provider, &current.row.name), &served).await?;
+            served_contexts::check_free(conn, (&before.row.provider, &before.row.name), &served).await?;
         }
         let writer = Writer { portal: &self.portal, actor, id, now: self.now };
-        writer.put_scopes(conn, object, &current.object.scopes).await?;
-        writer.put_resources(conn, object, Spelling::Other).await?;
+        writer.put_scopes(conn, &object, &before.object.scopes).await?;
+        writer.put_resources(conn, &object, Spelling::Other).await?;
         rows::update(conn, id, object.api_throttling_policy.as_deref(), &actor.name(), self.now).await?;
-        let stored = artifact_map::encode(object, &before.context, Some(&current.stored));
-        writer.put_artifact(conn, &before.collection, before.uuid.as_str(), &stored).await?;
-        let new_uuid = uuid(&*self.portal.rng);
-        writer.put_definition(conn, &before.collection, &new_uuid, &self.definition).await?;
-        writer.put_default(conn, object).await?;
+        let stored = artifact_map::encode(&object, &before.context, Some(&before.stored));
+        writer.put_artifact(conn, &before.collection, uuid, &stored).await?;
+        let new_uuid = entropy::uuid(&*self.portal.rng);
+        writer.put_definition(conn, &before.collection, &new_uuid, &definition).await?;
+        writer.put_default(conn, &object).await?;
         conn.emit(Event::ApiChanged { api_id: id }, self.now).await?;
-        let after = find(conn, actor.tenant, before.uuid.as_str()).await?;
+        let after = find(conn, actor.tenant, uuid).await?;
         after.ok_or_else(|| PortalError::Damaged("the API just written is not there".to_owned()))
     }
 }
 
+/// An API as it stands once nobody else changes it. Who may see it is asked of what is found then.
+pub(super) async fn lock_and_find(
+    conn: &mut Conn,
+    portal: &Portal,
+    actor: &Actor,
+    uuid: &str,
+) -> Result<LoadedApi, PortalError> {
+    registry::lock(conn, actor.tenant, PROVIDERS).await?;
+    find_for_publisher(portal, conn, actor, uuid).await
+}
+
 /// Deletes an API with its rows and its registry subtree. Subscriptions forbid it.
 pub async fn delete(portal: &Portal, actor: &Actor, uuid: &str) -> Result<(), PortalError> {
-    let before = {
-        let mut conn = portal.store.reader().await?;
-        find_for_publisher(portal, &mut conn, actor, uuid).await?
-    };
     let now = portal.clock.now();
-    let (actor, before) = (actor.clone(), Arc::new(before));
-    let portal_state = portal.clone();
+    let (shared, actor, uuid) = (portal.clone(), actor.clone(), uuid.to_owned());
     let written = portal.store.write(move |conn| {
-        let (portal, actor, before) = (portal_state.clone(), actor.clone(), before.clone());
+        let (portal, actor, uuid) = (shared.clone(), actor.clone(), uuid.clone());
         Box::pin(async move {
-            registry::lock(conn, actor.tenant, &before.collection).await?;
-            let id = before.row.id;
+            let api = lock_and_find(conn, &portal, &actor, &uuid).await?;
+            let id = api.row.id;
             if !subscriptions::list_of_api(conn, id).await?.is_empty() {
-                return Err(PortalError::ActiveSubscriptions(before.uuid.0.clone()));
+                return Err(PortalError::ActiveSubscriptions(uuid));
             }
             if !rows::list_product_uses(conn, id).await?.is_empty() {
                 return Err(PortalError::BadRequest("The API is used by an API product".to_owned()));
             }
             let writer = Writer { portal: &portal, actor: &actor, id, now };
-            writer.drop_scopes(conn, &before.object, &before.object.scopes).await?;
+            writer.drop_scopes(conn, &api.object, &api.object.scopes).await?;
             rows::delete(conn, id).await?;
-            let provider = before.row.provider.as_str();
-            let default = rows::find_default(conn, &before.row.name, provider).await?;
-            if default.version.as_deref() == Some(before.row.version.as_str()) {
-                rows::set_default(conn, &before.row.name, provider, &DefaultVersion::default()).await?;
+            let provider = api.row.provider.as_str();
+            let default = rows::find_default(conn, &api.row.name, provider).await?;
+            if default.version.as_deref() == Some(api.row.version.as_str()) {
+                rows::set_default(conn, &api.row.name, provider, &DefaultVersion::default()).await?;
             }
-            registry::delete_tree(conn, actor.tenant, &before.collection, &actor.name(), now).await?;
+            registry::delete_tree(conn, actor.tenant, &api.collection, &actor.name(), now).await?;
             conn.emit(Event::ApiChanged { api_id: id }, now).await?;
             Ok(())
         })

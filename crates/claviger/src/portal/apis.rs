@@ -26,7 +26,7 @@ pub(super) const ARTIFACT: &str = "api";
 pub(super) const DEFINITION: &str = "swagger.json";
 /// Most APIs of a tenant that a list looks at.
 const APIS_MAX: i64 = 10_000;
-/// Collection of all providers; its row is the lock under which a tenant's APIs are created.
+/// Collection of all providers; its row is the lock under which a tenant's APIs are changed.
 pub(super) const PROVIDERS: &str = "/_system/governance/apimgt/applicationdata/provider";
 
 /// An API as stored, complete.

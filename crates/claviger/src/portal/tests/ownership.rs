@@ -222,3 +222,21 @@ async fn a_secret_stays_with_its_server_and_its_side() {
     moved["endpointConfig"]["sandbox_endpoints"]["url"] = json!("http://b1:9000/w");
     assert_eq!(put(&harness, "creator", &id, &moved).await.status, 400);
 }
+
+#[tokio::test]
+async fn a_racing_update_does_not_bring_an_old_password_back() {
+    let harness = Harness::new().await;
+    let id = create(&harness, &weather("1.0.0")).await;
+    let blank = get(&harness, "creator", &id).await;
+    for round in 0..20 {
+        let password = format!("new-{round}");
+        let mut changed = blank.clone();
+        changed["endpointConfig"]["endpoint_security"]["production"]["password"] = json!(password);
+        let (kept, set) = tokio::join!(put(&harness, "creator", &id, &blank), put(&harness, "creator", &id, &changed));
+        assert_eq!((kept.status, set.status), (200, 200));
+        let mut conn = harness.portal.store.reader().await.unwrap();
+        let stored = crate::portal::apis::find(&mut conn, TenantId::SUPER, &id).await.unwrap().unwrap();
+        let security = &stored.object.endpoint_config.unwrap().0["endpoint_security"]["production"];
+        assert_eq!(security["password"], password, "in whatever order the two came");
+    }
+}
