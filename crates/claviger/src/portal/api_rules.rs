@@ -12,6 +12,14 @@ use std::collections::BTreeSet;
 
 /// Most operations of one API.
 pub const OPERATIONS_MAX: usize = 2000;
+/// Most scopes of one API.
+pub const SCOPES_MAX: usize = 200;
+/// Most scopes on an API's operations, and most roles on its scopes, all counted.
+pub const SCOPE_LINKS_MAX: usize = 4000;
+/// Most entries of any other list of an API.
+pub const LIST_ENTRIES_MAX: usize = 1000;
+/// Longest description, in bytes.
+pub const DESCRIPTION_BYTES_MAX: usize = 32 * 1024;
 const NAME_FORBIDDEN: &str = "~!@#;%^*()+={}|<>\"',[]&/$\\";
 const SEARCH_PREFIXES: &[&str] =
     &["provider", "version", "context", "status", "description", "subcontext", "doc", "lcstate", "name", "tags"];
@@ -46,7 +54,7 @@ pub struct Neighbour {
     pub row_template: String,
 }
 
-/// Bean validation: required fields and lengths.
+/// Bean validation: required fields, lengths and bounds. First of all checks: the others may compare each with each.
 pub fn check_fields(api: &ApiObject) -> Result<(), PortalError> {
     let mut findings = Vec::new();
     for (field, value, length_max) in
@@ -61,10 +69,50 @@ pub fn check_fields(api: &ApiObject) -> Result<(), PortalError> {
     if api.provider.as_deref().is_some_and(|provider| provider.chars().count() > 50) {
         findings.push(Finding::field("provider", "size must be between 0 and 50"));
     }
-    if api.operations.len() > OPERATIONS_MAX {
-        findings.push(Finding::field("operations", &format!("at most {OPERATIONS_MAX} operations")));
+    if api.description.as_ref().is_some_and(|text| text.len() > DESCRIPTION_BYTES_MAX) {
+        findings.push(Finding::field("description", &format!("at most {DESCRIPTION_BYTES_MAX} bytes")));
+    }
+    for (field, entries, entries_max) in list_lengths(api) {
+        if entries > entries_max {
+            findings.push(Finding::field(field, &format!("at most {entries_max} entries")));
+        }
     }
     if findings.is_empty() { Ok(()) } else { Err(PortalError::Invalid(findings)) }
+}
+
+/// Every list of the object: its name, its length, its bound.
+fn list_lengths(api: &ApiObject) -> Vec<(&'static str, usize, usize)> {
+    let cors = &api.cors_configuration;
+    let others = [
+        ("transport", api.transport.len()),
+        ("tags", api.tags.len()),
+        ("policies", api.policies.len()),
+        ("securityScheme", api.security_scheme.len()),
+        ("visibleRoles", api.visible_roles.len()),
+        ("visibleTenants", api.visible_tenants.len()),
+        ("gatewayEnvironments", api.gateway_environments.len()),
+        ("deploymentEnvironments", api.deployment_environments.len()),
+        ("labels", api.labels.len()),
+        ("mediationPolicies", api.mediation_policies.len()),
+        ("subscriptionAvailableTenants", api.subscription_available_tenants.len()),
+        ("additionalProperties", api.additional_properties.len()),
+        ("accessControlRoles", api.access_control_roles.len()),
+        ("accessControlAllowOrigins", cors.access_control_allow_origins.len()),
+        ("accessControlAllowHeaders", cors.access_control_allow_headers.len()),
+        ("accessControlAllowMethods", cors.access_control_allow_methods.len()),
+        ("categories", api.categories.len()),
+        ("keyManagers", api.key_managers.len()),
+    ];
+    let on_operations = api.operations.iter().map(|operation| operation.scopes.len()).sum();
+    let on_scopes = api.scopes.iter().map(|entry| entry.scope.bindings.len()).sum();
+    let mut lengths = vec![
+        ("operations", api.operations.len(), OPERATIONS_MAX),
+        ("operations.scopes", on_operations, SCOPE_LINKS_MAX),
+        ("scopes", api.scopes.len(), SCOPES_MAX),
+        ("scopes.bindings", on_scopes, SCOPE_LINKS_MAX),
+    ];
+    lengths.extend(others.map(|(field, entries)| (field, entries, LIST_ENTRIES_MAX)));
+    lengths
 }
 
 /// The checks that POST and PUT share, in the order of the contract.

@@ -8,13 +8,14 @@ use super::api_rules::{self, Facts};
 use super::apis::{
     ARTIFACT, DEFINITION, LoadedApi, PROVIDERS, domain_of, find, find_by_row, find_for_publisher, neighbours,
 };
+use super::artifact::ARTIFACT_BYTES_MAX;
 use super::artifact_map::{self, MEDIA_TYPE, StoredApi};
 use super::context::ApiContext;
 use super::endpoint_secrets;
 use super::error::PortalError;
 use super::lifecycle::State;
 use super::openapi;
-use super::openapi_read::Definition;
+use super::openapi_read::{DEFINITION_BYTES_MAX, Definition};
 use super::served_contexts;
 use super::state::{Actor, Portal};
 use claviger_proto::entropy;
@@ -325,6 +326,7 @@ impl Writer<'_> {
         stored: &StoredApi,
     ) -> Result<(), PortalError> {
         let xml = stored.artifact.encode();
+        check_size(xml.len(), ARTIFACT_BYTES_MAX)?;
         let path = self.put(conn, collection, (ARTIFACT, MEDIA_TYPE, uuid), xml.as_bytes()).await?;
         let (tenant, at) = (self.actor.tenant, (path, ARTIFACT));
         registry::set_properties(conn, tenant, at, &stored.properties).await?;
@@ -340,6 +342,7 @@ impl Writer<'_> {
         definition: &Definition,
     ) -> Result<(), PortalError> {
         let text = definition.to_text();
+        check_size(text.len(), DEFINITION_BYTES_MAX)?;
         self.put(conn, collection, (DEFINITION, "application/json", uuid), text.as_bytes()).await?;
         Ok(())
     }
@@ -419,6 +422,14 @@ impl Writer<'_> {
         }
         Ok(())
     }
+}
+
+/// What is larger could be written, but not be read back.
+fn check_size(bytes: usize, bytes_max: usize) -> Result<(), PortalError> {
+    if bytes > bytes_max {
+        return Err(PortalError::BadRequest(format!("The API is too large: {bytes} bytes, {bytes_max} are allowed")));
+    }
+    Ok(())
 }
 
 async fn check_against_tenant(

@@ -31,6 +31,8 @@ use std::collections::BTreeMap;
 const DEFAULT: &str = "DefaultApplication";
 /// Most applications of one subscriber.
 const APPLICATIONS_MAX: i64 = 1_000;
+/// Most attributes of one application.
+const ATTRIBUTES_MAX: usize = 100;
 
 /// Who may manage applications.
 pub const MANAGE: Rule = Rule::Portal(&["apim:subscribe", "apim:app_manage"]);
@@ -215,6 +217,9 @@ async fn check(portal: &Portal, actor: &Actor, body: &mut ApplicationBody) -> Re
     }
     if body.description.as_ref().is_some_and(|text| text.chars().count() > 512) {
         findings.push(Finding::field("description", "size must be between 0 and 512"));
+    }
+    if body.attributes.len() > ATTRIBUTES_MAX {
+        findings.push(Finding::field("attributes", &format!("at most {ATTRIBUTES_MAX} entries")));
     }
     if !findings.is_empty() {
         return Err(PortalError::Invalid(findings));

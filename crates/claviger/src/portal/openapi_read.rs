@@ -5,6 +5,7 @@
 //! is understood. Writing and merging is [`super::openapi`]'s.
 
 use super::api_object::{ApiScope, AuthType, Operation, Scope, UNLIMITED};
+use super::api_rules::{OPERATIONS_MAX, SCOPES_MAX};
 use super::error::{Finding, PortalError};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -16,6 +17,8 @@ pub const DEFINITION_BYTES_MAX: usize = 4 * 1024 * 1024;
 const DEPTH_MAX: usize = 60;
 /// Most nodes of a YAML definition after its aliases are expanded.
 const NODES_MAX: usize = 200_000;
+/// Most OAuth2 security schemes of a definition that is to be stored.
+const OAUTH_SCHEMES_MAX: usize = 100;
 /// The security scheme that the API's own scopes stand in.
 pub const DEFAULT_SCHEME: &str = "default";
 /// HTTP methods of a path item.
@@ -88,9 +91,25 @@ impl Definition {
         Self::from_document(document)
     }
 
-    /// [`Definition::parse`] with the findings as an error.
+    /// [`Definition::parse`] for a document that is to be stored: bounded, and with the findings as an error.
     pub fn accept(text: &str) -> Result<Self, PortalError> {
-        Self::parse(text).map_err(PortalError::Definition)
+        let definition = Self::parse(text).map_err(PortalError::Definition)?;
+        definition.check_bounds().map_err(|finding| PortalError::Definition(vec![finding]))?;
+        Ok(definition)
+    }
+
+    fn check_bounds(&self) -> Result<(), Finding> {
+        let operations = self.paths().map(|(_, item)| METHODS.iter().filter(|it| item.get(**it).is_some()).count());
+        for (what, count, count_max) in [
+            ("operations", operations.sum::<usize>(), OPERATIONS_MAX),
+            ("OAuth2 security schemes", self.oauth_schemes().len(), OAUTH_SCHEMES_MAX),
+        ] {
+            if count > count_max {
+                let text = format!("{count} {what}; at most {count_max} are allowed");
+                return Err(finding(900_754, "OpenAPI definition too large", text));
+            }
+        }
+        Ok(())
     }
 
     fn from_document(document: Map<String, Value>) -> Result<Self, Vec<Finding>> {
@@ -229,7 +248,8 @@ impl Definition {
         let security = operation.get("security").or_else(|| self.document.get("security"));
         let mut scopes = Vec::new();
         let mut add = |scope: &str| {
-            if !scope.is_empty() && !scopes.iter().any(|known| known == scope) {
+            // One beyond the bound is enough for the refusal.
+            if !scope.is_empty() && scopes.len() <= SCOPES_MAX && !scopes.iter().any(|known| known == scope) {
                 scopes.push(scope.to_owned());
             }
         };
@@ -311,7 +331,8 @@ fn read_flow(flow: &Value, scopes: &mut Vec<ApiScope>) {
 }
 
 fn add_scope(scopes: &mut Vec<ApiScope>, name: &str, display_name: &str, description: &str, roles: &str) {
-    if name.is_empty() || scopes.iter().any(|known| known.scope.name == name) {
+    // One beyond the bound is enough for the refusal.
+    if name.is_empty() || scopes.len() > SCOPES_MAX || scopes.iter().any(|known| known.scope.name == name) {
         return;
     }
     let bindings = roles.split(',').map(str::trim).filter(|role| !role.is_empty()).map(str::to_owned).collect();

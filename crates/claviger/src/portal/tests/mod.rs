@@ -1,5 +1,6 @@
 //! The portal over HTTP: its routes on a router, a SQLite database, a key manager of paper.
 
+mod bounds;
 mod devportal;
 mod harness;
 mod ownership;
