@@ -92,6 +92,14 @@ async fn who_may_create() {
 }
 
 #[tokio::test]
+async fn the_administrators_role_is_the_configured_one() {
+    let harness = Harness::with(|config| "chief".clone_into(&mut config.super_admin.admin_role)).await;
+    let body = weather("1.0.0").to_string();
+    assert_eq!(harness.call("admin", Method::POST, APIS, &body).await.status, 201);
+    assert_eq!(harness.call("admin@abc.com", Method::POST, APIS, &body).await.status, 401, "`admin` is but a name");
+}
+
+#[tokio::test]
 async fn what_is_refused_and_how() {
     let harness = Harness::new().await;
     create(&harness, &weather("1.0.0")).await;
