@@ -5,6 +5,7 @@
 
 use super::body::parse_body;
 use super::error::{Finding, PortalError, Resource};
+use super::keys;
 use super::page::{Page, Paging};
 use super::policy_views;
 use super::reply::{created, json};
@@ -197,8 +198,8 @@ async fn collect(conn: &mut Conn, application: &Application) -> Result<Found, Po
 
 /// Adds what the key manager knows. It asks on connections of its own, so the caller holds none: a pool whose every holder
 /// waits for a second one stands still.
-async fn show(portal: &Portal, (mut body, keys): Found) -> Result<Value, PortalError> {
-    body["keys"] = object!(super::keys::list(portal, keys).await?);
+async fn show(portal: &Portal, (mut body, mappings): Found) -> Result<Value, PortalError> {
+    body["keys"] = object!(keys::list(portal, mappings).await?);
     Ok(body)
 }
 
@@ -327,8 +328,17 @@ async fn update(
     Ok(json(StatusCode::OK, &show(&portal, found).await?))
 }
 
+/// The clients go first: when that fails the application is still there to be deleted again.
 async fn delete(State(portal): State<Portal>, actor: Actor, Path(id): Path<String>) -> Result<Response, PortalError> {
     let now = portal.clock.now();
+    let present = {
+        let mut conn = portal.store.reader().await?;
+        let application = find_own(&mut conn, &actor, &id).await?;
+        rows::list_keys(&mut conn, application.id).await?
+    };
+    for key in &present {
+        keys::remove_client(&portal, key).await?;
+    }
     let written = portal.store.write(move |conn| {
         let (actor, id) = (actor.clone(), ApplicationUuid(id.clone()));
         Box::pin(async move {
@@ -337,13 +347,12 @@ async fn delete(State(portal): State<Portal>, actor: Actor, Path(id): Path<Strin
             let keys = rows::list_keys(conn, application.id).await?;
             rows::delete(conn, application.id).await?;
             conn.emit(Event::ApplicationChanged { application_id: application.id }, now).await?;
-            // A client that was mapped is not the portal's to delete.
-            let own = keys.into_iter().filter(|key| key.create_mode != "MAPPED" && super::keys::is_resident(key));
-            Ok::<_, PortalError>(own.filter_map(|key| key.consumer_key).collect::<Vec<_>>())
+            Ok::<_, PortalError>(keys)
         })
     });
-    for key in written.await? {
-        portal.key_manager().remove(&key).await?;
+    // Keys that were made in between.
+    for key in written.await?.iter().filter(|key| !present.contains(key)) {
+        keys::remove_client(&portal, key).await?;
     }
     Ok(StatusCode::OK.into_response())
 }

@@ -8,15 +8,15 @@ use serde_json::{Value, json};
 
 const STORE: &str = "/api/am/store/v1";
 
-async fn post(harness: &Harness, user: &str, path: &str, body: &Value) -> Answer {
+pub(super) async fn post(harness: &Harness, user: &str, path: &str, body: &Value) -> Answer {
     harness.call(user, Method::POST, &format!("{STORE}{path}"), &body.to_string()).await
 }
 
-async fn get(harness: &Harness, user: &str, path: &str) -> Answer {
+pub(super) async fn get(harness: &Harness, user: &str, path: &str) -> Answer {
     harness.call(user, Method::GET, &format!("{STORE}{path}"), "").await
 }
 
-async fn application(harness: &Harness, user: &str, name: &str) -> String {
+pub(super) async fn application(harness: &Harness, user: &str, name: &str) -> String {
     let answer = post(harness, user, "/applications", &json!({"name": name, "throttlingPolicy": "10PerMin"})).await;
     assert_eq!(answer.status, 201, "{}", answer.body);
     answer.body["applicationId"].as_str().unwrap().to_owned()

@@ -3,6 +3,7 @@
 mod bounds;
 mod devportal;
 mod harness;
+mod keys;
 mod ownership;
 mod program;
 mod publisher;
