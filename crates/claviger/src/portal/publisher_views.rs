@@ -187,6 +187,8 @@ async fn set_status(
             if !is_own_tenant || !apis::is_visible_to_publisher(&state, &actor, &api.object) {
                 return Err(missing());
             }
+            // Or a change of the plan that is under way would lift the block.
+            claviger_store::applications::lock(conn, &found.application_uuid).await?;
             subscriptions::set_status(conn, &id, status, &actor.name(), now).await?;
             conn.emit(Event::ApplicationChanged { application_id: found.application_id }, now).await?;
             let after = subscriptions::find(conn, &id).await?.ok_or_else(missing)?;

@@ -250,6 +250,25 @@ async fn subscriptions() {
 }
 
 #[tokio::test]
+async fn a_block_is_not_shaken_off_by_subscribing_again() {
+    let harness = Harness::new().await;
+    let api = published(&harness).await;
+    let (_, subscription) = subscribe(&harness, "subscriber", &api).await;
+    let step = async |step: &str| {
+        let path = format!("/api/am/publisher/v1/subscriptions/{step}");
+        assert_eq!(harness.call("publisher", Method::POST, &path, "").await.status, 200, "{step}");
+    };
+    let url = format!("{STORE}/subscriptions/{subscription}");
+    for state in ["BLOCKED", "PROD_ONLY_BLOCKED"] {
+        step(&format!("block-subscription?subscriptionId={subscription}&blockState={state}")).await;
+        let refused = harness.call("subscriber", Method::DELETE, &url, "").await;
+        assert_eq!(refused.status, 403, "{state}: {}", refused.body);
+    }
+    step(&format!("unblock-subscription?subscriptionId={subscription}")).await;
+    assert_eq!(harness.call("subscriber", Method::DELETE, &url, "").await.status, 200);
+}
+
+#[tokio::test]
 async fn refused_subscriptions() {
     let harness = Harness::new().await;
     let api = published(&harness).await;
