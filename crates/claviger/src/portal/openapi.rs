@@ -152,10 +152,10 @@ pub fn devportal_view(definition: &Definition, server_urls: &[String], authoriza
     let mut definition = definition.clone();
     set_authorization_url(&mut definition, authorization_url);
     let document = &mut definition.document;
-    let is_internal = |key: &String| key.starts_with("x-wso2-") || key == "x-throttling-tier";
-    document.retain(|key, _| !is_internal(key));
+    document.retain(|key, _| key != "x-throttling-tier" && !BACKEND_KEYS.contains(&key.as_str()));
+    hide_internals(document);
     for_each_operation(document, |operation| {
-        operation.retain(|key, _| !is_internal(key) && key != "x-mediation-script" && key != "x-auth-type");
+        operation.retain(|key, _| !matches!(key.as_str(), "x-throttling-tier" | "x-mediation-script" | "x-auth-type"));
     });
     match definition.family {
         Family::V3 => {
@@ -176,7 +176,31 @@ pub fn devportal_view(definition: &Definition, server_urls: &[String], authoriza
     Value::Object(definition.document)
 }
 
-/// The scheme's authorization URL; the roles of the bindings are the publisher's business and leave with it.
+/// Where a document of either family names its backend.
+const BACKEND_KEYS: [&str; 4] = ["host", "basePath", "schemes", "servers"];
+
+/// Removes, on every level, the extensions that describe the backend, the roles of scopes, and servers: path items,
+/// operations, callbacks and links may each have their own. Schemas may name a property `servers`; that is not a server.
+fn hide_internals(members: &mut Map<String, Value>) {
+    let is_server = |value: &Value| value.get("url").is_some_and(Value::is_string);
+    members.retain(|key, value| match key.as_str() {
+        "x-scopes-bindings" => false,
+        "server" => !is_server(value),
+        "servers" => !value.as_array().is_some_and(|list| list.iter().any(is_server)),
+        key => !key.starts_with("x-wso2-") && !key.starts_with("x-amazon-"),
+    });
+    members.values_mut().for_each(hide_internals_of);
+}
+
+fn hide_internals_of(value: &mut Value) {
+    match value {
+        Value::Object(members) => hide_internals(members),
+        Value::Array(list) => list.iter_mut().for_each(hide_internals_of),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// The scheme's authorization URL.
 fn set_authorization_url(definition: &mut Definition, url: &str) {
     let flow = match definition.family {
         Family::V2 => definition.document.get_mut("securityDefinitions").and_then(|it| it.get_mut(DEFAULT_SCHEME)),
@@ -186,9 +210,6 @@ fn set_authorization_url(definition: &mut Definition, url: &str) {
     };
     if let Some(flow) = flow.and_then(Value::as_object_mut) {
         flow.insert("authorizationUrl".to_owned(), json!(url));
-        if !url.is_empty() {
-            flow.remove("x-scopes-bindings");
-        }
     }
 }
 
@@ -278,6 +299,35 @@ mod tests {
         assert_eq!(document["paths"]["/city/{id}"]["get"]["parameters"][0]["type"], "string");
         let view = devportal_view(&definition, &["https://gw:8243/weather/1.0.0".to_owned()], "https://gw/authorize");
         assert_eq!((view["host"].as_str(), view["basePath"].as_str()), (Some("gw:8243"), Some("/weather/1.0.0")));
+    }
+
+    #[test]
+    fn subscribers_see_no_backend_and_no_bindings() {
+        let leaky = |head: &str, schemes: &str| {
+            format!(
+                r#"{{{head},"info":{{"title":"W","version":"1"}},"host":"secret1","basePath":"/secret2","schemes":["ws"],
+                "servers":[{{"url":"http://secret3"}}],"x-amazon-apigateway-policy":"secret4",
+                "paths":{{"/city":{{"servers":[{{"url":"http://secret5"}}],"x-wso2-z":"secret6","post":{{
+                "servers":[{{"url":"http://secret7"}}],"x-amazon-apigateway-integration":{{"uri":"secret8"}},
+                "callbacks":{{"done":{{"/x":{{"servers":[{{"url":"http://secret9"}}]}}}}}},
+                "responses":{{"200":{{"description":"d","links":{{"l":{{"server":{{"url":"secret10"}}}}}}}}}}}}}}}},
+                {schemes},"x-schemas":{{"properties":{{"servers":{{"type":"array"}},"server":{{"type":"string"}}}}}}}}"#
+            )
+        };
+        let scheme = r#"{"o":{"type":"oauth2","x-scopes-bindings":{"s":"secret11"},
+            "flows":{"password":{"scopes":{"s":""},"x-scopes-bindings":{"s":"secret12"}}}}}"#;
+        for text in [
+            leaky(r#""openapi":"3.0.1""#, &format!(r#""components":{{"securitySchemes":{scheme}}}"#)),
+            leaky(r#""swagger":"2.0""#, &format!(r#""securityDefinitions":{scheme}"#)),
+        ] {
+            let definition = Definition::parse(&text).unwrap();
+            for urls in [&["https://gw/w".to_owned()][..], &[]] {
+                let shown = devportal_view(&definition, urls, "").to_string();
+                assert!(!shown.contains("secret") && !shown.contains("\"ws\""), "{shown}");
+                assert!(shown.contains(r#""servers":{"type":"array"}"#), "a schema may name a property so: {shown}");
+                assert!(shown.contains(r#""server":{"type":"string"}"#), "{shown}");
+            }
+        }
     }
 
     #[test]
