@@ -22,6 +22,7 @@ use claviger_proto::entropy;
 use claviger_proto::event::Event;
 use claviger_proto::ids::ApiId;
 use claviger_proto::time::Timestamp;
+use claviger_proto::user::Username;
 use claviger_store::apis::{self as rows, ApiRow, DefaultVersion, NewApi, StateChange, UrlMapping};
 use claviger_store::db::Conn;
 use claviger_store::error::StoreError;
@@ -50,10 +51,7 @@ pub async fn create(
 ) -> Result<LoadedApi, PortalError> {
     object.normalise();
     let provider = object.provider.take().filter(|name| !name.is_empty()).unwrap_or_else(|| actor.name());
-    if provider != actor.name() && (!portal.is_admin(actor) || domain_of(&provider) != actor.tenant_domain()) {
-        let text = "Only an administrator may create an API for another provider of the tenant";
-        return Err(PortalError::BadRequest(text.to_owned()));
-    }
+    check_provider(portal, actor, &provider).await?;
     object.provider = Some(provider);
     let is_prototype = object.life_cycle_status.as_deref() == Some("PROTOTYPED");
     object.life_cycle_status = Some(if is_prototype { State::Prototyped } else { State::Created }.upper().to_owned());
@@ -71,6 +69,29 @@ pub async fn create(
         Box::pin(async move { new.write(conn).await })
     });
     written.await
+}
+
+/// The provider stands in the registry's paths, where `@` is written `-AT-`: a name that holds such signs reads as another.
+async fn check_provider(portal: &Portal, actor: &Actor, provider: &str) -> Result<(), PortalError> {
+    let refused = |text: String| Err(PortalError::BadRequest(text));
+    if provider.contains('/') || provider.contains("-AT-") {
+        return refused(format!("'{provider}' cannot be the provider of an API: it contains '/' or '-AT-'"));
+    }
+    if provider == actor.name() {
+        return Ok(());
+    }
+    if !portal.is_admin(actor) || domain_of(provider) != actor.tenant_domain() {
+        return refused("Only an administrator may create an API for another provider of the tenant".to_owned());
+    }
+    let named = Username::parse(provider).ok().filter(|name| name.to_string() == provider);
+    let user = match &named {
+        Some(name) => portal.users.find(name).await?,
+        None => None,
+    };
+    if user.is_none() {
+        return refused(format!("The provider '{provider}' is not a user of the tenant"));
+    }
+    Ok(())
 }
 
 /// Copies an API into a new version (2.5): status Created, everything else as it is; subscriptions are not copied here.

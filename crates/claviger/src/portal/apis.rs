@@ -61,7 +61,8 @@ pub struct ListedApi {
     pub context: ApiContext,
 }
 
-/// An API by its UUID in a tenant; `None` when there is no artifact or no row (an artifact without a row is skipped).
+/// An API by its UUID in a tenant; `None` when there is no artifact or no row (an artifact without a row is skipped). Rows
+/// are not kept apart by tenant: only one whose provider is of this tenant belongs to the artifact.
 pub async fn find(conn: &mut Conn, tenant: TenantId, uuid: &str) -> Result<Option<LoadedApi>, PortalError> {
     let Some(resource) = registry::find_by_uuid(conn, tenant, uuid).await? else { return Ok(None) };
     if resource.media_type.as_deref() != Some(MEDIA_TYPE) {
@@ -72,6 +73,9 @@ pub async fn find(conn: &mut Conn, tenant: TenantId, uuid: &str) -> Result<Optio
     let stored = artifact_map::from_rows(&String::from_utf8_lossy(&resource.content), properties, tags)?;
     let (mut object, context) = artifact_map::decode(&stored);
     let provider = object.provider.clone().unwrap_or_default();
+    if tenant_of(conn, &provider).await? != Some(tenant) {
+        return Ok(None);
+    }
     let Some(row) = rows::find(conn, &provider, &object.name, &object.version).await? else { return Ok(None) };
     object.operations = operations(rows::list_url_mappings(conn, row.id).await?);
     object.api_throttling_policy.clone_from(&row.tier);
@@ -89,9 +93,10 @@ pub async fn find(conn: &mut Conn, tenant: TenantId, uuid: &str) -> Result<Optio
 /// The APIs of a tenant whose artifact and row both exist, oldest first.
 pub async fn list(conn: &mut Conn, tenant: TenantId) -> Result<Vec<ListedApi>, PortalError> {
     let mut labels = registry::list_labels(conn, tenant, MEDIA_TYPE).await?;
-    let all_rows = rows::list(conn).await?;
+    let domain = claviger_store::tenants::find_domain(conn, tenant).await?.unwrap_or_default();
+    let own = rows::list(conn).await?.into_iter().filter(|row| domain_of(&row.provider).eq_ignore_ascii_case(&domain));
     let by_name: HashMap<_, ApiRow> =
-        all_rows.into_iter().map(|row| ((row.provider.clone(), row.name.clone(), row.version.clone()), row)).collect();
+        own.map(|row| ((row.provider.clone(), row.name.clone(), row.version.clone()), row)).collect();
     let mut listed = Vec::new();
     for resource in registry::list_by_media_type(conn, tenant, MEDIA_TYPE, APIS_MAX).await? {
         let own = labels.remove(&resource.uuid).unwrap_or_default();

@@ -86,9 +86,49 @@ async fn who_may_create() {
         assert_eq!((answer.status, &answer.body["description"]), (401, &json!("Unauthenticated request")), "{user}");
     }
     let mut foreign = weather("1.0.0");
-    foreign["provider"] = json!("somebody");
+    foreign["provider"] = json!("creator2");
     assert_eq!(harness.call("creator", Method::POST, APIS, &foreign.to_string()).await.status, 400);
-    assert_eq!(harness.call("admin", Method::POST, APIS, &foreign.to_string()).await.status, 201);
+    let check = async |provider: &str, status: u16| {
+        let mut foreign = weather("1.0.0");
+        foreign["provider"] = json!(provider);
+        let answer = harness.call("admin", Method::POST, APIS, &foreign.to_string()).await;
+        assert_eq!(answer.status, status, "{provider}: {}", answer.body);
+    };
+    for nobody in ["somebody", "creator@abc.com", "x/creator", "../creator", "creator-AT-abc.com"] {
+        check(nobody, 400).await;
+    }
+    check("creator2", 201).await;
+}
+
+#[tokio::test]
+async fn a_name_that_reads_like_another_tenants_provider_finds_nothing_there() {
+    let harness = Harness::new().await;
+    let theirs = harness.call("creator@abc.com", Method::POST, APIS, &weather("1.0.0").to_string()).await;
+    assert_eq!(theirs.status, 201);
+    // The artifact of a super-tenant user `creator-AT-abc.com` would name the same provider.
+    let mut conn = harness.portal.store.reader().await.unwrap();
+    let row = apis::list(&mut conn).await.unwrap().remove(0);
+    let stored = crate::portal::apis::find_by_row(&mut conn, &row).await.unwrap().unwrap().stored;
+    drop(conn);
+    let written = harness.portal.store.write::<(), claviger_store::error::StoreError, _>(move |conn| {
+        let xml = stored.artifact.encode();
+        Box::pin(async move {
+            let new = registry::NewResource {
+                tenant: TenantId::SUPER,
+                collection: "/_system/governance/apimgt/applicationdata/provider/creator-AT-abc.com/Weather/1.0.0",
+                name: "api",
+                media_type: "application/vnd.wso2-api+xml",
+                uuid: "11111111-1111-1111-1111-111111111111",
+                content: xml.as_bytes(),
+                user: "creator",
+                now: claviger_proto::time::Timestamp::from_secs(1_767_607_872),
+            };
+            registry::put(conn, &new, &crate::app::SystemEntropy::default()).await.map(|_| ())
+        })
+    });
+    written.await.unwrap();
+    assert_eq!(get(&harness, &format!("{APIS}/11111111-1111-1111-1111-111111111111")).await.status, 404);
+    assert_eq!(get(&harness, APIS).await.body["count"], 0);
 }
 
 #[tokio::test]
