@@ -41,6 +41,8 @@ pub struct Facts<'a> {
     pub api_policies: &'a BTreeSet<String>,
     /// Enabled key managers of the tenant.
     pub key_managers: &'a BTreeSet<String>,
+    /// Gateway environments.
+    pub environments: &'a BTreeSet<String>,
 }
 
 /// An API that has the same name (in any letter case) or the same context template.
@@ -135,6 +137,7 @@ pub fn check(api: &ApiObject, facts: &Facts<'_>) -> Result<(), PortalError> {
     }
     check_characters(api)?;
     check_schemes(api)?;
+    check_gateway(api, facts)?;
     if api.kind != ApiType::Ws {
         check_urls(api.endpoint_config.as_ref(), &["http", "https"])?;
     }
@@ -267,6 +270,24 @@ fn check_schemes(api: &ApiObject) -> Result<(), PortalError> {
     }
 }
 
+/// What a gateway listens for and where it stands.
+fn check_gateway(api: &ApiObject, facts: &Facts<'_>) -> Result<(), PortalError> {
+    let header = api.authorization_header.as_deref().unwrap_or_default();
+    if !header.is_empty() && http::HeaderName::from_bytes(header.as_bytes()).is_err() {
+        return bad(format!("'{header}' is not a name of a header"));
+    }
+    // WebSocket APIs come with the default transports too.
+    let transports: &[&str] =
+        if api.kind == ApiType::Ws { &["ws", "wss", "http", "https"] } else { &["http", "https"] };
+    if let Some(unknown) = api.transport.iter().find(|it| !transports.contains(&it.as_str())) {
+        return bad(format!("Unknown transport '{unknown}'"));
+    }
+    match api.gateway_environments.iter().find(|name| !facts.environments.contains(*name)) {
+        Some(name) => bad(format!("Gateway environment '{name}' does not exist")),
+        None => Ok(()),
+    }
+}
+
 /// Every URL of the endpoint configuration has one of the schemes.
 fn check_urls(config: Option<&EndpointConfig>, schemes: &[&str]) -> Result<(), PortalError> {
     let Some(EndpointConfig(config)) = config else { return Ok(()) };
@@ -376,6 +397,7 @@ mod tests {
             subscription_policies: &set(&["Gold", "Unlimited"]),
             api_policies: &set(&["Unlimited", "10KPerMin"]),
             key_managers: &set(&["Resident Key Manager"]),
+            environments: &set(&["Default"]),
         };
         let got = match check(&api, &facts) {
             Ok(()) => 200,

@@ -11,6 +11,7 @@ use super::apis::{
 use super::artifact::ARTIFACT_BYTES_MAX;
 use super::artifact_map::{self, MEDIA_TYPE, StoredApi};
 use super::context::ApiContext;
+use super::deployment::check_deployable;
 use super::endpoint_secrets;
 use super::error::PortalError;
 use super::lifecycle::State;
@@ -151,7 +152,8 @@ impl NewVersion {
         let mut served = vec![self.context.full.clone()];
         served.extend(object.is_default_version.then(|| self.context.default_context()));
         served_contexts::check_free(conn, (&provider, &object.name), &served).await?;
-        check_against_tenant(conn, &self.portal, actor, object).await?;
+        let old = self.copied_from.as_ref().map(|old| &old.object);
+        check_against_tenant(conn, &self.portal, actor, (object, old)).await?;
         let row = NewApi {
             provider: provider.clone(),
             name: object.name.clone(),
@@ -247,6 +249,10 @@ impl Change {
         };
         api_rules::check_fields(&object)?;
         api_rules::check_update(&object)?;
+        // One that gateways serve already must stay one that they can; what was published elsewhere may be more.
+        if object.status().is_deployed() && check_deployable(&before.object).is_ok() {
+            check_deployable(&object)?;
+        }
         openapi::merge(&mut definition, &object);
         Ok((object, definition))
     }
@@ -267,7 +273,7 @@ impl Update {
         let before = lock_and_find(conn, &self.portal, actor, uuid).await?;
         let (object, definition) = self.change.apply(actor, &before)?;
         let id = before.row.id;
-        check_against_tenant(conn, &self.portal, actor, &object).await?;
+        check_against_tenant(conn, &self.portal, actor, (&object, Some(&before.object))).await?;
         check_products(conn, id, &object).await?;
         if object.is_default_version && !before.object.is_default_version {
             let served = [before.context.default_context()];
@@ -457,7 +463,7 @@ async fn check_against_tenant(
     conn: &mut Conn,
     portal: &Portal,
     actor: &Actor,
-    object: &ApiObject,
+    (object, before): (&ApiObject, Option<&ApiObject>),
 ) -> Result<(), PortalError> {
     let policy_names = |list: Vec<policies::Policy>| list.into_iter().map(|it| it.name).collect::<BTreeSet<_>>();
     let mut api_policies = policy_names(policies::list(conn, actor.tenant, Level::Api).await?);
@@ -468,6 +474,9 @@ async fn check_against_tenant(
     }
     let managers = policies::list_key_managers(conn, actor.tenant_domain()).await?;
     let key_managers = managers.into_iter().filter(|it| it.is_enabled).map(|it| it.name).collect();
+    // An API may stay in an environment that is configured no more.
+    let mut environments: BTreeSet<String> = portal.portal.environments.iter().map(|it| it.name.clone()).collect();
+    environments.extend(before.into_iter().flat_map(|before| before.gateway_environments.iter().cloned()));
     let all_roles = roles::list(conn, actor.tenant).await?;
     let facts = Facts {
         roles: &all_roles,
@@ -476,6 +485,7 @@ async fn check_against_tenant(
         subscription_policies: &subscription_policies,
         api_policies: &api_policies,
         key_managers: &key_managers,
+        environments: &environments,
     };
     api_rules::check(object, &facts)
 }

@@ -286,6 +286,39 @@ async fn a_lifecycle() {
 }
 
 #[tokio::test]
+async fn a_published_api_stays_one_that_gateways_can_serve() {
+    let harness = Harness::new().await;
+    let id = create(&harness, &weather("1.0.0")).await;
+    let path = format!("{APIS}/{id}");
+    let put = async |change: Value, status: u16| {
+        let mut body = weather("1.0.0");
+        body.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        let answer = harness.call("creator", Method::PUT, &path, &body.to_string()).await;
+        assert_eq!(answer.status, status, "{change}: {}", answer.body);
+    };
+    let lambda = json!({"endpointConfig": {"endpoint_type": "awslambda", "access_method": "role"}});
+    put(lambda.clone(), 200).await;
+    put(json!({}), 200).await;
+    publish(&harness, &id, "").await;
+    put(lambda, 400).await;
+    put(json!({"endpointConfig": {"endpoint_type": "http"}}), 400).await;
+    put(json!({"endpointImplementationType": "INLINE"}), 400).await;
+    put(json!({}), 200).await;
+    // What no gateway can serve, published or not.
+    put(json!({"authorizationHeader": "no header"}), 400).await;
+    put(json!({"authorizationHeader": "X-Key"}), 200).await;
+    put(json!({"transport": ["gopher"]}), 400).await;
+    put(json!({"transport": ["wss"]}), 400).await;
+    put(json!({"gatewayEnvironments": ["Nowhere"]}), 400).await;
+    let mut socket = weather("2.0.0");
+    (socket["type"], socket["transport"]) = (json!("WS"), json!(["ws", "wss"]));
+    socket["endpointConfig"] = json!({"endpoint_type": "ws", "production_endpoints": {"url": "wss://b"}});
+    socket["operations"] = json!([{"target": "/*", "verb": "GET"}]);
+    socket["scopes"] = json!([]);
+    create(&harness, &socket).await;
+}
+
+#[tokio::test]
 async fn a_copy_is_a_new_version() {
     let harness = Harness::new().await;
     let old = create(&harness, &weather("1.0.0")).await;
