@@ -4,6 +4,7 @@
 //! is off in this product, so asking for it is refused (check 2).
 
 use super::api_object::{AccessControl, ApiObject, ApiType, EndpointConfig, Implementation, Visibility};
+use super::artifact::is_xml_character;
 use super::context::ApiContext;
 use super::error::{Finding, PortalError};
 use super::lifecycle::State;
@@ -253,7 +254,7 @@ fn check_policies(api: &ApiObject, facts: &Facts<'_>) -> Result<(), PortalError>
 
 fn check_characters(api: &ApiObject) -> Result<(), PortalError> {
     for (field, value) in [("name", &api.name), ("version", &api.version)] {
-        let is_forbidden = |c: char| NAME_FORBIDDEN.contains(c) || c.is_control();
+        let is_forbidden = |c: char| NAME_FORBIDDEN.contains(c) || c.is_control() || !is_xml_character(c);
         // `.` and `..` would step out of the artifact's registry collection.
         if value.contains(is_forbidden) || value.trim() != *value || matches!(value.as_str(), "." | "..") {
             return bad(format!("The API {field} holds characters that are not allowed"));
@@ -424,6 +425,7 @@ mod tests {
         check_with(|api| api.name = String::new(), 400);
         check_with(|api| api.name = "a/b".into(), 400);
         check_with(|api| api.version = "..".into(), 400);
+        check_with(|api| api.version = "1\u{ffff}".into(), 400);
         check_with(|api| api.version = "1".repeat(31), 400);
         check_with(|api| api.policies = vec!["Iron".into()], 400);
         check_with(|api| api.api_throttling_policy = Some("x".into()), 400);

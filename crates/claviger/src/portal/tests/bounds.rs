@@ -94,3 +94,36 @@ async fn an_application_has_bounded_attributes() {
     let answer = harness.call("subscriber", Method::POST, "/api/am/store/v1/applications", &body).await;
     assert_eq!(answer.status, 400, "{}", answer.body);
 }
+
+#[tokio::test]
+async fn characters_that_cannot_be_stored_are_refused() {
+    let harness = Harness::new().await;
+    for letter in ["\u{0}", "\u{1b}", "\u{fffe}"] {
+        let word = json!(format!("a{letter}b"));
+        for change in [
+            json!({"name": word}),
+            json!({"tags": [word]}),
+            json!({"description": word}),
+            json!({"additionalProperties": {"p": word}}),
+            json!({"additionalProperties": {word.as_str().unwrap(): "v"}}),
+        ] {
+            let mut api = weather("1.0.0");
+            api.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+            let answer = harness.call("creator", Method::POST, APIS, &api.to_string()).await;
+            assert_eq!(answer.status, 400, "{change}: {}", answer.body);
+        }
+        let text = json!({"openapi": "3.0.1", "info": {"title": "T", "version": "1", "x": word},
+                          "paths": {"/a": {"get": {"responses": {}}}}});
+        let yaml =
+            format!("openapi: 3.0.1\ninfo: {{title: T, version: '1', x: {word}}}\npaths: {{/a: {{get: {{}}}}}}\n");
+        for text in [text.to_string(), yaml] {
+            let properties = json!({"name": "T", "version": "1", "context": "/t1", "policies": ["Gold"]}).to_string();
+            let parts = [("file", text.as_str()), ("additionalProperties", properties.as_str())];
+            let answer = harness.form("creator", Method::POST, &format!("{APIS}/import-openapi"), &parts).await;
+            assert_eq!(answer.status, 400, "{text}: {}", answer.body);
+        }
+    }
+    let mut api = weather("1.0.0");
+    api["description"] = json!("tab\t, line\r\n, \u{e4}, \u{1f600}");
+    assert_eq!(harness.call("creator", Method::POST, APIS, &api.to_string()).await.status, 201);
+}
