@@ -174,7 +174,8 @@ impl NewVersion {
         let writer = Writer { portal: &self.portal, actor, id, now };
         writer.put_scopes(conn, object, &[]).await?;
         writer.put_resources(conn, object, self.spelling).await?;
-        let stored = artifact_map::encode(object, &self.context, None);
+        let mut stored = artifact_map::encode(object, &self.context, self.copied_from.as_ref().map(|old| &old.stored));
+        stored.artifact.set("overview", "isLatest", "true");
         let collection = artifact_map::collection(&provider, &object.name, &object.version);
         writer.put_artifact(conn, &collection, &self.uuid, &stored).await?;
         if let Some(old) = &self.copied_from {

@@ -29,6 +29,7 @@ pub mod lifecycle_change;
 pub mod openapi;
 pub mod openapi_read;
 pub mod page;
+pub mod params;
 pub mod policy_views;
 pub mod publisher;
 pub mod publisher_views;

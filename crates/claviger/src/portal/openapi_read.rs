@@ -18,6 +18,8 @@ pub const DEFINITION_BYTES_MAX: usize = 4 * 1024 * 1024;
 const DEPTH_MAX: usize = 60;
 /// Most nodes of a YAML definition after its aliases are expanded.
 const NODES_MAX: usize = 200_000;
+/// Longest part of a parser's text that is passed on, in characters.
+const WHY_LENGTH_MAX: usize = 200;
 /// Most OAuth2 security schemes of a definition that is to be stored.
 const OAUTH_SCHEMES_MAX: usize = 100;
 /// The security scheme that the API's own scopes stand in.
@@ -353,7 +355,10 @@ fn add_scope(scopes: &mut Vec<ApiScope>, name: &str, display_name: &str, descrip
 
 /// JSON when it begins like JSON, YAML otherwise.
 fn parse_text(text: &str) -> Result<Map<String, Value>, Finding> {
-    let unreadable = |why: String| finding(900_754, "Unable to parse the OpenAPI definition", why);
+    let unreadable = |why: String| {
+        let why: String = why.chars().take(WHY_LENGTH_MAX).collect();
+        finding(900_754, "Unable to parse the OpenAPI definition", why)
+    };
     if text.len() > DEFINITION_BYTES_MAX {
         return Err(unreadable(format!("larger than {DEFINITION_BYTES_MAX} bytes")));
     }
@@ -367,7 +372,7 @@ fn parse_text(text: &str) -> Result<Map<String, Value>, Finding> {
         let options = serde_saphyr::options! {
             budget: serde_saphyr::budget! { max_depth: DEPTH_MAX, max_nodes: NODES_MAX, max_aliases: 1_000, max_documents: 1 },
         };
-        serde_saphyr::from_str_with_options(text, options).map_err(|_| unreadable("not YAML either".to_owned()))?
+        serde_saphyr::from_str_with_options(text, options).map_err(|error| unreadable(error.to_string()))?
     };
     match value {
         Value::Object(map) if depth_is_bounded(&map) => Ok(map),

@@ -3,13 +3,14 @@
 use super::apis;
 use super::error::{PortalError, Resource};
 use super::page::{Page, Paging};
+use super::params::Params;
 use super::policy_views;
 use super::reply::json;
 use super::search::Query;
 use super::state::{Actor, Portal};
 use crate::http::access::Rule;
 use crate::http::routes::Routes;
-use axum::extract::{Path, Query as Params, State};
+use axum::extract::{Path, State};
 use axum::response::Response;
 use claviger_proto::event::Event;
 use claviger_proto::ids::SubscriptionUuid;

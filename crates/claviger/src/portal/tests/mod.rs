@@ -7,3 +7,4 @@ mod keys;
 mod ownership;
 mod program;
 mod publisher;
+mod texts;
