@@ -11,6 +11,8 @@ use super::lifecycle::State;
 use serde_json::Value;
 use std::collections::BTreeSet;
 
+/// AM_API.CONTEXT, tenant prefix included. What a client may send is shorter ([`super::context::CONTEXT_LENGTH_MAX`]).
+const CONTEXT_WIDTH: usize = 256;
 /// Most operations of one API.
 pub const OPERATIONS_MAX: usize = 2000;
 /// Most scopes of one API.
@@ -61,7 +63,7 @@ pub struct Neighbour {
 pub fn check_fields(api: &ApiObject) -> Result<(), PortalError> {
     let mut findings = Vec::new();
     for (field, value, length_max) in
-        [("name", &api.name, 50), ("context", &api.context, 82), ("version", &api.version, 30)]
+        [("name", &api.name, 50), ("context", &api.context, CONTEXT_WIDTH), ("version", &api.version, 30)]
     {
         if value.is_empty() {
             findings.push(Finding::field(field, "must not be null"));

@@ -439,6 +439,20 @@ async fn tenants_are_apart() {
 }
 
 #[tokio::test]
+async fn a_tenants_longest_context_can_be_kept() {
+    let harness = Harness::new().await;
+    let mut api = weather("1.0.0");
+    api["context"] = json!(format!("/{}", "c".repeat(81)));
+    let created = harness.call("creator@abc.com", Method::POST, APIS, &api.to_string()).await;
+    assert_eq!(created.status, 201, "{}", created.body);
+    let path = format!("{APIS}/{}", created.body["id"].as_str().unwrap());
+    let kept = harness.call("creator@abc.com", Method::PUT, &path, &created.body.to_string()).await;
+    assert_eq!(kept.status, 200, "the tenant's prefix is not the client's: {}", kept.body);
+    (api["name"], api["context"]) = (json!("Other"), json!(format!("/{}", "d".repeat(82))));
+    assert_eq!(harness.call("creator@abc.com", Method::POST, APIS, &api.to_string()).await.status, 400);
+}
+
+#[tokio::test]
 async fn access_control_hides_an_api() {
     let harness = Harness::new().await;
     let mut api = weather("1.0.0");
