@@ -86,8 +86,9 @@ fn collect_servers(members: &Map<String, Value>, is_of_side: &dyn Fn(&str) -> bo
     let mut rest: Vec<&Value> = Vec::new();
     for (name, value) in members.iter().filter(|(name, _)| is_of_side(name)) {
         if let Some(text) = value.as_str().filter(|_| name.to_ascii_lowercase().ends_with("url")) {
-            let origin = url::Url::parse(text).map(|url| url.origin().ascii_serialization());
-            servers.insert(origin.unwrap_or_else(|_| text.to_owned()));
+            // Schemes that `url` does not know have no origin to compare.
+            let origin = url::Url::parse(text).ok().map(|url| url.origin()).filter(url::Origin::is_tuple);
+            servers.insert(origin.map_or_else(|| text.to_owned(), |origin| origin.ascii_serialization()));
         }
         rest.push(value);
     }
@@ -110,13 +111,13 @@ mod tests {
         let text = r#"{"endpointConfig":{"endpoint_type":"failover",
             "production_endpoints":[{"url":"http://p1/a"},{"url":"http://p2:81/a"}],
             "production_failovers":[{"url":"http://p3"}],"sandbox_endpoints":{"URL":"https://s1"},
-            "endpoint_security":{"production":{"tokenUrl":"https://idp/token"},"sandbox":{"tokenURL":"nonsense"}},
+            "endpoint_security":{"production":{"tokenUrl":"https://idp/token"},"sandbox":{"tokenURL":"jms://s2/x"}},
             "other":{"url":"http://both"}}}"#;
         let object: ApiObject = parse_body(text.as_bytes()).unwrap();
         let check = |side: &str, expected: &[&str]| {
             assert_eq!(servers(&object, side).iter().map(String::as_str).collect::<Vec<_>>(), expected);
         };
         check("production", &["http://both", "http://p1", "http://p2:81", "http://p3", "https://idp"]);
-        check("sandbox", &["http://both", "https://s1", "nonsense"]);
+        check("sandbox", &["http://both", "https://s1", "jms://s2/x"]);
     }
 }
