@@ -1,5 +1,6 @@
-//! The scopes of the portal REST APIs and the roles that hold them (tenant-conf.json, portal-gateway-3x.md 1.4). `admin` holds
-//! every one. The token endpoint grants them by these roles; Basic callers are checked against the same table.
+//! The scopes of the portal REST APIs and the roles that hold them (tenant-conf.json, portal-gateway-3x.md 1.4). The role
+//! `super_admin.admin_role` holds every one. The token endpoint grants them by these roles; Basic callers are checked
+//! against the same table.
 
 use crate::users::Principal;
 
@@ -12,7 +13,7 @@ const SUBSCRIBER_DEVOPS: &[&str] = &["Internal/subscriber", "Internal/devops"];
 const DEVOPS: &[&str] = &["Internal/devops"];
 const ADMIN_ONLY: &[&str] = &[];
 
-/// Scope without its prefix `apim:`, roles besides `admin`.
+/// Scope without its prefix `apim:`, roles besides the administrator's.
 const ROLES: &[(&str, &[&str])] = &[
     ("api_create", CREATOR),
     ("api_delete", CREATOR),
@@ -71,9 +72,9 @@ pub fn is_portal_scope(scope: &str) -> bool {
     roles_of(scope).is_some()
 }
 
-/// Does the user hold a role of this portal scope? Unknown `apim:` scopes are granted to nobody.
-pub fn is_granted(scope: &str, principal: &Principal) -> bool {
-    roles_of(scope).is_some_and(|roles| principal.has_one_of(["admin"].into_iter().chain(roles.iter().copied())))
+/// Does the user hold a role of this portal scope? Scopes without roles, and unknown `apim:` scopes, are the administrators'.
+pub fn is_granted(scope: &str, principal: &Principal, admin_role: &str) -> bool {
+    roles_of(scope).is_some_and(|roles| principal.has_one_of([admin_role].into_iter().chain(roles.iter().copied())))
 }
 
 /// The scope without its prefix, which is found without regard to case.

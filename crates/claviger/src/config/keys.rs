@@ -10,6 +10,9 @@ use super::schema::{Key, Kind, key};
 const JVM: &str = "it configures the Java runtime";
 const DRIVER: &str = "the database driver is built in";
 const POOL: &str = "the connection pool manages this itself";
+const ADMIN_SERVICES: &str = "gateways fetch what they serve themselves";
+const CONSOLE: &str = "the developer portal's console is not offered";
+const WEBSOCKET: &str = "the gateway serves no WebSocket APIs";
 const ONE_NODE: &str = "nodes find each other through the database";
 
 const fn seconds(min: i64) -> Kind {
@@ -131,7 +134,7 @@ pub const KEYS: &[Key] = &[
     key("truststore.password", Secret, "", "Password of the store.").without_effect("PEM files have no password"),
 
     key("oauth.timestamp_skew", seconds(0), "0", "Clock difference that is forgiven when a token's times are checked."),
-    key("oauth.token_validation.authorization_code_validity", seconds(1), "5m", "Life of an authorization code."),
+    key("oauth.token_validation.authorization_code_validity", seconds(1), "5m", "Life of an authorization code.").without_effect("there is no authorization code grant"),
     key("oauth.token_validation.app_access_token_validity", LIFETIME, "3600", "Life of an application's access token; negative: never ends."),
     key("oauth.token_validation.user_access_token_validity", LIFETIME, "3600", "Life of a user's access token; negative: never ends."),
     key("oauth.token_validation.refresh_token_validity", LIFETIME, "1d", "Life of a refresh token; negative: never ends."),
@@ -140,30 +143,30 @@ pub const KEYS: &[Key] = &[
     key("oauth.token_generation.access_token_type", OneOf(&["per_application", "opaque", "self_contained"]), "", "Form of access tokens. `self_contained` is a JWT; `per_application` (the default, ours as a name) follows each application."),
     key("oauth.extensions.token_generator", Text, "", "Java class of the token issuer; OauthTokenIssuerImpl, JWTTokenIssuer and APIMTokenIssuer are recognised as opaque, self_contained and per_application."),
     key("oauth.token_persistence.persist_jwt_access_tokens", Flag, "true", "Ours. Whether self-contained tokens are also stored."),
-    key("service_provider.sp_name_regex", Text, r"^[\sa-zA-Z0-9._-]*$", "Names a service provider may have."),
+    key("service_provider.sp_name_regex", Text, r"^[\sa-zA-Z0-9._-]*$", "Names a service provider may have.").without_effect("names are checked by the default expression"),
 
     key("apim.key_manager.service_url", HttpUrl, "https://localhost:${mgt.transport.https.port}${carbon.context}services/", "Where the gateway and portal roles find the key manager."),
     key("apim.key_manager.username", Text, "${admin.username}", "User for calls to the key manager."),
     key("apim.key_manager.password", Secret, "", "Password for calls to the key manager. Unset: that of the administrator."),
-    key("apim.key_manager.type", OneOf(&["default", "WSO2-IS"]), "default", "Kind of the key manager."),
-    key("apim.oauth_config.revoke_endpoint", HttpUrl, "https://localhost:${mgt.transport.https.port}/oauth2/revoke", "Revocation endpoint that is advertised to portals."),
+    key("apim.key_manager.type", OneOf(&["default", "WSO2-IS"]), "default", "Kind of the key manager.").without_effect("a gateway talks to either kind in the same way"),
+    key("apim.oauth_config.revoke_endpoint", HttpUrl, "https://localhost:${mgt.transport.https.port}/oauth2/revoke", "Revocation endpoint that is advertised to portals.").without_effect("the endpoint of `server.base_path` is shown"),
     key("apim.oauth_config.enable_outbound_auth_header", Flag, "false", "Whether the gateway passes the token on to the backend."),
-    key("apim.oauth_config.auth_header", Text, "Authorization", "Header that carries the token."),
-    key("apim.oauth_config.default_app_scope", Text, "am_application_scope", "Scope of an application token when none is asked for."),
+    key("apim.oauth_config.auth_header", Text, "Authorization", "Header that carries the token.").without_effect("each API names its own header"),
+    key("apim.oauth_config.default_app_scope", Text, "am_application_scope", "Scope of an application token when none is asked for.").without_effect("a token without a scope has the scope `default`"),
     ALLOWED_SCOPES,
     ALLOWED_SCOPES.also("apim.oauth_config.white_listed_scopes", "allowed_scopes"),
     key("apim.gateway.environment[].name", Text, "", "Name; must be unique."),
     key("apim.gateway.environment[].type", OneOf(&["hybrid", "production", "sandbox"]), "hybrid", "Keys it serves."),
-    key("apim.gateway.environment[].display_in_api_console", Flag, "true", "Whether the developer portal's console offers it."),
-    key("apim.gateway.environment[].description", Text, "", "For people."),
-    key("apim.gateway.environment[].show_as_token_endpoint_url", Flag, "true", "Whether its token URL is shown."),
-    key("apim.gateway.environment[].service_url", HttpUrl, "https://localhost:${mgt.transport.https.port}${carbon.context}services/", "Admin services of the gateway."),
-    key("apim.gateway.environment[].username", Text, "${admin.username}", "User for the admin services."),
-    key("apim.gateway.environment[].password", Secret, "", "Password for the admin services. Unset: that of the administrator."),
+    key("apim.gateway.environment[].display_in_api_console", Flag, "true", "Whether the developer portal's console offers it.").without_effect(CONSOLE),
+    key("apim.gateway.environment[].description", Text, "", "For people.").without_effect("no answer shows it"),
+    key("apim.gateway.environment[].show_as_token_endpoint_url", Flag, "true", "Whether its token URL is shown.").without_effect(CONSOLE),
+    key("apim.gateway.environment[].service_url", HttpUrl, "https://localhost:${mgt.transport.https.port}${carbon.context}services/", "Admin services of the gateway.").without_effect(ADMIN_SERVICES),
+    key("apim.gateway.environment[].username", Text, "${admin.username}", "User for the admin services.").without_effect(ADMIN_SERVICES),
+    key("apim.gateway.environment[].password", Secret, "", "Password for the admin services. Unset: that of the administrator.").without_effect(ADMIN_SERVICES),
     key("apim.gateway.environment[].http_endpoint", Text, "http://localhost:${http.nio.port}", "Plain base URL of its APIs."),
     key("apim.gateway.environment[].https_endpoint", Text, "https://localhost:${https.nio.port}", "TLS base URL of its APIs."),
-    key("apim.gateway.environment[].ws_endpoint", Text, "ws://localhost:9099", "Plain WebSocket base URL."),
-    key("apim.gateway.environment[].wss_endpoint", Text, "wss://localhost:8099", "TLS WebSocket base URL."),
+    key("apim.gateway.environment[].ws_endpoint", Text, "ws://localhost:9099", "Plain WebSocket base URL.").without_effect(WEBSOCKET),
+    key("apim.gateway.environment[].wss_endpoint", Text, "wss://localhost:8099", "TLS WebSocket base URL.").without_effect(WEBSOCKET),
     key("apim.cors.enable", Flag, "true", "Whether the gateway answers CORS requests."),
     key("apim.cors.allow_origins", Texts, "*", "Allowed origins."),
     key("apim.cors.allow_methods", Texts, "GET,PUT,POST,DELETE,PATCH,OPTIONS", "Allowed methods."),

@@ -19,8 +19,6 @@ pub struct Config {
     pub keystore: Keystores,
     /// `[oauth]`.
     pub oauth: OAuth,
-    /// `service_provider.sp_name_regex`.
-    pub service_provider_name_pattern: String,
     /// `[apim.key_manager]`.
     pub key_manager: KeyManager,
     /// `[apim.oauth_config]`.
@@ -167,8 +165,6 @@ pub enum Lifetime {
 pub struct OAuth {
     /// Forgiven clock difference.
     pub timestamp_skew_s: i64,
-    /// Authorization codes.
-    pub authorization_code_validity_s: i64,
     /// Application access tokens.
     pub app_access_token_validity: Lifetime,
     /// User access tokens.
@@ -205,21 +201,13 @@ pub struct KeyManager {
     pub username: String,
     /// Password; `None`: that of the administrator.
     pub password: Option<Secret>,
-    /// `default` or `WSO2-IS`.
-    pub kind: String,
 }
 
 /// `[apim.oauth_config]`.
 #[derive(Clone, Debug)]
 pub struct ApimOAuth {
-    /// Advertised revocation endpoint.
-    pub revoke_endpoint: String,
     /// Whether the token reaches the backend.
     pub is_outbound_auth_header_enabled: bool,
-    /// Header that carries the token.
-    pub auth_header: String,
-    /// Scope when none is asked for.
-    pub default_app_scope: String,
     /// Patterns of scopes granted without a role check.
     pub allowed_scopes: Vec<String>,
 }
@@ -231,26 +219,10 @@ pub struct Environment {
     pub name: String,
     /// `hybrid`, `production` or `sandbox`.
     pub kind: String,
-    /// For people.
-    pub description: String,
-    /// Whether the portal's console offers it.
-    pub is_in_api_console: bool,
-    /// Whether its token URL is shown.
-    pub is_token_endpoint_shown: bool,
-    /// Admin services.
-    pub service_url: String,
-    /// User of the admin services.
-    pub username: String,
-    /// Their password; `None`: that of the administrator.
-    pub password: Option<Secret>,
     /// Plain base URLs; the file may list several with commas.
     pub http_endpoints: Vec<String>,
     /// TLS base URLs.
     pub https_endpoints: Vec<String>,
-    /// Plain WebSocket base URL.
-    pub ws_endpoint: String,
-    /// TLS WebSocket base URL.
-    pub wss_endpoint: String,
 }
 
 /// `[apim.cors]`.

@@ -109,14 +109,11 @@ fn defaults_are_those_of_the_contract() {
     assert_eq!(config.database.url.label(), "sqlite /data/claviger.sqlite");
     assert_eq!(config.database.pool.connections_max, 50);
     assert_eq!(config.database.pool.acquire_timeout_ms, 60_000);
-    assert_eq!(config.oauth.authorization_code_validity_s, 300);
     assert_eq!(config.oauth.app_access_token_validity, Lifetime::Seconds(3600));
     assert_eq!(config.oauth.refresh_token_validity, Lifetime::Seconds(86_400));
     assert_eq!(config.oauth.access_token_type, AccessTokenType::PerApplication);
     assert_eq!(config.apim_oauth.allowed_scopes, ["^device_.*", "openid"]);
-    assert_eq!(config.apim_oauth.revoke_endpoint, "https://localhost:9443/oauth2/revoke");
     assert_eq!(config.key_manager.service_url, "https://localhost:9443/services/");
-    assert_eq!(config.service_provider_name_pattern, r"^[\sa-zA-Z0-9._-]*$");
     assert_eq!(config.environments[0].https_endpoints, ["https://localhost:8243"]);
     assert_eq!(config.limits.body_bytes_max, 10 * 1024 * 1024);
     assert_eq!(config.port(ports::GATEWAY_HTTP), 8280);

@@ -164,7 +164,8 @@ async fn check_portal(app: &App, headers: &HeaderMap, scopes: &'static [&'static
         Caller { principal, scopes: token.scopes.iter().map(str::to_owned).collect() }
     } else {
         let principal = check_basic(app, headers).await?;
-        let granted = scopes.iter().filter(|scope| portal_scopes::is_granted(scope, &principal));
+        let admin_role = &app.portal.admin_role;
+        let granted = scopes.iter().filter(|scope| portal_scopes::is_granted(scope, &principal, admin_role));
         Caller { scopes: granted.map(|scope| (*scope).to_owned()).collect(), principal }
     };
     let is_allowed = match scopes {

@@ -275,19 +275,30 @@ fn merge(mut settings: ClientSettings, request: &RegistrationRequest) -> Result<
 
 /// The stored callback of a list of URIs; `None` for an empty list.
 fn callback(uris: &[String]) -> Result<Option<String>, RegistrationError> {
-    for uri in uris.iter().filter(|uri| !uri.is_empty()) {
-        let refused = || RegistrationError::RedirectUri(uri.clone());
-        let parsed = url::Url::parse(uri).map_err(|_| refused())?;
-        let is_safe = !matches!(parsed.scheme(), "javascript" | "data" | "vbscript") && parsed.fragment().is_none();
-        if !is_safe || !parsed.username().is_empty() || parsed.password().is_some() {
-            return Err(refused());
-        }
-    }
+    uris.iter().try_for_each(|uri| check_uri(uri))?;
     Ok(match uris {
         [] => None,
         [one] => Some(one.clone()),
         many => Some(format!("regexp=({})", many.join("|"))),
     })
+}
+
+/// Checks a callback that is to be stored: one URI or none; an expression (`regexp=...`) is taken as it is.
+pub fn check_callback(callback: &str) -> Result<(), RegistrationError> {
+    if callback.starts_with("regexp=") { Ok(()) } else { check_uri(callback) }
+}
+
+fn check_uri(uri: &str) -> Result<(), RegistrationError> {
+    let refused = || RegistrationError::RedirectUri(uri.to_owned());
+    if uri.is_empty() {
+        return Ok(());
+    }
+    let parsed = url::Url::parse(uri).map_err(|_| refused())?;
+    let is_safe = !matches!(parsed.scheme(), "javascript" | "data" | "vbscript") && parsed.fragment().is_none();
+    if !is_safe || !parsed.username().is_empty() || parsed.password().is_some() {
+        return Err(refused());
+    }
+    Ok(())
 }
 
 /// Checks a name, grants and callback that are to be stored.
@@ -323,6 +334,7 @@ pub struct Prepared {
 /// Checks a registration and draws its id and secret.
 pub fn prepare(oauth: &OAuth, registration: Registration) -> Result<Prepared, RegistrationError> {
     check(&registration.settings)?;
+    check_callback(&registration.settings.callback)?;
     let draw = || key_text(&*oauth.rng, KEY_LENGTH);
     let (key, secret) = registration.preset.clone().unwrap_or_else(|| (ConsumerKey(draw()), Secret::new(draw())));
     Ok(Prepared { registration, provider_uuid: uuid(&*oauth.rng), key, secret })

@@ -25,7 +25,7 @@ pub async fn grant(app: &App, username: &Username, tenant: TenantId, requested: 
     let mut conn = app.store.reader().await?;
     for scope in requested.iter() {
         let roles = scopes::find_roles(&mut conn, tenant, scope).await?;
-        if is_granted(scope, roles.as_deref(), principal.as_deref()) {
+        if is_granted(scope, roles.as_deref(), principal.as_deref(), &app.portal.admin_role) {
             granted.push(scope.to_owned());
         }
     }
@@ -37,10 +37,10 @@ fn or_default(scopes: Scopes) -> Scopes {
 }
 
 /// One scope: `roles` are those it is bound to, `None` when it is not registered.
-fn is_granted(scope: &str, roles: Option<&[String]>, principal: Option<&Principal>) -> bool {
+fn is_granted(scope: &str, roles: Option<&[String]>, principal: Option<&Principal>, admin_role: &str) -> bool {
     if portal_scopes::is_portal_scope(scope) {
         // The portal's own scopes always need their role: a token from anywhere else must not open it (CVE-2026-4052).
-        return principal.is_some_and(|principal| portal_scopes::is_granted(scope, principal));
+        return principal.is_some_and(|principal| portal_scopes::is_granted(scope, principal, admin_role));
     }
     if let Some(permission) = portal_scopes::strip_prefix(scope, "internal_") {
         return principal.is_some_and(|principal| holds_internal(permission, principal));

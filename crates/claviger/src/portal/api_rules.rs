@@ -4,14 +4,25 @@
 //! is off in this product, so asking for it is refused (check 2).
 
 use super::api_object::{AccessControl, ApiObject, ApiType, EndpointConfig, Implementation, Visibility};
+use super::artifact::is_xml_character;
 use super::context::ApiContext;
 use super::error::{Finding, PortalError};
 use super::lifecycle::State;
 use serde_json::Value;
 use std::collections::BTreeSet;
 
+/// AM_API.CONTEXT, tenant prefix included. What a client may send is shorter ([`super::context::CONTEXT_LENGTH_MAX`]).
+const CONTEXT_WIDTH: usize = 256;
 /// Most operations of one API.
 pub const OPERATIONS_MAX: usize = 2000;
+/// Most scopes of one API.
+pub const SCOPES_MAX: usize = 200;
+/// Most scopes on an API's operations, and most roles on its scopes, all counted.
+pub const SCOPE_LINKS_MAX: usize = 4000;
+/// Most entries of any other list of an API.
+pub const LIST_ENTRIES_MAX: usize = 1000;
+/// Longest description, in bytes.
+pub const DESCRIPTION_BYTES_MAX: usize = 32 * 1024;
 const NAME_FORBIDDEN: &str = "~!@#;%^*()+={}|<>\"',[]&/$\\";
 const SEARCH_PREFIXES: &[&str] =
     &["provider", "version", "context", "status", "description", "subcontext", "doc", "lcstate", "name", "tags"];
@@ -33,6 +44,8 @@ pub struct Facts<'a> {
     pub api_policies: &'a BTreeSet<String>,
     /// Enabled key managers of the tenant.
     pub key_managers: &'a BTreeSet<String>,
+    /// Gateway environments.
+    pub environments: &'a BTreeSet<String>,
 }
 
 /// An API that has the same name (in any letter case) or the same context template.
@@ -46,11 +59,11 @@ pub struct Neighbour {
     pub row_template: String,
 }
 
-/// Bean validation: required fields and lengths.
+/// Bean validation: required fields, lengths and bounds. First of all checks: the others may compare each with each.
 pub fn check_fields(api: &ApiObject) -> Result<(), PortalError> {
     let mut findings = Vec::new();
     for (field, value, length_max) in
-        [("name", &api.name, 50), ("context", &api.context, 82), ("version", &api.version, 30)]
+        [("name", &api.name, 50), ("context", &api.context, CONTEXT_WIDTH), ("version", &api.version, 30)]
     {
         if value.is_empty() {
             findings.push(Finding::field(field, "must not be null"));
@@ -61,10 +74,50 @@ pub fn check_fields(api: &ApiObject) -> Result<(), PortalError> {
     if api.provider.as_deref().is_some_and(|provider| provider.chars().count() > 50) {
         findings.push(Finding::field("provider", "size must be between 0 and 50"));
     }
-    if api.operations.len() > OPERATIONS_MAX {
-        findings.push(Finding::field("operations", &format!("at most {OPERATIONS_MAX} operations")));
+    if api.description.as_ref().is_some_and(|text| text.len() > DESCRIPTION_BYTES_MAX) {
+        findings.push(Finding::field("description", &format!("at most {DESCRIPTION_BYTES_MAX} bytes")));
+    }
+    for (field, entries, entries_max) in list_lengths(api) {
+        if entries > entries_max {
+            findings.push(Finding::field(field, &format!("at most {entries_max} entries")));
+        }
     }
     if findings.is_empty() { Ok(()) } else { Err(PortalError::Invalid(findings)) }
+}
+
+/// Every list of the object: its name, its length, its bound.
+fn list_lengths(api: &ApiObject) -> Vec<(&'static str, usize, usize)> {
+    let cors = &api.cors_configuration;
+    let others = [
+        ("transport", api.transport.len()),
+        ("tags", api.tags.len()),
+        ("policies", api.policies.len()),
+        ("securityScheme", api.security_scheme.len()),
+        ("visibleRoles", api.visible_roles.len()),
+        ("visibleTenants", api.visible_tenants.len()),
+        ("gatewayEnvironments", api.gateway_environments.len()),
+        ("deploymentEnvironments", api.deployment_environments.len()),
+        ("labels", api.labels.len()),
+        ("mediationPolicies", api.mediation_policies.len()),
+        ("subscriptionAvailableTenants", api.subscription_available_tenants.len()),
+        ("additionalProperties", api.additional_properties.len()),
+        ("accessControlRoles", api.access_control_roles.len()),
+        ("accessControlAllowOrigins", cors.access_control_allow_origins.len()),
+        ("accessControlAllowHeaders", cors.access_control_allow_headers.len()),
+        ("accessControlAllowMethods", cors.access_control_allow_methods.len()),
+        ("categories", api.categories.len()),
+        ("keyManagers", api.key_managers.len()),
+    ];
+    let on_operations = api.operations.iter().map(|operation| operation.scopes.len()).sum();
+    let on_scopes = api.scopes.iter().map(|entry| entry.scope.bindings.len()).sum();
+    let mut lengths = vec![
+        ("operations", api.operations.len(), OPERATIONS_MAX),
+        ("operations.scopes", on_operations, SCOPE_LINKS_MAX),
+        ("scopes", api.scopes.len(), SCOPES_MAX),
+        ("scopes.bindings", on_scopes, SCOPE_LINKS_MAX),
+    ];
+    lengths.extend(others.map(|(field, entries)| (field, entries, LIST_ENTRIES_MAX)));
+    lengths
 }
 
 /// The checks that POST and PUT share, in the order of the contract.
@@ -87,6 +140,7 @@ pub fn check(api: &ApiObject, facts: &Facts<'_>) -> Result<(), PortalError> {
     }
     check_characters(api)?;
     check_schemes(api)?;
+    check_gateway(api, facts)?;
     if api.kind != ApiType::Ws {
         check_urls(api.endpoint_config.as_ref(), &["http", "https"])?;
     }
@@ -202,7 +256,7 @@ fn check_policies(api: &ApiObject, facts: &Facts<'_>) -> Result<(), PortalError>
 
 fn check_characters(api: &ApiObject) -> Result<(), PortalError> {
     for (field, value) in [("name", &api.name), ("version", &api.version)] {
-        let is_forbidden = |c: char| NAME_FORBIDDEN.contains(c) || c.is_control();
+        let is_forbidden = |c: char| NAME_FORBIDDEN.contains(c) || c.is_control() || !is_xml_character(c);
         // `.` and `..` would step out of the artifact's registry collection.
         if value.contains(is_forbidden) || value.trim() != *value || matches!(value.as_str(), "." | "..") {
             return bad(format!("The API {field} holds characters that are not allowed"));
@@ -215,6 +269,24 @@ fn check_schemes(api: &ApiObject) -> Result<(), PortalError> {
     let known = ["oauth2", "basic_auth", "api_key", super::api_object::APPLICATION_SECURITY_MANDATORY];
     match api.security_scheme.iter().find(|scheme| !known.contains(&scheme.as_str())) {
         Some(scheme) => bad(format!("Unknown security scheme '{scheme}'")),
+        None => Ok(()),
+    }
+}
+
+/// What a gateway listens for and where it stands.
+fn check_gateway(api: &ApiObject, facts: &Facts<'_>) -> Result<(), PortalError> {
+    let header = api.authorization_header.as_deref().unwrap_or_default();
+    if !header.is_empty() && http::HeaderName::from_bytes(header.as_bytes()).is_err() {
+        return bad(format!("'{header}' is not a name of a header"));
+    }
+    // WebSocket APIs come with the default transports too.
+    let transports: &[&str] =
+        if api.kind == ApiType::Ws { &["ws", "wss", "http", "https"] } else { &["http", "https"] };
+    if let Some(unknown) = api.transport.iter().find(|it| !transports.contains(&it.as_str())) {
+        return bad(format!("Unknown transport '{unknown}'"));
+    }
+    match api.gateway_environments.iter().find(|name| !facts.environments.contains(*name)) {
+        Some(name) => bad(format!("Gateway environment '{name}' does not exist")),
         None => Ok(()),
     }
 }
@@ -328,6 +400,7 @@ mod tests {
             subscription_policies: &set(&["Gold", "Unlimited"]),
             api_policies: &set(&["Unlimited", "10KPerMin"]),
             key_managers: &set(&["Resident Key Manager"]),
+            environments: &set(&["Default"]),
         };
         let got = match check(&api, &facts) {
             Ok(()) => 200,
@@ -354,6 +427,7 @@ mod tests {
         check_with(|api| api.name = String::new(), 400);
         check_with(|api| api.name = "a/b".into(), 400);
         check_with(|api| api.version = "..".into(), 400);
+        check_with(|api| api.version = "1\u{ffff}".into(), 400);
         check_with(|api| api.version = "1".repeat(31), 400);
         check_with(|api| api.policies = vec!["Iron".into()], 400);
         check_with(|api| api.api_throttling_policy = Some("x".into()), 400);

@@ -3,31 +3,33 @@
 //! Owns: what is written together, and what a PUT may not change. Reading is [`super::apis`]'s, the rules are
 //! [`super::api_rules`]'s, the lifecycle is [`super::lifecycle_change`]'s. Follows portal-gateway-3x.md 2.4, 2.5, 5.1-5.4.
 
-use super::api_object::{ApiObject, ApiScope, EndpointConfig};
+use super::api_object::ApiObject;
 use super::api_rules::{self, Facts};
 use super::apis::{
-    ARTIFACT, DEFINITION, LoadedApi, PROVIDERS, domain_of, each_secret, endpoint_servers, find, find_by_row,
-    find_for_publisher, neighbours,
+    ARTIFACT, DEFINITION, LoadedApi, PROVIDERS, domain_of, find, find_by_row, find_for_publisher, neighbours,
 };
+use super::artifact::ARTIFACT_BYTES_MAX;
 use super::artifact_map::{self, MEDIA_TYPE, StoredApi};
 use super::context::ApiContext;
+use super::deployment::check_deployable;
+use super::endpoint_secrets;
 use super::error::PortalError;
 use super::lifecycle::State;
 use super::openapi;
-use super::openapi_read::Definition;
+use super::openapi_read::{DEFINITION_BYTES_MAX, Definition};
+use super::served_contexts;
 use super::state::{Actor, Portal};
-use crate::portal_scopes::{is_portal_scope, strip_prefix};
-use claviger_proto::entropy::uuid;
+use claviger_proto::entropy;
 use claviger_proto::event::Event;
 use claviger_proto::ids::ApiId;
 use claviger_proto::time::Timestamp;
+use claviger_proto::user::Username;
 use claviger_store::apis::{self as rows, ApiRow, DefaultVersion, NewApi, StateChange, UrlMapping};
 use claviger_store::db::Conn;
 use claviger_store::error::StoreError;
 use claviger_store::policies::{self, Level};
 use claviger_store::registry::{self, NewResource};
-use claviger_store::{roles, scopes, subscriptions};
-use serde_json::Map;
+use claviger_store::{roles, subscriptions};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -50,10 +52,7 @@ pub async fn create(
 ) -> Result<LoadedApi, PortalError> {
     object.normalise();
     let provider = object.provider.take().filter(|name| !name.is_empty()).unwrap_or_else(|| actor.name());
-    if provider != actor.name() && (!portal.is_admin(actor) || domain_of(&provider) != actor.tenant_domain()) {
-        let text = "Only an administrator may create an API for another provider of the tenant";
-        return Err(PortalError::BadRequest(text.to_owned()));
-    }
+    check_provider(portal, actor, &provider).await?;
     object.provider = Some(provider);
     let is_prototype = object.life_cycle_status.as_deref() == Some("PROTOTYPED");
     object.life_cycle_status = Some(if is_prototype { State::Prototyped } else { State::Created }.upper().to_owned());
@@ -62,8 +61,38 @@ pub async fn create(
     let mut definition = definition.unwrap_or_else(|| openapi::create(&object));
     openapi::merge(&mut definition, &object);
     let (portal, actor, now) = (portal.clone(), actor.clone(), portal.clock.now());
-    let uuid = uuid(&*portal.rng);
-    insert(NewVersion { portal, actor, uuid, object, context, definition, spelling, copied_from: None, now }).await
+    let uuid = entropy::uuid(&*portal.rng);
+    let store = portal.store.clone();
+    let new =
+        Arc::new(NewVersion { portal, actor, uuid, object, context, definition, spelling, copied_from: None, now });
+    let written = store.write(move |conn| {
+        let new = new.clone();
+        Box::pin(async move { new.write(conn).await })
+    });
+    written.await
+}
+
+/// The provider stands in the registry's paths, where `@` is written `-AT-`: a name that holds such signs reads as another.
+async fn check_provider(portal: &Portal, actor: &Actor, provider: &str) -> Result<(), PortalError> {
+    let refused = |text: String| Err(PortalError::BadRequest(text));
+    if provider.contains('/') || provider.contains("-AT-") {
+        return refused(format!("'{provider}' cannot be the provider of an API: it contains '/' or '-AT-'"));
+    }
+    if provider == actor.name() {
+        return Ok(());
+    }
+    if !portal.is_admin(actor) || domain_of(provider) != actor.tenant_domain() {
+        return refused("Only an administrator may create an API for another provider of the tenant".to_owned());
+    }
+    let named = Username::parse(provider).ok().filter(|name| name.to_string() == provider);
+    let user = match &named {
+        Some(name) => portal.users.find(name).await?,
+        None => None,
+    };
+    if user.is_none() {
+        return refused(format!("The provider '{provider}' is not a user of the tenant"));
+    }
+    Ok(())
 }
 
 /// Copies an API into a new version (2.5): status Created, everything else as it is; subscriptions are not copied here.
@@ -73,29 +102,26 @@ pub async fn copy(
     uuid_of_old: &str,
     (version, is_default): (&str, bool),
 ) -> Result<LoadedApi, PortalError> {
-    let before = {
-        let mut conn = portal.store.reader().await?;
-        find_for_publisher(portal, &mut conn, actor, uuid_of_old).await?
-    };
-    let mut object = before.object.clone();
-    version.clone_into(&mut object.version);
-    object.life_cycle_status = Some(State::Created.upper().to_owned());
-    object.is_default_version = is_default;
-    api_rules::check_fields(&object)?;
-    let context = ApiContext::from_artifact_template(&before.context.artifact_template, version);
-    let mut definition = before.definition.clone();
-    openapi::set_version(&mut definition, version);
-    let (portal, actor, now) = (portal.clone(), actor.clone(), portal.clock.now());
-    let (uuid, spelling, copied_from) = (uuid(&*portal.rng), Spelling::Other, Some(before));
-    insert(NewVersion { portal, actor, uuid, object, context, definition, spelling, copied_from, now }).await
-}
-
-async fn insert(new: NewVersion) -> Result<LoadedApi, PortalError> {
-    let portal = new.portal.clone();
-    let new = Arc::new(new);
+    let now = portal.clock.now();
+    let new_uuid = entropy::uuid(&*portal.rng);
+    let shared = (portal.clone(), actor.clone(), uuid_of_old.to_owned(), version.to_owned(), new_uuid);
     let written = portal.store.write(move |conn| {
-        let new = new.clone();
-        Box::pin(async move { new.write(conn).await })
+        let (portal, actor, uuid_of_old, version, uuid) = shared.clone();
+        Box::pin(async move {
+            let old = lock_and_find(conn, &portal, &actor, &uuid_of_old).await?;
+            let mut object = old.object.clone();
+            object.version.clone_from(&version);
+            object.life_cycle_status = Some(State::Created.upper().to_owned());
+            object.is_default_version = is_default;
+            api_rules::check_fields(&object)?;
+            let context = ApiContext::from_artifact_template(&old.context.artifact_template, &version);
+            context.check_tenant(actor.tenant_domain())?;
+            let mut definition = old.definition.clone();
+            openapi::set_version(&mut definition, &version);
+            let (spelling, copied_from) = (Spelling::Other, Some(old));
+            let new = NewVersion { portal, actor, uuid, object, context, definition, spelling, copied_from, now };
+            new.write(conn).await
+        })
     });
     written.await
 }
@@ -115,15 +141,19 @@ struct NewVersion {
 impl NewVersion {
     async fn write(&self, conn: &mut Conn) -> Result<LoadedApi, PortalError> {
         let (actor, object, now) = (&self.actor, &self.object, self.now);
-        // One creation at a time in a tenant: names and contexts have no unique key that says what we mean.
+        // One change at a time in a tenant: names, contexts and scopes have no unique key that says what we mean.
         if !registry::lock(conn, actor.tenant, PROVIDERS).await? {
             let rng = &*self.portal.rng;
             registry::ensure_collection(conn, actor.tenant, PROVIDERS, &actor.name(), rng, now).await?;
         }
         let neighbours = neighbours(conn, object, &self.context, actor.tenant_domain()).await?;
         api_rules::check_unique(object, &self.context, &neighbours)?;
-        check_against_tenant(conn, &self.portal, actor, object).await?;
         let provider = object.provider.clone().unwrap_or_default();
+        let mut served = vec![self.context.full.clone()];
+        served.extend(object.is_default_version.then(|| self.context.default_context()));
+        served_contexts::check_free(conn, (&provider, &object.name), &served).await?;
+        let old = self.copied_from.as_ref().map(|old| &old.object);
+        check_against_tenant(conn, &self.portal, actor, (object, old)).await?;
         let row = NewApi {
             provider: provider.clone(),
             name: object.name.clone(),
@@ -144,16 +174,16 @@ impl NewVersion {
         let writer = Writer { portal: &self.portal, actor, id, now };
         writer.put_scopes(conn, object, &[]).await?;
         writer.put_resources(conn, object, self.spelling).await?;
-        let stored = artifact_map::encode(object, &self.context, None);
+        let mut stored = artifact_map::encode(object, &self.context, self.copied_from.as_ref().map(|old| &old.stored));
+        stored.artifact.set("overview", "isLatest", "true");
         let collection = artifact_map::collection(&provider, &object.name, &object.version);
         writer.put_artifact(conn, &collection, &self.uuid, &stored).await?;
-        if let Some(old) = &self.copied_from
-            && let Some(mut old) = find(conn, actor.tenant, old.uuid.as_str()).await?
-        {
-            old.stored.artifact.set("overview", "isLatest", "false");
-            writer.put_artifact(conn, &old.collection, old.uuid.as_str(), &old.stored).await?;
+        if let Some(old) = &self.copied_from {
+            let mut stored = old.stored.clone();
+            stored.artifact.set("overview", "isLatest", "false");
+            writer.put_artifact(conn, &old.collection, old.uuid.as_str(), &stored).await?;
         }
-        writer.put_definition(conn, &collection, &uuid(&*self.portal.rng), &self.definition).await?;
+        writer.put_definition(conn, &collection, &entropy::uuid(&*self.portal.rng), &self.definition).await?;
         let source = format!("{PROVIDERS}/{}", artifact_map::registry_provider(&provider));
         registry::associate(conn, actor.tenant, &source, &format!("{collection}/{ARTIFACT}"), "provides").await?;
         let after = object.status().upper().to_owned();
@@ -168,17 +198,7 @@ impl NewVersion {
 
 /// Updates an API from a PUT. What may not change keeps its value silently (2.5).
 pub async fn update(portal: &Portal, actor: &Actor, uuid: &str, object: ApiObject) -> Result<LoadedApi, PortalError> {
-    change(portal, actor, uuid, move |before| {
-        let mut object = object.clone();
-        if !actor.has_scope("apim:api_create") {
-            object = reduced(&before.object, object);
-        }
-        object.normalise();
-        keep_identity(&mut object, &before.object)?;
-        keep_secrets(&mut object, &before.object)?;
-        Ok((object, before.definition.clone()))
-    })
-    .await
+    change(portal, actor, uuid, Change::Object(Box::new(object))).await
 }
 
 /// Replaces the definition: operations, scopes and resources are rebuilt from it (2.8).
@@ -188,31 +208,12 @@ pub async fn update_definition(
     uuid: &str,
     definition: Definition,
 ) -> Result<LoadedApi, PortalError> {
-    change(portal, actor, uuid, move |before| {
-        let mut object = before.object.clone();
-        object.operations = definition.operations();
-        object.scopes = definition.scopes();
-        Ok((object, definition.clone()))
-    })
-    .await
+    change(portal, actor, uuid, Change::Definition(definition)).await
 }
 
-async fn change(
-    portal: &Portal,
-    actor: &Actor,
-    uuid: &str,
-    new: impl Fn(&LoadedApi) -> Result<(ApiObject, Definition), PortalError>,
-) -> Result<LoadedApi, PortalError> {
-    let before = {
-        let mut conn = portal.store.reader().await?;
-        find_for_publisher(portal, &mut conn, actor, uuid).await?
-    };
-    let (object, mut definition) = new(&before)?;
-    api_rules::check_fields(&object)?;
-    api_rules::check_update(&object)?;
-    openapi::merge(&mut definition, &object);
+async fn change(portal: &Portal, actor: &Actor, uuid: &str, change: Change) -> Result<LoadedApi, PortalError> {
     let now = portal.clock.now();
-    let update = Arc::new(Update { portal: portal.clone(), actor: actor.clone(), before, object, definition, now });
+    let update = Arc::new(Update { portal: portal.clone(), actor: actor.clone(), uuid: uuid.to_owned(), change, now });
     let written = portal.store.write(move |conn| {
         let update = update.clone();
         Box::pin(async move { update.write(conn).await })
@@ -220,71 +221,115 @@ async fn change(
     written.await
 }
 
+/// What a client wants changed.
+enum Change {
+    Object(Box<ApiObject>),
+    Definition(Definition),
+}
+
+impl Change {
+    /// The API after the change.
+    fn apply(&self, actor: &Actor, before: &LoadedApi) -> Result<(ApiObject, Definition), PortalError> {
+        let (object, mut definition) = match self {
+            Self::Object(wanted) => {
+                let mut object = wanted.as_ref().clone();
+                if !actor.has_scope("apim:api_create") {
+                    object = reduced(&before.object, object);
+                }
+                object.normalise();
+                keep_identity(&mut object, &before.object)?;
+                endpoint_secrets::keep(&mut object, &before.object)?;
+                (object, before.definition.clone())
+            }
+            Self::Definition(definition) => {
+                let mut object = before.object.clone();
+                object.operations = definition.operations();
+                object.scopes = definition.scopes();
+                (object, definition.clone())
+            }
+        };
+        api_rules::check_fields(&object)?;
+        api_rules::check_update(&object)?;
+        // One that gateways serve already must stay one that they can; what was published elsewhere may be more.
+        if object.status().is_deployed() && check_deployable(&before.object).is_ok() {
+            check_deployable(&object)?;
+        }
+        openapi::merge(&mut definition, &object);
+        Ok((object, definition))
+    }
+}
+
 struct Update {
     portal: Portal,
     actor: Actor,
-    before: LoadedApi,
-    object: ApiObject,
-    definition: Definition,
+    uuid: String,
+    change: Change,
     now: Timestamp,
 }
 
 impl Update {
+    /// Everything is decided with what stands there under the lock: a blank password, say, keeps the one of this moment.
     async fn write(&self, conn: &mut Conn) -> Result<LoadedApi, PortalError> {
-        let (actor, object, before) = (&self.actor, &self.object, &self.before);
+        let (actor, uuid) = (&self.actor, self.uuid.as_str());
+        let before = lock_and_find(conn, &self.portal, actor, uuid).await?;
+        let (object, definition) = self.change.apply(actor, &before)?;
         let id = before.row.id;
-        registry::lock(conn, actor.tenant, &before.collection).await?;
-        let current = find(conn, actor.tenant, before.uuid.as_str()).await?;
-        let current = current.ok_or_else(|| PortalError::no_api(before.uuid.as_str()))?;
-        if current.object.status() != before.object.status() {
-            return Err(PortalError::BadRequest("The lifecycle state was changed at the same time".to_owned()));
+        check_against_tenant(conn, &self.portal, actor, (&object, Some(&before.object))).await?;
+        check_products(conn, id, &object).await?;
+        if object.is_default_version && !before.object.is_default_version {
+            let served = [before.context.default_context()];
+            served_contexts::check_free(conn, (&before.row.provider, &before.row.name), &served).await?;
         }
-        check_against_tenant(conn, &self.portal, actor, object).await?;
-        check_products(conn, id, object).await?;
         let writer = Writer { portal: &self.portal, actor, id, now: self.now };
-        writer.put_scopes(conn, object, &current.object.scopes).await?;
-        writer.put_resources(conn, object, Spelling::Other).await?;
+        writer.put_scopes(conn, &object, &before.object.scopes).await?;
+        writer.put_resources(conn, &object, Spelling::Other).await?;
         rows::update(conn, id, object.api_throttling_policy.as_deref(), &actor.name(), self.now).await?;
-        let stored = artifact_map::encode(object, &before.context, Some(&current.stored));
-        writer.put_artifact(conn, &before.collection, before.uuid.as_str(), &stored).await?;
-        let new_uuid = uuid(&*self.portal.rng);
-        writer.put_definition(conn, &before.collection, &new_uuid, &self.definition).await?;
-        writer.put_default(conn, object).await?;
+        let stored = artifact_map::encode(&object, &before.context, Some(&before.stored));
+        writer.put_artifact(conn, &before.collection, uuid, &stored).await?;
+        let new_uuid = entropy::uuid(&*self.portal.rng);
+        writer.put_definition(conn, &before.collection, &new_uuid, &definition).await?;
+        writer.put_default(conn, &object).await?;
         conn.emit(Event::ApiChanged { api_id: id }, self.now).await?;
-        let after = find(conn, actor.tenant, before.uuid.as_str()).await?;
+        let after = find(conn, actor.tenant, uuid).await?;
         after.ok_or_else(|| PortalError::Damaged("the API just written is not there".to_owned()))
     }
 }
 
+/// An API as it stands once nobody else changes it. Who may see it is asked of what is found then.
+pub(super) async fn lock_and_find(
+    conn: &mut Conn,
+    portal: &Portal,
+    actor: &Actor,
+    uuid: &str,
+) -> Result<LoadedApi, PortalError> {
+    registry::lock(conn, actor.tenant, PROVIDERS).await?;
+    find_for_publisher(portal, conn, actor, uuid).await
+}
+
 /// Deletes an API with its rows and its registry subtree. Subscriptions forbid it.
 pub async fn delete(portal: &Portal, actor: &Actor, uuid: &str) -> Result<(), PortalError> {
-    let before = {
-        let mut conn = portal.store.reader().await?;
-        find_for_publisher(portal, &mut conn, actor, uuid).await?
-    };
     let now = portal.clock.now();
-    let (actor, before) = (actor.clone(), Arc::new(before));
-    let portal_state = portal.clone();
+    let (shared, actor, uuid) = (portal.clone(), actor.clone(), uuid.to_owned());
     let written = portal.store.write(move |conn| {
-        let (portal, actor, before) = (portal_state.clone(), actor.clone(), before.clone());
+        let (portal, actor, uuid) = (shared.clone(), actor.clone(), uuid.clone());
         Box::pin(async move {
-            registry::lock(conn, actor.tenant, &before.collection).await?;
-            let id = before.row.id;
+            let api = lock_and_find(conn, &portal, &actor, &uuid).await?;
+            let id = api.row.id;
             if !subscriptions::list_of_api(conn, id).await?.is_empty() {
-                return Err(PortalError::ActiveSubscriptions(before.uuid.0.clone()));
+                return Err(PortalError::ActiveSubscriptions(uuid));
             }
             if !rows::list_product_uses(conn, id).await?.is_empty() {
                 return Err(PortalError::BadRequest("The API is used by an API product".to_owned()));
             }
             let writer = Writer { portal: &portal, actor: &actor, id, now };
-            writer.drop_scopes(conn, &before.object.scopes).await?;
+            writer.drop_scopes(conn, &api.object, &api.object.scopes).await?;
             rows::delete(conn, id).await?;
-            let provider = before.row.provider.as_str();
-            let default = rows::find_default(conn, &before.row.name, provider).await?;
-            if default.version.as_deref() == Some(before.row.version.as_str()) {
-                rows::set_default(conn, &before.row.name, provider, &DefaultVersion::default()).await?;
+            let provider = api.row.provider.as_str();
+            let default = rows::find_default(conn, &api.row.name, provider).await?;
+            if default.version.as_deref() == Some(api.row.version.as_str()) {
+                rows::set_default(conn, &api.row.name, provider, &DefaultVersion::default()).await?;
             }
-            registry::delete_tree(conn, actor.tenant, &before.collection, &actor.name(), now).await?;
+            registry::delete_tree(conn, actor.tenant, &api.collection, &actor.name(), now).await?;
             conn.emit(Event::ApiChanged { api_id: id }, now).await?;
             Ok(())
         })
@@ -309,6 +354,7 @@ impl Writer<'_> {
         stored: &StoredApi,
     ) -> Result<(), PortalError> {
         let xml = stored.artifact.encode();
+        check_size(xml.len(), ARTIFACT_BYTES_MAX)?;
         let path = self.put(conn, collection, (ARTIFACT, MEDIA_TYPE, uuid), xml.as_bytes()).await?;
         let (tenant, at) = (self.actor.tenant, (path, ARTIFACT));
         registry::set_properties(conn, tenant, at, &stored.properties).await?;
@@ -324,6 +370,7 @@ impl Writer<'_> {
         definition: &Definition,
     ) -> Result<(), PortalError> {
         let text = definition.to_text();
+        check_size(text.len(), DEFINITION_BYTES_MAX)?;
         self.put(conn, collection, (DEFINITION, "application/json", uuid), text.as_bytes()).await?;
         Ok(())
     }
@@ -361,66 +408,6 @@ impl Writer<'_> {
             })
             .collect();
         Ok(rows::replace_url_mappings(conn, self.id, self.actor.tenant, &mappings).await?)
-    }
-
-    /// Local scopes of the API at the key manager; those of before that are gone are deleted.
-    async fn put_scopes(&self, conn: &mut Conn, object: &ApiObject, before: &[ApiScope]) -> Result<(), PortalError> {
-        let tenant = self.actor.tenant;
-        let gone: Vec<ApiScope> = before
-            .iter()
-            .filter(|old| !object.scopes.iter().any(|new| new.scope.name == old.scope.name))
-            .cloned()
-            .collect();
-        self.drop_scopes(conn, &gone).await?;
-        for scope in object.scopes.iter().map(|entry| &entry.scope) {
-            if scopes::is_shared(conn, tenant, &scope.name).await? {
-                continue;
-            }
-            let is_own = before.iter().any(|old| old.scope.name == scope.name);
-            if !is_own && !self.is_scope_free(conn, object, &scope.name).await? {
-                return Err(PortalError::ScopeTaken(scope.name.clone()));
-            }
-            let display_name = scope.display_name.clone().filter(|text| !text.is_empty());
-            let stored = scopes::Scope {
-                name: scope.name.clone(),
-                display_name: display_name.unwrap_or_else(|| scope.name.clone()),
-                description: scope.description.clone(),
-                roles: scope.bindings.clone(),
-            };
-            scopes::put(conn, tenant, &stored).await?;
-        }
-        Ok(())
-    }
-
-    /// A new local scope may exist only when another version of the same API brought it; `apim:` scopes are the portal's.
-    async fn is_scope_free(&self, conn: &mut Conn, object: &ApiObject, name: &str) -> Result<bool, PortalError> {
-        let is_reserved = ["apim:", "internal_"].iter().any(|prefix| strip_prefix(name, prefix).is_some())
-            || ["openid", "SYSTEM"].iter().any(|taken| name.eq_ignore_ascii_case(taken));
-        if is_reserved {
-            return Ok(false);
-        }
-        let tenant = self.actor.tenant;
-        if scopes::find(conn, tenant, name).await?.is_none() {
-            return Ok(true);
-        }
-        let users = rows::list_scope_users(conn, tenant, name).await?;
-        let provider = object.provider.as_deref().unwrap_or_default();
-        let is_sibling = |(_, api, owner): &(ApiId, String, String)| *api == object.name && *owner == provider;
-        Ok(!users.is_empty() && users.iter().all(is_sibling))
-    }
-
-    /// Deletes local scopes that no other API uses.
-    async fn drop_scopes(&self, conn: &mut Conn, gone: &[ApiScope]) -> Result<(), PortalError> {
-        let tenant = self.actor.tenant;
-        for scope in gone {
-            let name = &scope.scope.name;
-            let users = rows::list_scope_users(conn, tenant, name).await?;
-            let is_used = users.iter().any(|(id, ..)| *id != self.id);
-            if !is_used && !is_portal_scope(name) && !scopes::is_shared(conn, tenant, name).await? {
-                scopes::delete(conn, tenant, name).await?;
-            }
-        }
-        Ok(())
     }
 
     /// The default version of the API's name (2.7, 5.2).
@@ -465,35 +452,10 @@ impl Writer<'_> {
     }
 }
 
-/// Empty secrets of a PUT keep what is stored (2.3), but only for the servers they were entered for: whoever may move an
-/// endpoint must not have its password sent to a server of his own.
-fn keep_secrets(object: &mut ApiObject, before: &ApiObject) -> Result<(), PortalError> {
-    let mut is_kept = false;
-    if let (Some(security), Some(old)) = (&mut object.endpoint_security, &before.endpoint_security)
-        && security.password.is_empty()
-    {
-        security.password.clone_from(&old.password);
-        is_kept |= !old.password.is_empty();
-    }
-    let mut known = Map::new();
-    if let Some(EndpointConfig(mut config)) = before.endpoint_config.clone() {
-        each_secret(&mut config, &mut |name, secret| drop(known.insert(name.to_owned(), secret.clone())));
-    }
-    if let Some(EndpointConfig(config)) = &mut object.endpoint_config {
-        each_secret(config, &mut |name, secret| {
-            if secret.as_str().is_none_or(str::is_empty)
-                && let Some(old) = known.get(name)
-            {
-                *secret = old.clone();
-                is_kept |= old.as_str().is_some_and(|old| !old.is_empty());
-            }
-        });
-    }
-    let servers =
-        |api: &ApiObject| api.endpoint_config.as_ref().map(|config| endpoint_servers(&config.0)).unwrap_or_default();
-    if is_kept && !servers(object).is_subset(&servers(before)) {
-        let text = "The endpoint is on another server: its password must be entered again";
-        return Err(PortalError::BadRequest(text.to_owned()));
+/// What is larger could be written, but not be read back.
+fn check_size(bytes: usize, bytes_max: usize) -> Result<(), PortalError> {
+    if bytes > bytes_max {
+        return Err(PortalError::BadRequest(format!("The API is too large: {bytes} bytes, {bytes_max} are allowed")));
     }
     Ok(())
 }
@@ -502,7 +464,7 @@ async fn check_against_tenant(
     conn: &mut Conn,
     portal: &Portal,
     actor: &Actor,
-    object: &ApiObject,
+    (object, before): (&ApiObject, Option<&ApiObject>),
 ) -> Result<(), PortalError> {
     let policy_names = |list: Vec<policies::Policy>| list.into_iter().map(|it| it.name).collect::<BTreeSet<_>>();
     let mut api_policies = policy_names(policies::list(conn, actor.tenant, Level::Api).await?);
@@ -513,6 +475,9 @@ async fn check_against_tenant(
     }
     let managers = policies::list_key_managers(conn, actor.tenant_domain()).await?;
     let key_managers = managers.into_iter().filter(|it| it.is_enabled).map(|it| it.name).collect();
+    // An API may stay in an environment that is configured no more.
+    let mut environments: BTreeSet<String> = portal.portal.environments.iter().map(|it| it.name.clone()).collect();
+    environments.extend(before.into_iter().flat_map(|before| before.gateway_environments.iter().cloned()));
     let all_roles = roles::list(conn, actor.tenant).await?;
     let facts = Facts {
         roles: &all_roles,
@@ -521,6 +486,7 @@ async fn check_against_tenant(
         subscription_policies: &subscription_policies,
         api_policies: &api_policies,
         key_managers: &key_managers,
+        environments: &environments,
     };
     api_rules::check(object, &facts)
 }

@@ -2,7 +2,7 @@
 //!
 //! Writing is [`super::api_write`]'s. Follows portal-gateway-3x.md 2.2, 5.1-5.4.
 
-use super::api_object::{AccessControl, ApiObject, ApiScope, AuthType, EndpointConfig, Operation, Scope};
+use super::api_object::{AccessControl, ApiObject, ApiScope, AuthType, Operation, Scope};
 use super::api_rules::Neighbour;
 use super::artifact_map::{self, MEDIA_TYPE, StoredApi};
 use super::context::ApiContext;
@@ -18,7 +18,6 @@ use claviger_store::apis::{self as rows, ApiRow, UrlMapping};
 use claviger_store::db::Conn;
 use claviger_store::error::StoreError;
 use claviger_store::{registry, scopes};
-use serde_json::{Map, Value};
 use std::collections::{BTreeSet, HashMap};
 
 /// Name of the artifact's resource.
@@ -27,7 +26,7 @@ pub(super) const ARTIFACT: &str = "api";
 pub(super) const DEFINITION: &str = "swagger.json";
 /// Most APIs of a tenant that a list looks at.
 const APIS_MAX: i64 = 10_000;
-/// Collection of all providers; its row is the lock under which a tenant's APIs are created.
+/// Collection of all providers; its row is the lock under which a tenant's APIs are changed.
 pub(super) const PROVIDERS: &str = "/_system/governance/apimgt/applicationdata/provider";
 
 /// An API as stored, complete.
@@ -62,7 +61,8 @@ pub struct ListedApi {
     pub context: ApiContext,
 }
 
-/// An API by its UUID in a tenant; `None` when there is no artifact or no row (an artifact without a row is skipped).
+/// An API by its UUID in a tenant; `None` when there is no artifact or no row (an artifact without a row is skipped). Rows
+/// are not kept apart by tenant: only one whose provider is of this tenant belongs to the artifact.
 pub async fn find(conn: &mut Conn, tenant: TenantId, uuid: &str) -> Result<Option<LoadedApi>, PortalError> {
     let Some(resource) = registry::find_by_uuid(conn, tenant, uuid).await? else { return Ok(None) };
     if resource.media_type.as_deref() != Some(MEDIA_TYPE) {
@@ -73,6 +73,9 @@ pub async fn find(conn: &mut Conn, tenant: TenantId, uuid: &str) -> Result<Optio
     let stored = artifact_map::from_rows(&String::from_utf8_lossy(&resource.content), properties, tags)?;
     let (mut object, context) = artifact_map::decode(&stored);
     let provider = object.provider.clone().unwrap_or_default();
+    if tenant_of(conn, &provider).await? != Some(tenant) {
+        return Ok(None);
+    }
     let Some(row) = rows::find(conn, &provider, &object.name, &object.version).await? else { return Ok(None) };
     object.operations = operations(rows::list_url_mappings(conn, row.id).await?);
     object.api_throttling_policy.clone_from(&row.tier);
@@ -90,9 +93,10 @@ pub async fn find(conn: &mut Conn, tenant: TenantId, uuid: &str) -> Result<Optio
 /// The APIs of a tenant whose artifact and row both exist, oldest first.
 pub async fn list(conn: &mut Conn, tenant: TenantId) -> Result<Vec<ListedApi>, PortalError> {
     let mut labels = registry::list_labels(conn, tenant, MEDIA_TYPE).await?;
-    let all_rows = rows::list(conn).await?;
+    let domain = claviger_store::tenants::find_domain(conn, tenant).await?.unwrap_or_default();
+    let own = rows::list(conn).await?.into_iter().filter(|row| domain_of(&row.provider).eq_ignore_ascii_case(&domain));
     let by_name: HashMap<_, ApiRow> =
-        all_rows.into_iter().map(|row| ((row.provider.clone(), row.name.clone(), row.version.clone()), row)).collect();
+        own.map(|row| ((row.provider.clone(), row.name.clone(), row.version.clone()), row)).collect();
     let mut listed = Vec::new();
     for resource in registry::list_by_media_type(conn, tenant, MEDIA_TYPE, APIS_MAX).await? {
         let own = labels.remove(&resource.uuid).unwrap_or_default();
@@ -158,53 +162,6 @@ pub async fn list_for_publisher(portal: &Portal, actor: &Actor, query: &Query) -
     Ok(apis)
 }
 
-/// The object as a client sees it: no passwords.
-pub fn shown(object: &ApiObject) -> ApiObject {
-    let mut object = object.clone();
-    if let Some(security) = &mut object.endpoint_security {
-        security.password.clear();
-    }
-    if let Some(EndpointConfig(config)) = &mut object.endpoint_config {
-        each_secret(config, &mut |_, secret| *secret = Value::String(String::new()));
-    }
-    object
-}
-
-/// Calls with the name and value of each secret of an endpoint configuration.
-pub(super) fn each_secret(config: &mut Map<String, Value>, change: &mut dyn FnMut(&str, &mut Value)) {
-    for side in ["production", "sandbox"] {
-        let security = config.get_mut("endpoint_security").and_then(|it| it.get_mut(side)?.as_object_mut());
-        for (name, value) in security.into_iter().flatten() {
-            if matches!(name.as_str(), "password" | "clientSecret") {
-                change(&format!("{side}.{name}"), value);
-            }
-        }
-    }
-    if let Some(secret) = config.get_mut("amznSecretKey") {
-        change("amznSecretKey", secret);
-    }
-}
-
-/// Scheme, host and port of every endpoint URL in an endpoint configuration, whatever its kind.
-pub(super) fn endpoint_servers(config: &Map<String, Value>) -> BTreeSet<String> {
-    let mut servers = BTreeSet::new();
-    let mut rest: Vec<&Value> = config.values().collect();
-    while let Some(value) = rest.pop() {
-        match value {
-            Value::Array(list) => rest.extend(list),
-            Value::Object(members) => {
-                if let Some(text) = members.get("url").and_then(Value::as_str) {
-                    let origin = url::Url::parse(text).map(|url| url.origin().ascii_serialization());
-                    servers.insert(origin.unwrap_or_else(|_| text.to_owned()));
-                }
-                rest.extend(members.values());
-            }
-            _ => {}
-        }
-    }
-    servers
-}
-
 /// Rows that may stand in the way of a name, version and context: same name in this tenant, or same template.
 pub async fn neighbours(
     conn: &mut Conn,
@@ -243,7 +200,7 @@ async fn load_scopes(
     operations: &[Operation],
     definition: &Definition,
 ) -> Result<Vec<ApiScope>, PortalError> {
-    let mut found = definition.scopes();
+    let mut found = definition.declared_scopes();
     let used: BTreeSet<&String> = operations.iter().flat_map(|operation| &operation.scopes).collect();
     for name in used {
         if !found.iter().any(|entry| entry.scope.name == *name) {

@@ -5,14 +5,16 @@
 
 use super::body::parse_body;
 use super::error::{Finding, PortalError, Resource};
+use super::keys;
 use super::page::{Page, Paging};
+use super::params::Params;
 use super::policy_views;
 use super::reply::{created, json};
 use super::state::{Actor, Portal};
 use crate::http::access::Rule;
 use crate::http::routes::Routes;
 use axum::body::Bytes;
-use axum::extract::{Path, Query as Params, State};
+use axum::extract::{Path, State};
 use axum::response::{IntoResponse as _, Response};
 use claviger_proto::entropy::uuid;
 use claviger_proto::event::Event;
@@ -31,6 +33,8 @@ use std::collections::BTreeMap;
 const DEFAULT: &str = "DefaultApplication";
 /// Most applications of one subscriber.
 const APPLICATIONS_MAX: i64 = 1_000;
+/// Most attributes of one application.
+const ATTRIBUTES_MAX: usize = 100;
 
 /// Who may manage applications.
 pub const MANAGE: Rule = Rule::Portal(&["apim:subscribe", "apim:app_manage"]);
@@ -195,8 +199,8 @@ async fn collect(conn: &mut Conn, application: &Application) -> Result<Found, Po
 
 /// Adds what the key manager knows. It asks on connections of its own, so the caller holds none: a pool whose every holder
 /// waits for a second one stands still.
-async fn show(portal: &Portal, (mut body, keys): Found) -> Result<Value, PortalError> {
-    body["keys"] = object!(super::keys::list(portal, keys).await?);
+async fn show(portal: &Portal, (mut body, mappings): Found) -> Result<Value, PortalError> {
+    body["keys"] = object!(keys::list(portal, mappings).await?);
     Ok(body)
 }
 
@@ -215,6 +219,9 @@ async fn check(portal: &Portal, actor: &Actor, body: &mut ApplicationBody) -> Re
     }
     if body.description.as_ref().is_some_and(|text| text.chars().count() > 512) {
         findings.push(Finding::field("description", "size must be between 0 and 512"));
+    }
+    if body.attributes.len() > ATTRIBUTES_MAX {
+        findings.push(Finding::field("attributes", &format!("at most {ATTRIBUTES_MAX} entries")));
     }
     if !findings.is_empty() {
         return Err(PortalError::Invalid(findings));
@@ -322,8 +329,17 @@ async fn update(
     Ok(json(StatusCode::OK, &show(&portal, found).await?))
 }
 
+/// The clients go first: when that fails the application is still there to be deleted again.
 async fn delete(State(portal): State<Portal>, actor: Actor, Path(id): Path<String>) -> Result<Response, PortalError> {
     let now = portal.clock.now();
+    let present = {
+        let mut conn = portal.store.reader().await?;
+        let application = find_own(&mut conn, &actor, &id).await?;
+        rows::list_keys(&mut conn, application.id).await?
+    };
+    for key in &present {
+        keys::remove_client(&portal, key).await?;
+    }
     let written = portal.store.write(move |conn| {
         let (actor, id) = (actor.clone(), ApplicationUuid(id.clone()));
         Box::pin(async move {
@@ -332,13 +348,12 @@ async fn delete(State(portal): State<Portal>, actor: Actor, Path(id): Path<Strin
             let keys = rows::list_keys(conn, application.id).await?;
             rows::delete(conn, application.id).await?;
             conn.emit(Event::ApplicationChanged { application_id: application.id }, now).await?;
-            // A client that was mapped is not the portal's to delete.
-            let own = keys.into_iter().filter(|key| key.create_mode != "MAPPED" && super::keys::is_resident(key));
-            Ok::<_, PortalError>(own.filter_map(|key| key.consumer_key).collect::<Vec<_>>())
+            Ok::<_, PortalError>(keys)
         })
     });
-    for key in written.await? {
-        portal.key_manager().remove(&key).await?;
+    // Keys that were made in between.
+    for key in written.await?.iter().filter(|key| !present.contains(key)) {
+        keys::remove_client(&portal, key).await?;
     }
     Ok(StatusCode::OK.into_response())
 }

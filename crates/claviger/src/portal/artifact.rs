@@ -124,8 +124,8 @@ impl Artifact {
     }
 }
 
-/// XML 1.0 has no way to write the other characters.
-fn is_xml_character(c: char) -> bool {
+/// XML 1.0 has no way to write the other characters; a database may have none for NUL.
+pub fn is_xml_character(c: char) -> bool {
     matches!(c, '\t' | '\n' | '\r' | '\u{20}'..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..)
 }
 

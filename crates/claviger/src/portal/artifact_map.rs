@@ -4,8 +4,8 @@
 //! from AM_API_URL_MAPPING and the definition), and the rows of the registry (`claviger-store`).
 //! Follows portal-gateway-3x.md 2.2 (column "stored as"), 5.3.
 //!
-//! Five fields have no element of their own in the product's artifact; they are kept as JSON in the group `claviger`,
-//! which other readers pass over.
+//! Fields without an element of their own in the product's artifact are kept as JSON in the group `claviger`, which other
+//! readers pass over.
 
 use super::api_object::{
     AccessControl, ApiObject, ApiType, BusinessInformation, CorsConfiguration, EndpointSecurity, EndpointSecurityType,

@@ -3,9 +3,10 @@
 //! Follows portal-gateway-3x.md 1.5 (JSON problems) and 0.2 fact 5 (unknown fields are refused). A field that is `null`
 //! counts as absent.
 
+use super::artifact::is_xml_character;
 use super::error::PortalError;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// Largest JSON body of a portal operation, in bytes.
 pub const BODY_BYTES_MAX: usize = 5 * 1024 * 1024;
@@ -20,7 +21,24 @@ pub fn parse_body<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, PortalError> {
     }
     let mut value: Value = serde_json::from_slice(bytes).map_err(|_| PortalError::MalformedBody)?;
     drop_nulls(&mut value);
+    if !is_storable(&value) {
+        return Err(PortalError::BadRequest("The request body holds a character that cannot be stored".to_owned()));
+    }
     serde_json::from_value(value).map_err(|error| refusal(&error.to_string()))
+}
+
+/// Can every name and text be written to the registry's XML and to every database?
+pub fn are_members_storable(members: &Map<String, Value>) -> bool {
+    members.iter().all(|(name, value)| name.chars().all(is_xml_character) && is_storable(value))
+}
+
+fn is_storable(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.chars().all(is_xml_character),
+        Value::Array(list) => list.iter().all(is_storable),
+        Value::Object(members) => are_members_storable(members),
+        Value::Null | Value::Bool(_) | Value::Number(_) => true,
+    }
 }
 
 fn drop_nulls(value: &mut Value) {

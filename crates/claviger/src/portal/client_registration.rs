@@ -10,12 +10,14 @@ use crate::http::routes::Routes;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::response::Response;
-use claviger_proto::ids::{SUPER_TENANT_DOMAIN, TenantId};
+use claviger_proto::ids::TenantId;
 use claviger_proto::user::Username;
-use claviger_store::tenants;
 use http::{Method, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json as object};
+
+/// Names of this form are those of applications' keys ([`super::keys`]).
+const KEY_ENDINGS: [&str; 2] = ["_PRODUCTION", "_SANDBOX"];
 
 /// The route of this file.
 pub fn routes(routes: Routes) -> Routes {
@@ -52,17 +54,17 @@ async fn register(State(portal): State<Portal>, actor: Actor, body: Bytes) -> Re
         let text = format!("Logged in user '{}' and application owner '{}' should be same.", actor.name(), body.owner);
         return Err(PortalError::BadRequest(text));
     }
-    let tenant = if owner.tenant == SUPER_TENANT_DOMAIN {
-        TenantId::SUPER
-    } else {
-        let mut conn = portal.store.reader().await?;
-        tenants::find_by_domain(&mut conn, &owner.tenant).await?.ok_or_else(unknown_owner)?
-    };
+    let tenant = portal.users.find(&owner).await?.ok_or_else(unknown_owner)?.tenant;
     if let Some(client) = portal.key_manager().find_by_name(tenant, &body.client_name).await? {
         if client.owner != owner.to_string() {
             return Err(PortalError::ForbiddenBecause("Access is forbidden to the application".to_owned()));
         }
         return Ok(json(StatusCode::OK, &show(&client, false)));
+    }
+    if let Some(ending) = KEY_ENDINGS.iter().find(|ending| body.client_name.to_ascii_uppercase().ends_with(*ending)) {
+        return Err(PortalError::BadRequest(format!(
+            "A client's name cannot end in {ending}: an application's key does"
+        )));
     }
     let callback = body.callback_url.filter(|url| !url.is_empty()).unwrap_or_default();
     let needs_callback = |grant: &&str| matches!(*grant, "authorization_code" | "implicit");

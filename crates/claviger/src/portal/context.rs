@@ -44,15 +44,24 @@ impl ApiContext {
         }
         let prefix = tenant_prefix(tenant_domain);
         let own = context.strip_prefix(prefix.as_str()).filter(|rest| rest.starts_with('/')).unwrap_or(context);
-        if own == format!("/{VERSION}") {
-            return refused("cannot be '/{version}' alone");
-        }
-        if own.starts_with("/t/") {
-            return refused("cannot start with another tenant's prefix");
+        if own.split('/').nth(1) == Some(VERSION) {
+            return refused("cannot begin with '/{version}'");
         }
         let artifact_template =
             if own.contains(VERSION) { format!("{prefix}{own}") } else { format!("{prefix}{own}/{VERSION}") };
-        Ok(Self::from_artifact_template(&artifact_template, version))
+        let context = Self::from_artifact_template(&artifact_template, version);
+        context.check_tenant(tenant_domain)?;
+        Ok(context)
+    }
+
+    /// With its version in place, does the context stay in the tenant's part of the path space?
+    pub fn check_tenant(&self, tenant_domain: &str) -> Result<(), PortalError> {
+        let prefix = tenant_prefix(tenant_domain);
+        let own = self.full.strip_prefix(prefix.as_str()).filter(|rest| rest.starts_with('/'));
+        match own {
+            Some(own) if own != "/t" && !own.starts_with("/t/") => Ok(()),
+            _ => Err(PortalError::BadRequest("Context cannot start with another tenant's prefix".to_owned())),
+        }
     }
 
     /// From the artifact's `contextTemplate`.
@@ -64,10 +73,15 @@ impl ApiContext {
         }
     }
 
-    /// The context under which the default version answers: the template without its version segment.
+    /// The context under which the default version answers.
     pub fn default_context(&self) -> String {
-        self.artifact_template.replace("/{version}", "")
+        default_context(&self.row_template)
     }
+}
+
+/// The context of a default version from AM_API.CONTEXT_TEMPLATE: the template without its version segment.
+pub fn default_context(row_template: &str) -> String {
+    row_template.replace("/{version}", "")
 }
 
 /// `/t/{domain}`; nothing for the super tenant.
@@ -100,11 +114,29 @@ mod tests {
     #[test]
     fn refusals() {
         let long = format!("/{}", "x".repeat(CONTEXT_LENGTH_MAX));
-        let bad =
-            ["", "weather", "/weather/", "/{version}", "/a//b", "/a/../b", "/a b", "/a?x", "/a*", "/t/x.com/a", &long];
+        let bad = [
+            "",
+            "weather",
+            "/weather/",
+            "/{version}",
+            "/a//b",
+            "/a/../b",
+            "/a b",
+            "/a?x",
+            "/a*",
+            "/t/x.com/a",
+            "/{version}/a",
+            &long,
+        ];
         for context in bad {
             assert!(ApiContext::new(context, "1", "carbon.super").is_err(), "{context}");
         }
         assert!(ApiContext::new("/t/other.com/a", "1", "abc.com").is_err());
+        // What counts is the context as it is served.
+        assert!(ApiContext::new("/{version}/x.com/a", "t", "carbon.super").is_err());
+        assert!(ApiContext::new("/t{version}", "/x.com", "carbon.super").is_err());
+        let copy = ApiContext::from_artifact_template("/{version}/x.com/a", "t");
+        assert!(copy.check_tenant("carbon.super").is_err());
+        assert!(ApiContext::from_artifact_template("/t/abc.com/a/{version}", "1").check_tenant("abc.com").is_ok());
     }
 }

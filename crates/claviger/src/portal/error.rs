@@ -172,6 +172,9 @@ pub enum PortalError {
     /// The operation is not offered.
     #[error("not implemented: {0}")]
     NotImplemented(&'static str),
+    /// The key manager has a client of this name.
+    #[error("a client {0} exists")]
+    ClientNameTaken(String),
     /// The key manager refused; the text goes to the client.
     #[error("the key manager refused: {0}")]
     KeyManager(String),

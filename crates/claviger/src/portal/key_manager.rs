@@ -154,8 +154,7 @@ impl<'a> KeyManager<'a> {
     /// Issues a client_credentials token. Scopes of the portal APIs are left out: a caller with few scopes must not get
     /// more through an application of his.
     pub async fn issue(self, key: &ConsumerKey, scopes: &[String]) -> Result<TokenInfo, PortalError> {
-        let mut scopes =
-            Scopes::parse(&scopes.join(" ")).map_err(|error| PortalError::BadRequest(error.to_string()))?;
+        let mut scopes = parse_scopes(scopes)?;
         scopes.retain(|scope| !is_portal_scope(scope));
         let reply = token::issue_to_client(self.0, self.get(key).await?, &scopes).await?;
         Ok(TokenInfo {
@@ -197,13 +196,17 @@ impl<'a> KeyManager<'a> {
     }
 }
 
+/// Scopes as a body lists them; empty ones count for nothing.
+pub fn parse_scopes(scopes: &[String]) -> Result<Scopes, PortalError> {
+    let named: Vec<&str> = scopes.iter().map(String::as_str).filter(|scope| !scope.is_empty()).collect();
+    Scopes::parse(&named.join(" ")).map_err(|error| PortalError::BadRequest(error.to_string()))
+}
+
 impl From<RegistrationError> for PortalError {
     fn from(error: RegistrationError) -> Self {
         match error {
             RegistrationError::Store(error) => Self::Store(error),
-            RegistrationError::NameTaken(name) => {
-                Self::KeyManager(format!("Application with the name {name} already exist in the system"))
-            }
+            RegistrationError::NameTaken(name) => Self::ClientNameTaken(name),
             RegistrationError::IdTaken(key) => Self::KeyManager(format!("Client id {key} already exist in the system")),
             RegistrationError::RedirectUri(uri) => Self::KeyManager(format!("Invalid redirect URI: {uri}")),
             RegistrationError::Malformed(text) | RegistrationError::Metadata(text) => Self::KeyManager(text),

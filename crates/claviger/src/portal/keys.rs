@@ -1,12 +1,13 @@
 //! Developer-portal REST v1: keys of applications (portal-gateway-3x.md 3.4; database.md 2.5; rest-3x.md 4.2).
 //!
-//! A client is registered at the key manager first and its mapping written then; when the mapping fails the client is
-//! removed again. Every operation asks for the application's owner.
+//! A client is registered at the key manager and mapped to its application in one transaction. It goes before its mapping
+//! does: a mapping without a client can be cleaned up again, a client without a mapping nobody would see. Every operation
+//! asks for the application's owner.
 
 use super::applications::{MANAGE, find_own};
 use super::body::parse_body;
 use super::error::{Finding, PortalError, Resource};
-use super::key_manager::{ClientInfo, ClientOrder, TokenInfo};
+use super::key_manager::{ClientInfo, ClientOrder, TokenInfo, parse_scopes};
 use super::reply::json;
 use super::state::{Actor, Portal, RESIDENT};
 use crate::http::routes::Routes;
@@ -78,6 +79,7 @@ async fn generate(
 ) -> Result<Response, PortalError> {
     let request: KeyRequest = parse_body(&body)?;
     check_request(&request)?;
+    parse_scopes(&request.scopes)?;
     let application = check_free(&portal, &actor, &id, &request).await?;
     let validity_s = validity(request.validity_time.as_ref())?;
     let order = ClientOrder {
@@ -89,13 +91,18 @@ async fn generate(
         is_saas: false,
         application_token_s: validity_s,
     };
-    let mapping = register_and_map(&portal, &actor, &request, (application.uuid, order)).await?;
+    let by_uuid = ClientOrder { name: format!("{}_{}", order.name, application.uuid), ..order.clone() };
+    let uuid = &application.uuid;
+    let mapping = match register_and_map(&portal, &actor, &request, (uuid, order)).await {
+        // Left by an application that had this name before, or made of other parts: a name is not the application's own.
+        Err(PortalError::ClientNameTaken(_)) => register_and_map(&portal, &actor, &request, (uuid, by_uuid)).await,
+        other => other,
+    }?;
     let client =
         find_client(&portal, &mapping).await?.ok_or(PortalError::Damaged("a new client is missing".to_owned()))?;
     let mut shown = show(&mapping, Some(&client));
     if client.grants.iter().any(|grant| grant == "client_credentials") {
-        let scopes = request.scopes.iter().filter(|scope| !scope.is_empty()).cloned().collect::<Vec<_>>();
-        let token = portal.key_manager().issue(&client.key, &scopes).await?;
+        let token = portal.key_manager().issue(&client.key, &request.scopes).await?;
         shown["token"] = show_token(&token);
     }
     Ok(json(StatusCode::OK, &shown))
@@ -171,7 +178,7 @@ async fn register_and_map(
     portal: &Portal,
     actor: &Actor,
     request: &KeyRequest,
-    (application, order): (ApplicationUuid, ClientOrder),
+    (application, order): (&ApplicationUuid, ClientOrder),
 ) -> Result<KeyMapping, PortalError> {
     let (name, callback, grants) = (order.name.clone(), order.callback.clone(), order.grants.join(" "));
     let client = portal.key_manager().prepare(order)?;
@@ -198,7 +205,7 @@ async fn register_and_map(
         validity_s: validity(request.validity_time.as_ref())?.unwrap_or(3600),
     };
     let now = portal.clock.now();
-    let (owner, result) = (actor.clone(), mapping.clone());
+    let (owner, application, result) = (actor.clone(), application.clone(), mapping.clone());
     let written = portal.store.write(move |conn| {
         let (actor, id) = (owner.clone(), application.clone());
         let (mapping, registration, client) = (mapping.clone(), registration.clone(), client.clone());
@@ -333,7 +340,11 @@ async fn update(
     } else {
         body.supported_grant_types
     };
-    let callback = body.callback_url.or(current.map(|it| it.callback)).unwrap_or_default();
+    let before = current.map(|it| it.callback).unwrap_or_default();
+    let callback = body.callback_url.unwrap_or_else(|| before.clone());
+    if callback != before {
+        dcr::check_callback(&callback)?;
+    }
     let client = portal.key_manager().update(&key, grants, callback).await?;
     Ok(json(StatusCode::OK, &show(&mapping, Some(&client))))
 }
@@ -349,19 +360,38 @@ async fn regenerate_secret(
     Ok(json(StatusCode::OK, &body))
 }
 
-/// Forgets a key: its rows go, the client stays at the key manager, as in the product.
+/// Removes the client of a key that was made here; one that was mapped is not the portal's to remove.
+pub async fn remove_client(portal: &Portal, key: &KeyMapping) -> Result<(), PortalError> {
+    match &key.consumer_key {
+        Some(consumer_key) if key.create_mode != "MAPPED" && is_resident(key) => {
+            portal.key_manager().remove(consumer_key).await
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Forgets a key with its client. (In the product the client stays: alive, unseen, and in the way of the next key.)
 async fn clean_up(
     State(portal): State<Portal>,
     actor: Actor,
     Path((id, key)): Path<(String, String)>,
 ) -> Result<Response, PortalError> {
     let now = portal.clock.now();
+    let present = {
+        let mut conn = portal.store.reader().await?;
+        let application = find_own(&mut conn, &actor, &id).await?;
+        find_key(&mut conn, &application, &key).await?
+    };
+    remove_client(&portal, &present).await?;
     let written = portal.store.write(move |conn| {
-        let (actor, id, key) = (actor.clone(), ApplicationUuid(id.clone()), key.clone());
+        let (actor, id, key, present) = (actor.clone(), ApplicationUuid(id.clone()), key.clone(), present.clone());
         Box::pin(async move {
             rows::lock(conn, &id).await?;
             let application = find_own(conn, &actor, id.as_str()).await?;
             let mapping = find_key(conn, &application, &key).await?;
+            if mapping != present {
+                return Err(PortalError::BadRequest("The key was replaced at the same time".to_owned()));
+            }
             rows::delete_key(conn, application.id, &mapping).await?;
             conn.emit(Event::ApplicationChanged { application_id: application.id }, now).await?;
             Ok::<_, PortalError>(())
@@ -392,7 +422,6 @@ async fn issue(
     if let Some(token) = request.revoke_token.filter(|token| !token.is_empty()) {
         portal.key_manager().revoke(&key, &Secret::new(token)).await?;
     }
-    let scopes: Vec<String> = request.scopes.into_iter().filter(|scope| !scope.is_empty()).collect();
-    let token = portal.key_manager().issue(&key, &scopes).await?;
+    let token = portal.key_manager().issue(&key, &request.scopes).await?;
     Ok(json(StatusCode::OK, &show_token(&token)))
 }

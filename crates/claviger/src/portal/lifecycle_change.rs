@@ -3,8 +3,8 @@
 //! The table of states is [`super::lifecycle`]'s; what may be published is decided by [`super::api_rules`] and
 //! [`super::deployment`]. There is no approval workflow: every step takes effect at once.
 
-use super::api_write::Writer;
-use super::apis::{LoadedApi, find, find_by_row, find_for_publisher};
+use super::api_write::{Writer, lock_and_find};
+use super::apis::{LoadedApi, find, find_by_row};
 use super::error::PortalError;
 use super::lifecycle::{Checklist, DEPRECATE_OLD_VERSIONS, REQUIRE_RESUBSCRIPTION, State};
 use super::state::{Actor, Portal};
@@ -15,7 +15,6 @@ use claviger_proto::ids::SubscriptionUuid;
 use claviger_proto::time::Timestamp;
 use claviger_store::apis::{self as rows, ApiRow, StateChange};
 use claviger_store::db::Conn;
-use claviger_store::registry;
 use claviger_store::subscriptions::{self, NewSubscription};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -28,14 +27,10 @@ pub async fn act(
     action: &str,
     checklist: Checklist,
 ) -> Result<Value, PortalError> {
-    let before = {
-        let mut conn = portal.store.reader().await?;
-        find_for_publisher(portal, &mut conn, actor, api).await?
-    };
     let step = Arc::new(Step {
         portal: portal.clone(),
         actor: actor.clone(),
-        before,
+        uuid: api.to_owned(),
         action: action.to_owned(),
         checklist,
         now: portal.clock.now(),
@@ -95,7 +90,7 @@ async fn older_versions(conn: &mut Conn, row: &ApiRow) -> Result<Vec<ApiRow>, Po
 struct Step {
     portal: Portal,
     actor: Actor,
-    before: LoadedApi,
+    uuid: String,
     action: String,
     checklist: Checklist,
     now: Timestamp,
@@ -104,10 +99,9 @@ struct Step {
 impl Step {
     async fn write(&self, conn: &mut Conn) -> Result<LoadedApi, PortalError> {
         let tenant = self.actor.tenant;
-        let id = self.before.row.id;
-        registry::lock(conn, tenant, &self.before.collection).await?;
-        let uuid = self.before.uuid.as_str();
-        let mut api = find(conn, tenant, uuid).await?.ok_or_else(|| PortalError::no_api(uuid))?;
+        let uuid = self.uuid.as_str();
+        let mut api = lock_and_find(conn, &self.portal, &self.actor, uuid).await?;
+        let id = api.row.id;
         let from = api.object.status();
         let to = from.after(&self.action)?;
         if to == State::Published {

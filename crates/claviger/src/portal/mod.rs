@@ -7,6 +7,7 @@
 
 pub mod api_object;
 pub mod api_rules;
+pub mod api_scopes;
 pub mod api_write;
 pub mod apis;
 pub mod applications;
@@ -18,6 +19,7 @@ pub mod context;
 pub mod deployed;
 pub mod deployment;
 pub mod devportal;
+pub mod endpoint_secrets;
 pub mod error;
 pub mod forms;
 pub mod key_manager;
@@ -27,11 +29,13 @@ pub mod lifecycle_change;
 pub mod openapi;
 pub mod openapi_read;
 pub mod page;
+pub mod params;
 pub mod policy_views;
 pub mod publisher;
 pub mod publisher_views;
 pub mod reply;
 pub mod search;
+pub mod served_contexts;
 pub mod state;
 pub mod subscriptions;
 

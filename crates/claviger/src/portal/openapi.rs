@@ -6,13 +6,12 @@
 
 use super::api_object::{ApiObject, ApiScope, Operation, UNLIMITED};
 use super::context::ApiContext;
-use super::openapi_read::{Definition, Family, METHODS};
+use super::openapi_read::{DEFAULT_SCHEME, Definition, Family, METHODS, is_oauth};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 
 /// The placeholder that stored documents carry.
 const AUTHORIZATION_URL: &str = "https://test.com";
-const DEFAULT: &str = "default";
 
 /// A new document in its stored form.
 pub fn create(api: &ApiObject) -> Definition {
@@ -48,7 +47,7 @@ pub fn merge(definition: &mut Definition, api: &ApiObject) {
         }
         let entry = object_entry(item, &method);
         entry.remove("x-scope");
-        entry.insert("security".to_owned(), json!([{DEFAULT: operation.scopes}]));
+        entry.insert("security".to_owned(), json!([{DEFAULT_SCHEME: operation.scopes}]));
         entry.insert("x-auth-type".to_owned(), json!(operation.auth_type.word()));
         let policy = operation.throttling_policy.as_deref().unwrap_or(UNLIMITED);
         entry.insert("x-throttling-tier".to_owned(), json!(policy));
@@ -63,6 +62,7 @@ pub fn set_version(definition: &mut Definition, version: &str) {
     object_entry(&mut definition.document, "info").insert("version".to_owned(), json!(version));
 }
 
+/// Writes `default` and removes every other OAuth2 scheme: a scope that stands in two places cannot be given up.
 fn write_scheme(definition: &mut Definition, scopes: &[ApiScope]) {
     let described: Map<String, Value> = scopes
         .iter()
@@ -71,19 +71,21 @@ fn write_scheme(definition: &mut Definition, scopes: &[ApiScope]) {
     let bindings: Map<String, Value> =
         scopes.iter().map(|it| (it.scope.name.clone(), json!(it.scope.bindings.join(",")))).collect();
     let flow = json!({"authorizationUrl": AUTHORIZATION_URL, "scopes": described, "x-scopes-bindings": bindings});
-    match definition.family {
+    let (schemes, scheme) = match definition.family {
         Family::V2 => {
             let mut scheme = flow;
             scheme["type"] = json!("oauth2");
             scheme["flow"] = json!("implicit");
-            object_entry(&mut definition.document, "securityDefinitions").insert(DEFAULT.to_owned(), scheme);
+            (object_entry(&mut definition.document, "securityDefinitions"), scheme)
         }
         Family::V3 => {
             let components = object_entry(&mut definition.document, "components");
-            let schemes = object_entry(components, "securitySchemes");
-            schemes.insert(DEFAULT.to_owned(), json!({"type": "oauth2", "flows": {"implicit": flow}}));
+            let scheme = json!({"type": "oauth2", "flows": {"implicit": flow}});
+            (object_entry(components, "securitySchemes"), scheme)
         }
-    }
+    };
+    schemes.retain(|_, scheme| !is_oauth(scheme));
+    schemes.insert(DEFAULT_SCHEME.to_owned(), scheme);
 }
 
 fn new_operation(operation: &Operation, family: Family) -> Value {
@@ -150,10 +152,10 @@ pub fn devportal_view(definition: &Definition, server_urls: &[String], authoriza
     let mut definition = definition.clone();
     set_authorization_url(&mut definition, authorization_url);
     let document = &mut definition.document;
-    let is_internal = |key: &String| key.starts_with("x-wso2-") || key == "x-throttling-tier";
-    document.retain(|key, _| !is_internal(key));
+    document.retain(|key, _| key != "x-throttling-tier" && !BACKEND_KEYS.contains(&key.as_str()));
+    hide_internals(document);
     for_each_operation(document, |operation| {
-        operation.retain(|key, _| !is_internal(key) && key != "x-mediation-script" && key != "x-auth-type");
+        operation.retain(|key, _| !matches!(key.as_str(), "x-throttling-tier" | "x-mediation-script" | "x-auth-type"));
     });
     match definition.family {
         Family::V3 => {
@@ -174,20 +176,40 @@ pub fn devportal_view(definition: &Definition, server_urls: &[String], authoriza
     Value::Object(definition.document)
 }
 
-/// The scheme's authorization URL; the roles of the bindings are the publisher's business and leave with it.
+/// Where a document of either family names its backend.
+const BACKEND_KEYS: [&str; 4] = ["host", "basePath", "schemes", "servers"];
+
+/// Removes, on every level, the extensions that describe the backend, the roles of scopes, and servers: path items,
+/// operations, callbacks and links may each have their own. Schemas may name a property `servers`; that is not a server.
+fn hide_internals(members: &mut Map<String, Value>) {
+    let is_server = |value: &Value| value.get("url").is_some_and(Value::is_string);
+    members.retain(|key, value| match key.as_str() {
+        "x-scopes-bindings" => false,
+        "server" => !is_server(value),
+        "servers" => !value.as_array().is_some_and(|list| list.iter().any(is_server)),
+        key => !key.starts_with("x-wso2-") && !key.starts_with("x-amazon-"),
+    });
+    members.values_mut().for_each(hide_internals_of);
+}
+
+fn hide_internals_of(value: &mut Value) {
+    match value {
+        Value::Object(members) => hide_internals(members),
+        Value::Array(list) => list.iter_mut().for_each(hide_internals_of),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// The scheme's authorization URL.
 fn set_authorization_url(definition: &mut Definition, url: &str) {
     let flow = match definition.family {
-        Family::V2 => definition.document.get_mut("securityDefinitions").and_then(|it| it.get_mut(DEFAULT)),
-        Family::V3 => definition
-            .document
-            .get_mut("components")
-            .and_then(|it| it.get_mut("securitySchemes")?.get_mut(DEFAULT)?.get_mut("flows")?.get_mut("implicit")),
+        Family::V2 => definition.document.get_mut("securityDefinitions").and_then(|it| it.get_mut(DEFAULT_SCHEME)),
+        Family::V3 => definition.document.get_mut("components").and_then(|it| {
+            it.get_mut("securitySchemes")?.get_mut(DEFAULT_SCHEME)?.get_mut("flows")?.get_mut("implicit")
+        }),
     };
     if let Some(flow) = flow.and_then(Value::as_object_mut) {
         flow.insert("authorizationUrl".to_owned(), json!(url));
-        if !url.is_empty() {
-            flow.remove("x-scopes-bindings");
-        }
     }
 }
 
@@ -277,6 +299,35 @@ mod tests {
         assert_eq!(document["paths"]["/city/{id}"]["get"]["parameters"][0]["type"], "string");
         let view = devportal_view(&definition, &["https://gw:8243/weather/1.0.0".to_owned()], "https://gw/authorize");
         assert_eq!((view["host"].as_str(), view["basePath"].as_str()), (Some("gw:8243"), Some("/weather/1.0.0")));
+    }
+
+    #[test]
+    fn subscribers_see_no_backend_and_no_bindings() {
+        let leaky = |head: &str, schemes: &str| {
+            format!(
+                r#"{{{head},"info":{{"title":"W","version":"1"}},"host":"secret1","basePath":"/secret2","schemes":["ws"],
+                "servers":[{{"url":"http://secret3"}}],"x-amazon-apigateway-policy":"secret4",
+                "paths":{{"/city":{{"servers":[{{"url":"http://secret5"}}],"x-wso2-z":"secret6","post":{{
+                "servers":[{{"url":"http://secret7"}}],"x-amazon-apigateway-integration":{{"uri":"secret8"}},
+                "callbacks":{{"done":{{"/x":{{"servers":[{{"url":"http://secret9"}}]}}}}}},
+                "responses":{{"200":{{"description":"d","links":{{"l":{{"server":{{"url":"secret10"}}}}}}}}}}}}}}}},
+                {schemes},"x-schemas":{{"properties":{{"servers":{{"type":"array"}},"server":{{"type":"string"}}}}}}}}"#
+            )
+        };
+        let scheme = r#"{"o":{"type":"oauth2","x-scopes-bindings":{"s":"secret11"},
+            "flows":{"password":{"scopes":{"s":""},"x-scopes-bindings":{"s":"secret12"}}}}}"#;
+        for text in [
+            leaky(r#""openapi":"3.0.1""#, &format!(r#""components":{{"securitySchemes":{scheme}}}"#)),
+            leaky(r#""swagger":"2.0""#, &format!(r#""securityDefinitions":{scheme}"#)),
+        ] {
+            let definition = Definition::parse(&text).unwrap();
+            for urls in [&["https://gw/w".to_owned()][..], &[]] {
+                let shown = devportal_view(&definition, urls, "").to_string();
+                assert!(!shown.contains("secret") && !shown.contains("\"ws\""), "{shown}");
+                assert!(shown.contains(r#""servers":{"type":"array"}"#), "a schema may name a property so: {shown}");
+                assert!(shown.contains(r#""server":{"type":"string"}"#), "{shown}");
+            }
+        }
     }
 
     #[test]

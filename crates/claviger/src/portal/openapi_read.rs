@@ -5,6 +5,8 @@
 //! is understood. Writing and merging is [`super::openapi`]'s.
 
 use super::api_object::{ApiScope, AuthType, Operation, Scope, UNLIMITED};
+use super::api_rules::{OPERATIONS_MAX, SCOPES_MAX};
+use super::body::are_members_storable;
 use super::error::{Finding, PortalError};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -16,6 +18,12 @@ pub const DEFINITION_BYTES_MAX: usize = 4 * 1024 * 1024;
 const DEPTH_MAX: usize = 60;
 /// Most nodes of a YAML definition after its aliases are expanded.
 const NODES_MAX: usize = 200_000;
+/// Longest part of a parser's text that is passed on, in characters.
+const WHY_LENGTH_MAX: usize = 200;
+/// Most OAuth2 security schemes of a definition that is to be stored.
+const OAUTH_SCHEMES_MAX: usize = 100;
+/// The security scheme that the API's own scopes stand in.
+pub const DEFAULT_SCHEME: &str = "default";
 /// HTTP methods of a path item.
 pub const METHODS: &[&str] = &["get", "put", "post", "delete", "patch", "head", "options"];
 
@@ -86,9 +94,29 @@ impl Definition {
         Self::from_document(document)
     }
 
-    /// [`Definition::parse`] with the findings as an error.
+    /// [`Definition::parse`] for a document that is to be stored: bounded, and with the findings as an error.
     pub fn accept(text: &str) -> Result<Self, PortalError> {
-        Self::parse(text).map_err(PortalError::Definition)
+        let definition = Self::parse(text).map_err(PortalError::Definition)?;
+        if !are_members_storable(&definition.document) {
+            let text = "The definition holds a character that cannot be stored";
+            return Err(PortalError::Definition(vec![finding(900_754, "OpenAPI parse failure", text)]));
+        }
+        definition.check_bounds().map_err(|finding| PortalError::Definition(vec![finding]))?;
+        Ok(definition)
+    }
+
+    fn check_bounds(&self) -> Result<(), Finding> {
+        let operations = self.paths().map(|(_, item)| METHODS.iter().filter(|it| item.get(**it).is_some()).count());
+        for (what, count, count_max) in [
+            ("operations", operations.sum::<usize>(), OPERATIONS_MAX),
+            ("OAuth2 security schemes", self.oauth_schemes().len(), OAUTH_SCHEMES_MAX),
+        ] {
+            if count > count_max {
+                let text = format!("{count} {what}; at most {count_max} are allowed");
+                return Err(finding(900_754, "OpenAPI definition too large", text));
+            }
+        }
+        Ok(())
     }
 
     fn from_document(document: Map<String, Value>) -> Result<Self, Vec<Finding>> {
@@ -227,13 +255,14 @@ impl Definition {
         let security = operation.get("security").or_else(|| self.document.get("security"));
         let mut scopes = Vec::new();
         let mut add = |scope: &str| {
-            if !scope.is_empty() && !scopes.iter().any(|known| known == scope) {
+            // One beyond the bound is enough for the refusal.
+            if !scope.is_empty() && scopes.len() <= SCOPES_MAX && !scopes.iter().any(|known| known == scope) {
                 scopes.push(scope.to_owned());
             }
         };
         for requirement in security.and_then(Value::as_array).into_iter().flatten() {
             for (scheme, names) in requirement.as_object().into_iter().flatten() {
-                if scheme == "default" || schemes.iter().any(|(name, _)| *name == scheme) {
+                if scheme == DEFAULT_SCHEME || schemes.iter().any(|(name, _)| *name == scheme) {
                     names.as_array().into_iter().flatten().filter_map(Value::as_str).for_each(&mut add);
                 }
             }
@@ -250,16 +279,33 @@ impl Definition {
             Family::V3 => self.document.get("components").and_then(|it| it.get("securitySchemes")),
         };
         let schemes = schemes.and_then(Value::as_object).into_iter().flatten();
-        let mut found: Vec<_> =
-            schemes.filter(|(_, it)| it.get("type").and_then(Value::as_str) == Some("oauth2")).collect();
-        found.sort_by_key(|(name, _)| *name != "default");
+        let mut found: Vec<_> = schemes.filter(|(_, scheme)| is_oauth(scheme)).collect();
+        found.sort_by_key(|(name, _)| *name != DEFAULT_SCHEME);
         found
     }
 
     /// The scopes that the document declares or its operations use, each once.
     pub fn scopes(&self) -> Vec<ApiScope> {
+        let schemes = self.oauth_schemes();
+        let mut scopes = self.scopes_of(&schemes);
+        let used: BTreeSet<String> = self.operations().into_iter().flat_map(|operation| operation.scopes).collect();
+        for name in &used {
+            add_scope(&mut scopes, name, name, "", "");
+        }
+        scopes
+    }
+
+    /// The scopes of a stored document's own API. Only what a write of ours (or of the product) declares counts: other
+    /// schemes came with the document, and nobody has checked whose their scopes are.
+    pub fn declared_scopes(&self) -> Vec<ApiScope> {
+        let mut schemes = self.oauth_schemes();
+        schemes.retain(|(name, _)| *name == DEFAULT_SCHEME);
+        self.scopes_of(&schemes)
+    }
+
+    fn scopes_of(&self, schemes: &[(&String, &Value)]) -> Vec<ApiScope> {
         let mut scopes: Vec<ApiScope> = Vec::new();
-        for (_, scheme) in self.oauth_schemes() {
+        for (_, scheme) in schemes {
             match self.family {
                 Family::V2 => read_flow(scheme, &mut scopes),
                 Family::V3 => {
@@ -274,12 +320,13 @@ impl Definition {
             let text = |key: &str| entry.get(key).and_then(Value::as_str).unwrap_or_default();
             add_scope(&mut scopes, text("key"), text("name"), text("description"), text("roles"));
         }
-        let used: BTreeSet<String> = self.operations().into_iter().flat_map(|operation| operation.scopes).collect();
-        for name in &used {
-            add_scope(&mut scopes, name, name, "", "");
-        }
         scopes
     }
+}
+
+/// Is this security scheme one whose scopes are read?
+pub fn is_oauth(scheme: &Value) -> bool {
+    scheme.get("type").and_then(Value::as_str) == Some("oauth2")
 }
 
 /// One OAuth2 flow (or the whole scheme of Swagger 2.0): `scopes{name: description}`, `x-scopes-bindings{name: roles}`.
@@ -291,7 +338,8 @@ fn read_flow(flow: &Value, scopes: &mut Vec<ApiScope>) {
 }
 
 fn add_scope(scopes: &mut Vec<ApiScope>, name: &str, display_name: &str, description: &str, roles: &str) {
-    if name.is_empty() || scopes.iter().any(|known| known.scope.name == name) {
+    // One beyond the bound is enough for the refusal.
+    if name.is_empty() || scopes.len() > SCOPES_MAX || scopes.iter().any(|known| known.scope.name == name) {
         return;
     }
     let bindings = roles.split(',').map(str::trim).filter(|role| !role.is_empty()).map(str::to_owned).collect();
@@ -307,7 +355,10 @@ fn add_scope(scopes: &mut Vec<ApiScope>, name: &str, display_name: &str, descrip
 
 /// JSON when it begins like JSON, YAML otherwise.
 fn parse_text(text: &str) -> Result<Map<String, Value>, Finding> {
-    let unreadable = |why: String| finding(900_754, "Unable to parse the OpenAPI definition", why);
+    let unreadable = |why: String| {
+        let why: String = why.chars().take(WHY_LENGTH_MAX).collect();
+        finding(900_754, "Unable to parse the OpenAPI definition", why)
+    };
     if text.len() > DEFINITION_BYTES_MAX {
         return Err(unreadable(format!("larger than {DEFINITION_BYTES_MAX} bytes")));
     }
@@ -321,7 +372,7 @@ fn parse_text(text: &str) -> Result<Map<String, Value>, Finding> {
         let options = serde_saphyr::options! {
             budget: serde_saphyr::budget! { max_depth: DEPTH_MAX, max_nodes: NODES_MAX, max_aliases: 1_000, max_documents: 1 },
         };
-        serde_saphyr::from_str_with_options(text, options).map_err(|_| unreadable("not YAML either".to_owned()))?
+        serde_saphyr::from_str_with_options(text, options).map_err(|error| unreadable(error.to_string()))?
     };
     match value {
         Value::Object(map) if depth_is_bounded(&map) => Ok(map),

@@ -3,14 +3,16 @@
 
 use super::api_object::ApiObject;
 use super::api_write::{self, Spelling};
-use super::apis::{self, ListedApi, LoadedApi, shown};
+use super::apis::{self, ListedApi, LoadedApi};
 use super::body::parse_body;
 use super::context::ApiContext;
+use super::endpoint_secrets::shown;
 use super::error::PortalError;
 use super::lifecycle::Checklist;
 use super::lifecycle_change;
 use super::openapi_read::{Definition, validation};
 use super::page::{Page, Paging};
+use super::params::Params;
 use super::reply::{created, json};
 use super::search::Query;
 use super::state::{Actor, Portal};
@@ -18,7 +20,7 @@ use super::{forms, openapi};
 use crate::http::access::Rule;
 use crate::http::routes::Routes;
 use axum::body::Bytes;
-use axum::extract::{Multipart, Path, Query as Params, State};
+use axum::extract::{Multipart, Path, State};
 use axum::response::{IntoResponse as _, Response};
 use http::header::{CONTENT_DISPOSITION, HeaderValue};
 use http::{Method, StatusCode};

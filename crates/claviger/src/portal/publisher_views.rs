@@ -3,13 +3,14 @@
 use super::apis;
 use super::error::{PortalError, Resource};
 use super::page::{Page, Paging};
+use super::params::Params;
 use super::policy_views;
 use super::reply::json;
 use super::search::Query;
 use super::state::{Actor, Portal};
 use crate::http::access::Rule;
 use crate::http::routes::Routes;
-use axum::extract::{Path, Query as Params, State};
+use axum::extract::{Path, State};
 use axum::response::Response;
 use claviger_proto::event::Event;
 use claviger_proto::ids::SubscriptionUuid;
@@ -187,6 +188,8 @@ async fn set_status(
             if !is_own_tenant || !apis::is_visible_to_publisher(&state, &actor, &api.object) {
                 return Err(missing());
             }
+            // Or a change of the plan that is under way would lift the block.
+            claviger_store::applications::lock(conn, &found.application_uuid).await?;
             subscriptions::set_status(conn, &id, status, &actor.name(), now).await?;
             conn.emit(Event::ApplicationChanged { application_id: found.application_id }, now).await?;
             let after = subscriptions::find(conn, &id).await?.ok_or_else(missing)?;

@@ -204,6 +204,9 @@ pub fn reply(error: &PortalError, correlation_id: &str) -> (StatusCode, ErrorBod
             let text = "Subscription already exists for the API and the application";
             coded(CONFLICT, 900_336, "The subscription already exists", text.to_owned())
         }
+        PortalError::ClientNameTaken(name) => {
+            plain(BAD, format!("Application with the name {name} already exist in the system"))
+        }
         PortalError::ApplicationNotApproved => plain(BAD, "Workflow status is not Approved".to_owned()),
         PortalError::UnknownTenant(name) => {
             coded(BAD, 901_300, "Tenant not found", format!("Tenant with tenantDomain '{name}' not found"))

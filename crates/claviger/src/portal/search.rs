@@ -33,13 +33,16 @@ impl Query {
                 None => ("name".to_owned(), word.as_str()),
             };
             let quoted = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
-            let value = quoted.unwrap_or(value).trim_matches('*').to_lowercase();
-            if value.is_empty() && word != "*" {
+            let given = quoted.unwrap_or(value);
+            let value = given.trim_matches('*').to_lowercase();
+            // Stars alone stand for any text.
+            let is_any = value.is_empty() && !given.is_empty();
+            if given.is_empty() {
                 return Err(PortalError::BadRequest(
                     "Search term is missing. Try again with valid search query.".into(),
                 ));
             }
-            let is_exact = quoted.is_some() || matches!(key.as_str(), "tag" | "tags");
+            let is_exact = !is_any && (quoted.is_some() || matches!(key.as_str(), "tag" | "tags"));
             terms.push(Term { key, value, is_exact });
         }
         Ok(Self(terms))

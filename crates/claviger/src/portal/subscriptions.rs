@@ -7,13 +7,14 @@ use super::body::parse_body;
 use super::error::{Finding, PortalError, Resource};
 use super::lifecycle::State as Lifecycle;
 use super::page::{Page, Paging};
+use super::params::Params;
 use super::reply::{created, json};
 use super::state::{Actor, Portal};
 use super::{apis, devportal};
 use crate::http::access::Rule;
 use crate::http::routes::Routes;
 use axum::body::Bytes;
-use axum::extract::{Path, Query as Params, State};
+use axum::extract::{Path, State};
 use axum::response::{IntoResponse as _, Response};
 use claviger_proto::entropy::uuid;
 use claviger_proto::event::Event;
@@ -169,6 +170,13 @@ async fn find(conn: &mut Conn, actor: &Actor, id: &str) -> Result<Subscription, 
     }
 }
 
+/// [`find`] as it stands once nobody else changes the subscriptions of its application.
+async fn lock_and_find(conn: &mut Conn, actor: &Actor, id: &str) -> Result<Subscription, PortalError> {
+    let found = find(conn, actor, id).await?;
+    application_rows::lock(conn, &found.application_uuid).await?;
+    find(conn, actor, id).await
+}
+
 async fn show(conn: &mut Conn, subscription: &Subscription) -> Result<Value, PortalError> {
     let row = api_rows::find_by_id(conn, subscription.api_id).await?;
     let api = match &row {
@@ -258,10 +266,8 @@ async fn update(
     let state = portal.clone();
     let written = portal.store.write(move |conn| {
         let (state, actor, id, wanted) = (state.clone(), actor.clone(), id.clone(), wanted.clone());
-        let application = ApplicationUuid(body.application_id.clone());
         Box::pin(async move {
-            application_rows::lock(conn, &application).await?;
-            let found = find(conn, &actor, &id).await?;
+            let found = lock_and_find(conn, &actor, &id).await?;
             if !matches!(found.status.as_str(), "UNBLOCKED" | "TIER_UPDATE_PENDING") {
                 return Err(PortalError::BadRequest("A subscription in this status cannot be updated".to_owned()));
             }
@@ -281,12 +287,17 @@ async fn update(
     Ok(json(StatusCode::OK, &written.await?))
 }
 
+/// A blocked subscription stays: subscribing again would lift the block.
 async fn delete(State(portal): State<Portal>, actor: Actor, Path(id): Path<String>) -> Result<Response, PortalError> {
     let now = portal.clock.now();
     let written = portal.store.write(move |conn| {
         let (actor, id) = (actor.clone(), id.clone());
         Box::pin(async move {
-            let found = find(conn, &actor, &id).await?;
+            let found = lock_and_find(conn, &actor, &id).await?;
+            if matches!(found.status.as_str(), "BLOCKED" | "PROD_ONLY_BLOCKED") {
+                let text = "A blocked subscription cannot be deleted";
+                return Err(PortalError::ForbiddenBecause(text.to_owned()));
+            }
             rows::delete(conn, &found.uuid).await?;
             conn.emit(Event::ApplicationChanged { application_id: found.application_id }, now).await?;
             Ok::<_, PortalError>(())

@@ -12,4 +12,5 @@ mod gateway;
 mod harness;
 mod lifecycle;
 mod oauth;
+mod portal;
 mod secrets;

@@ -136,18 +136,13 @@ impl Values<'_> {
             database: self.database(),
             keystore: self.keystores(),
             oauth: self.oauth(),
-            service_provider_name_pattern: self.text("service_provider.sp_name_regex"),
             key_manager: KeyManager {
                 service_url: self.text("apim.key_manager.service_url"),
                 username: self.text("apim.key_manager.username"),
                 password: self.secret("apim.key_manager.password"),
-                kind: self.text("apim.key_manager.type"),
             },
             apim_oauth: ApimOAuth {
-                revoke_endpoint: self.text("apim.oauth_config.revoke_endpoint"),
                 is_outbound_auth_header_enabled: self.flag("apim.oauth_config.enable_outbound_auth_header"),
-                auth_header: self.text("apim.oauth_config.auth_header"),
-                default_app_scope: self.text("apim.oauth_config.default_app_scope"),
                 allowed_scopes: self.texts("apim.oauth_config.allowed_scopes"),
             },
             environments: self.environments(),
@@ -224,7 +219,6 @@ impl Values<'_> {
     fn oauth(&mut self) -> OAuth {
         OAuth {
             timestamp_skew_s: self.signed("oauth.timestamp_skew"),
-            authorization_code_validity_s: self.signed("oauth.token_validation.authorization_code_validity"),
             app_access_token_validity: self.lifetime("oauth.token_validation.app_access_token_validity"),
             user_access_token_validity: self.lifetime("oauth.token_validation.user_access_token_validity"),
             refresh_token_validity: self.lifetime("oauth.token_validation.refresh_token_validity"),
@@ -299,16 +293,8 @@ impl Values<'_> {
         Environment {
             name: self.text(&path("name")),
             kind: self.text(&path("type")),
-            description: self.text(&path("description")),
-            is_in_api_console: self.flag(&path("display_in_api_console")),
-            is_token_endpoint_shown: self.flag(&path("show_as_token_endpoint_url")),
-            service_url: self.text(&path("service_url")),
-            username: self.text(&path("username")),
-            password: self.secret(&path("password")),
             http_endpoints: list(self.text(&path("http_endpoint"))),
             https_endpoints: list(self.text(&path("https_endpoint"))),
-            ws_endpoint: self.text(&path("ws_endpoint")),
-            wss_endpoint: self.text(&path("wss_endpoint")),
         }
     }
 

@@ -8,15 +8,15 @@ use serde_json::{Value, json};
 
 const STORE: &str = "/api/am/store/v1";
 
-async fn post(harness: &Harness, user: &str, path: &str, body: &Value) -> Answer {
+pub(super) async fn post(harness: &Harness, user: &str, path: &str, body: &Value) -> Answer {
     harness.call(user, Method::POST, &format!("{STORE}{path}"), &body.to_string()).await
 }
 
-async fn get(harness: &Harness, user: &str, path: &str) -> Answer {
+pub(super) async fn get(harness: &Harness, user: &str, path: &str) -> Answer {
     harness.call(user, Method::GET, &format!("{STORE}{path}"), "").await
 }
 
-async fn application(harness: &Harness, user: &str, name: &str) -> String {
+pub(super) async fn application(harness: &Harness, user: &str, name: &str) -> String {
     let answer = post(harness, user, "/applications", &json!({"name": name, "throttlingPolicy": "10PerMin"})).await;
     assert_eq!(answer.status, 201, "{}", answer.body);
     answer.body["applicationId"].as_str().unwrap().to_owned()
@@ -247,6 +247,25 @@ async fn subscriptions() {
     assert_eq!(harness.call("subscriber", Method::DELETE, &url, "").await.status, 200);
     assert!(matches!(harness.take_events()[..], [Event::ApplicationChanged { .. }]));
     assert_eq!(get(&harness, "subscriber", &path).await.status, 404);
+}
+
+#[tokio::test]
+async fn a_block_is_not_shaken_off_by_subscribing_again() {
+    let harness = Harness::new().await;
+    let api = published(&harness).await;
+    let (_, subscription) = subscribe(&harness, "subscriber", &api).await;
+    let step = async |step: &str| {
+        let path = format!("/api/am/publisher/v1/subscriptions/{step}");
+        assert_eq!(harness.call("publisher", Method::POST, &path, "").await.status, 200, "{step}");
+    };
+    let url = format!("{STORE}/subscriptions/{subscription}");
+    for state in ["BLOCKED", "PROD_ONLY_BLOCKED"] {
+        step(&format!("block-subscription?subscriptionId={subscription}&blockState={state}")).await;
+        let refused = harness.call("subscriber", Method::DELETE, &url, "").await;
+        assert_eq!(refused.status, 403, "{state}: {}", refused.body);
+    }
+    step(&format!("unblock-subscription?subscriptionId={subscription}")).await;
+    assert_eq!(harness.call("subscriber", Method::DELETE, &url, "").await.status, 200);
 }
 
 #[tokio::test]

@@ -93,6 +93,11 @@ impl Clock for FixedClock {
 impl Harness {
     /// A portal with the tenants `carbon.super` and `abc.com`, each with a user for every role.
     pub(super) async fn new() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    /// The same with another configuration.
+    pub(super) async fn with(change: impl FnOnce(&mut Config)) -> Self {
         let directory = temporary_directory();
         let mut config = Config::default_for(directory.path());
         config.super_admin.password = Some(Secret::new(PASSWORD));
@@ -100,6 +105,7 @@ impl Harness {
         "Production and Sandbox".clone_into(&mut environment.name);
         environment.http_endpoints = vec!["http://gw:8280".into()];
         environment.https_endpoints = vec!["https://gw:8243".into()];
+        change(&mut config);
         let data_dir = DataDir::open(directory.path()).unwrap();
         let (clock, rng) = (Arc::new(FixedClock), Arc::new(Random));
         let started = startup::start(config, &data_dir, Arc::new(Metrics::default()), clock, rng).await.unwrap();

@@ -86,9 +86,57 @@ async fn who_may_create() {
         assert_eq!((answer.status, &answer.body["description"]), (401, &json!("Unauthenticated request")), "{user}");
     }
     let mut foreign = weather("1.0.0");
-    foreign["provider"] = json!("somebody");
+    foreign["provider"] = json!("creator2");
     assert_eq!(harness.call("creator", Method::POST, APIS, &foreign.to_string()).await.status, 400);
-    assert_eq!(harness.call("admin", Method::POST, APIS, &foreign.to_string()).await.status, 201);
+    let check = async |provider: &str, status: u16| {
+        let mut foreign = weather("1.0.0");
+        foreign["provider"] = json!(provider);
+        let answer = harness.call("admin", Method::POST, APIS, &foreign.to_string()).await;
+        assert_eq!(answer.status, status, "{provider}: {}", answer.body);
+    };
+    for nobody in ["somebody", "creator@abc.com", "x/creator", "../creator", "creator-AT-abc.com"] {
+        check(nobody, 400).await;
+    }
+    check("creator2", 201).await;
+}
+
+#[tokio::test]
+async fn a_name_that_reads_like_another_tenants_provider_finds_nothing_there() {
+    let harness = Harness::new().await;
+    let theirs = harness.call("creator@abc.com", Method::POST, APIS, &weather("1.0.0").to_string()).await;
+    assert_eq!(theirs.status, 201);
+    // The artifact of a super-tenant user `creator-AT-abc.com` would name the same provider.
+    let mut conn = harness.portal.store.reader().await.unwrap();
+    let row = apis::list(&mut conn).await.unwrap().remove(0);
+    let stored = crate::portal::apis::find_by_row(&mut conn, &row).await.unwrap().unwrap().stored;
+    drop(conn);
+    let written = harness.portal.store.write::<(), claviger_store::error::StoreError, _>(move |conn| {
+        let xml = stored.artifact.encode();
+        Box::pin(async move {
+            let new = registry::NewResource {
+                tenant: TenantId::SUPER,
+                collection: "/_system/governance/apimgt/applicationdata/provider/creator-AT-abc.com/Weather/1.0.0",
+                name: "api",
+                media_type: "application/vnd.wso2-api+xml",
+                uuid: "11111111-1111-1111-1111-111111111111",
+                content: xml.as_bytes(),
+                user: "creator",
+                now: claviger_proto::time::Timestamp::from_secs(1_767_607_872),
+            };
+            registry::put(conn, &new, &crate::app::SystemEntropy::default()).await.map(|_| ())
+        })
+    });
+    written.await.unwrap();
+    assert_eq!(get(&harness, &format!("{APIS}/11111111-1111-1111-1111-111111111111")).await.status, 404);
+    assert_eq!(get(&harness, APIS).await.body["count"], 0);
+}
+
+#[tokio::test]
+async fn the_administrators_role_is_the_configured_one() {
+    let harness = Harness::with(|config| "chief".clone_into(&mut config.super_admin.admin_role)).await;
+    let body = weather("1.0.0").to_string();
+    assert_eq!(harness.call("admin", Method::POST, APIS, &body).await.status, 201);
+    assert_eq!(harness.call("admin@abc.com", Method::POST, APIS, &body).await.status, 401, "`admin` is but a name");
 }
 
 #[tokio::test]
@@ -238,6 +286,39 @@ async fn a_lifecycle() {
 }
 
 #[tokio::test]
+async fn a_published_api_stays_one_that_gateways_can_serve() {
+    let harness = Harness::new().await;
+    let id = create(&harness, &weather("1.0.0")).await;
+    let path = format!("{APIS}/{id}");
+    let put = async |change: Value, status: u16| {
+        let mut body = weather("1.0.0");
+        body.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        let answer = harness.call("creator", Method::PUT, &path, &body.to_string()).await;
+        assert_eq!(answer.status, status, "{change}: {}", answer.body);
+    };
+    let lambda = json!({"endpointConfig": {"endpoint_type": "awslambda", "access_method": "role"}});
+    put(lambda.clone(), 200).await;
+    put(json!({}), 200).await;
+    publish(&harness, &id, "").await;
+    put(lambda, 400).await;
+    put(json!({"endpointConfig": {"endpoint_type": "http"}}), 400).await;
+    put(json!({"endpointImplementationType": "INLINE"}), 400).await;
+    put(json!({}), 200).await;
+    // What no gateway can serve, published or not.
+    put(json!({"authorizationHeader": "no header"}), 400).await;
+    put(json!({"authorizationHeader": "X-Key"}), 200).await;
+    put(json!({"transport": ["gopher"]}), 400).await;
+    put(json!({"transport": ["wss"]}), 400).await;
+    put(json!({"gatewayEnvironments": ["Nowhere"]}), 400).await;
+    let mut socket = weather("2.0.0");
+    (socket["type"], socket["transport"]) = (json!("WS"), json!(["ws", "wss"]));
+    socket["endpointConfig"] = json!({"endpoint_type": "ws", "production_endpoints": {"url": "wss://b"}});
+    socket["operations"] = json!([{"target": "/*", "verb": "GET"}]);
+    socket["scopes"] = json!([]);
+    create(&harness, &socket).await;
+}
+
+#[tokio::test]
 async fn a_copy_is_a_new_version() {
     let harness = Harness::new().await;
     let old = create(&harness, &weather("1.0.0")).await;
@@ -355,6 +436,20 @@ async fn tenants_are_apart() {
     assert_eq!((answer.status, &answer.body["context"]), (201, &json!("/t/abc.com/weather")), "{}", answer.body);
     assert_eq!(answer.body["provider"], "creator@abc.com");
     assert_eq!(harness.call("admin@abc.com", Method::GET, APIS, "").await.body["count"], 1);
+}
+
+#[tokio::test]
+async fn a_tenants_longest_context_can_be_kept() {
+    let harness = Harness::new().await;
+    let mut api = weather("1.0.0");
+    api["context"] = json!(format!("/{}", "c".repeat(81)));
+    let created = harness.call("creator@abc.com", Method::POST, APIS, &api.to_string()).await;
+    assert_eq!(created.status, 201, "{}", created.body);
+    let path = format!("{APIS}/{}", created.body["id"].as_str().unwrap());
+    let kept = harness.call("creator@abc.com", Method::PUT, &path, &created.body.to_string()).await;
+    assert_eq!(kept.status, 200, "the tenant's prefix is not the client's: {}", kept.body);
+    (api["name"], api["context"]) = (json!("Other"), json!(format!("/{}", "d".repeat(82))));
+    assert_eq!(harness.call("creator@abc.com", Method::POST, APIS, &api.to_string()).await.status, 400);
 }
 
 #[tokio::test]
