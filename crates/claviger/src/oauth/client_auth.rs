@@ -60,6 +60,8 @@ pub async fn authenticate(oauth: &OAuth, headers: &HeaderMap, form: &Form) -> Re
     let client = &known.client;
     let is_authentic = match secrets.as_slice() {
         [] => client.settings.is_public,
+        // A client without a secret cannot show it (CONSUMER_SECRET may be NULL).
+        _ if client.secret.expose().is_empty() => false,
         secrets => secrets.iter().any(|secret| client.secret.is_equal(secret.expose())),
     };
     if !is_authentic {
