@@ -26,10 +26,14 @@ queries! {
     LOCK_CLIENT = "SELECT ID FROM IDN_OAUTH_CONSUMER_APPS WHERE ID = ?",
         MySql = "SELECT ID FROM IDN_OAUTH_CONSUMER_APPS WHERE ID = ? FOR UPDATE",
         Postgres = "SELECT ID FROM IDN_OAUTH_CONSUMER_APPS WHERE ID = ? FOR UPDATE";
+    SHARE_CLIENT = "SELECT ID FROM IDN_OAUTH_CONSUMER_APPS WHERE ID = ?",
+        MySql = "SELECT ID FROM IDN_OAUTH_CONSUMER_APPS WHERE ID = ? LOCK IN SHARE MODE",
+        Postgres = "SELECT ID FROM IDN_OAUTH_CONSUMER_APPS WHERE ID = ? FOR SHARE";
     UPDATE_CLIENT = "UPDATE IDN_OAUTH_CONSUMER_APPS SET APP_NAME = ?, CALLBACK_URL = ?, GRANT_TYPES = ?, PKCE_MANDATORY = ?, \
                      PKCE_SUPPORT_PLAIN = ?, USER_ACCESS_TOKEN_EXPIRE_TIME = ?, APP_ACCESS_TOKEN_EXPIRE_TIME = ?, \
                      REFRESH_TOKEN_EXPIRE_TIME = ?, ID_TOKEN_EXPIRE_TIME = ? WHERE ID = ?";
     UPDATE_SECRET = "UPDATE IDN_OAUTH_CONSUMER_APPS SET CONSUMER_SECRET = ?, APP_STATE = 'ACTIVE' WHERE ID = ?";
+    BLOCK_CLIENT = "UPDATE IDN_OAUTH_CONSUMER_APPS SET APP_STATE = 'REVOKED' WHERE ID = ?";
     DELETE_CLIENT = "DELETE FROM IDN_OAUTH_CONSUMER_APPS WHERE ID = ?";
     DELETE_PROPERTIES = "DELETE FROM IDN_OIDC_PROPERTY WHERE CONSUMER_KEY = ? AND TENANT_ID = ? AND PROPERTY_KEY = ?";
     INSERT_PROPERTY = "INSERT INTO IDN_OIDC_PROPERTY (TENANT_ID, CONSUMER_KEY, PROPERTY_KEY, PROPERTY_VALUE) VALUES (?, ?, ?, ?)";
@@ -133,10 +137,30 @@ pub struct NewClient {
     pub provider_uuid: String,
 }
 
-/// Keeps other nodes from inserting tokens of a client until the end of the transaction: their rows refer to this one. Must
-/// come first in the transaction, so that what it reads next is what the others have committed.
-pub async fn lock(conn: &mut Conn, client: ConsumerKeyId) -> Result<(), StoreError> {
-    conn.row(&LOCK_CLIENT, &[client.into()]).await.map(|_| ())
+/// How a writer holds a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hold {
+    /// Beside others who only insert tokens.
+    Shared,
+    /// Alone: to retire tokens or to change the client. Nobody goes from shared to alone: two would wait for each other.
+    Alone,
+}
+
+/// Holds a client until the end of the transaction and returns it as it is by then; `None` when it is gone.
+///
+/// Must come first in every transaction that inserts or retires a token, so that what is read next is what the others have
+/// committed, and nobody issues for a client that has changed under him. The embedded database has one writer: nothing is
+/// locked there.
+pub async fn hold(conn: &mut Conn, client: &Client, hold: Hold) -> Result<Option<Client>, StoreError> {
+    let lock = match hold {
+        Hold::Shared => &SHARE_CLIENT,
+        Hold::Alone => &LOCK_CLIENT,
+    };
+    if conn.row(lock, &[client.id.into()]).await?.is_none() {
+        return Ok(None);
+    }
+    // A statement of its own: PostgreSQL's locking one may have begun before what it waited for.
+    Ok(find(conn, &client.key).await?.filter(|present| present.id == client.id))
 }
 
 /// A client by its exact id.
@@ -284,6 +308,11 @@ pub async fn update(conn: &mut Conn, client: &Client, settings: &ClientSettings)
 pub async fn update_secret(conn: &mut Conn, client: &Client, secret: &Secret) -> Result<(), StoreError> {
     conn.execute(&UPDATE_SECRET, &[secret.expose().into(), client.id.into()]).await?;
     Ok(())
+}
+
+/// Blocks a client: APP_STATE becomes `REVOKED` (rest-3x.md 1.6.6).
+pub async fn block(conn: &mut Conn, client: &Client) -> Result<(), StoreError> {
+    conn.execute(&BLOCK_CLIENT, &[client.id.into()]).await.map(|_| ())
 }
 
 /// Deletes a client, its service provider and, by cascade, its tokens. Emitting their revocation is the caller's duty.

@@ -32,6 +32,11 @@ impl Conn {
         self.emitted.push(event);
         Ok(EventId(id))
     }
+
+    /// Tells the listeners of this process after the commit, and nobody else: what no other process can have cached.
+    pub fn tell(&mut self, event: Event) {
+        self.emitted.push(event);
+    }
 }
 
 /// Events for a follower: those in its gaps first, then those after its place, at most [`PAGE_EVENTS_MAX`] of the latter.

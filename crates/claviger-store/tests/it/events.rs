@@ -74,3 +74,26 @@ async fn a_failed_write_leaves_no_event_and_tells_nobody() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn what_is_only_told_is_not_in_the_log() {
+    on_every_engine(|store| async move {
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let listener = told.clone();
+        store.on_commit(Arc::new(move |events| listener.lock().unwrap().extend_from_slice(events)));
+        let write = |is_good: bool| {
+            store.write::<(), StoreError, _>(move |conn| {
+                Box::pin(async move {
+                    conn.tell(changed(1));
+                    if is_good { Ok(()) } else { Err(StoreError::Corrupt("on purpose".into())) }
+                })
+            })
+        };
+        assert!(write(false).await.is_err() && told.lock().unwrap().is_empty());
+        write(true).await.unwrap();
+        assert_eq!(*told.lock().unwrap(), [changed(1)]);
+        let mut conn = store.reader().await.unwrap();
+        assert_eq!(events::bounds(&mut conn).await.unwrap(), (EventId(0), EventId(0)));
+    })
+    .await;
+}

@@ -55,11 +55,13 @@ const HOT: &[Hot] = &[
         "tokens::FIND_ACTIVE",
         &[CLIENT, USER, TENANT, text("PRIMARY"), text("hash_1"), text("APPLICATION_USER"), int(1)],
     ),
-    hot("tokens::LIST_ACTIVE_OF_CLIENT", &[CLIENT]),
+    hot("tokens::LIST_ACTIVE_OF_CLIENT", &[CLIENT, int(500)]),
     hot("tokens::RETIRE", &[text("REVOKED"), text("some-id"), text("token_500_0"), text("ACTIVE")]),
     scanning("tokens::FIND_LOCAL_IDP", &[TENANT], &[("IDP", FEW)]),
     // Clients.
     hot("clients::FIND_BY_KEY", &[CLIENT_KEY]),
+    hot("clients::LOCK_CLIENT", &[CLIENT]),
+    hot("clients::SHARE_CLIENT", &[CLIENT]),
     hot("clients::LIST_PROPERTIES", &[CLIENT_KEY, TENANT]),
     hot("clients::FIND_PROVIDER", &[text("app_500"), TENANT, CLIENT_KEY]),
     scanning(

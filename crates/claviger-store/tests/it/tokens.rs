@@ -98,7 +98,7 @@ async fn a_second_active_row_for_a_key_is_a_conflict() {
         assert_eq!(is_retired, (true, false), "a row leaves its state once");
         insert(&store, &token(client.id, "a")).await.unwrap();
         let mut conn = store.reader().await.unwrap();
-        assert_eq!(tokens::list_active_of_client(&mut conn, client.id).await.unwrap().len(), 2);
+        assert_eq!(tokens::list_active_of_client(&mut conn, client.id, 1_000).await.unwrap().len(), 2);
     })
     .await;
 }
