@@ -97,3 +97,28 @@ async fn what_is_only_told_is_not_in_the_log() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn old_events_go_a_part_at_a_time() {
+    const EVENTS: i64 = 2_500;
+    on_every_engine(|store| async move {
+        let emit = store.write::<_, StoreError, _>(|conn| {
+            Box::pin(async move {
+                for number in 0..EVENTS {
+                    conn.emit(changed(number), Timestamp::from_secs(number)).await?;
+                }
+                Ok(())
+            })
+        });
+        emit.await.unwrap();
+        let before = Timestamp::from_secs(EVENTS - 100);
+        let mut parts = Vec::new();
+        while parts.last() != Some(&0) {
+            let write = store.write::<_, StoreError, _>(move |conn| Box::pin(events::delete_before(conn, before)));
+            parts.push(write.await.unwrap());
+        }
+        assert_eq!(parts.iter().sum::<u64>(), u64::try_from(EVENTS - 100).unwrap());
+        assert!(parts.iter().all(|part| *part <= 1_000), "{parts:?}");
+    })
+    .await;
+}

@@ -100,10 +100,23 @@ const HOT: &[Hot] = &[
     // Events and revocations.
     hot("events::LIST_AFTER", &[int(3990), int(500)]),
     hot("events::LIST_GAPS", &GAPS),
+    hot("events::LIST_IDS", &[int(100), int(5_000)]),
     hot("events::FIND_BOUNDS", &[]),
+    scanning(
+        "events::FIND_LAST_BEFORE",
+        &[int(3_990_000)],
+        &[(
+            "CLV_EVENT",
+            "read backwards from its end, up to the first that is old enough; only where a follower starts",
+        )],
+    ),
+    hot("events::LIST_OLDEST", &[int(3990), int(1_000)]),
+    hot("events::DELETE_UP_TO", &[int(100)]),
     hot("revocations::FIND", &[text("TOKEN"), text("subject_500_0")]),
     hot("revocations::FIND_BEFORE", &[text("CLIENT"), text("subject_500_0")]),
     hot("revocations::UPDATE", &[int(5), int(5), int(6), int(6), text("TOKEN"), text("subject_500_0")]),
+    hot("revocations::LIST", &[text("TOKEN"), text("subject_500_0"), int(20), int(2_000)]),
+    hot("revocations::FIND_EXPIRED", &[int(20), int(1_000)]),
     hot("revocations::DELETE_EXPIRED", &[int(20)]),
     // Applications, subscriptions.
     hot("applications::FIND_OF_KEY", &[CLIENT_KEY]),

@@ -165,3 +165,35 @@ async fn revocations_are_listed_until_they_no_longer_matter() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn many_revocations_are_all_listed_and_go_a_part_at_a_time() {
+    const TOKENS: i64 = 2_500;
+    on_every_engine(|store| async move {
+        let insert = store.write::<_, StoreError, _>(|conn| {
+            Box::pin(async move {
+                for number in 0..TOKENS {
+                    let token = TokenHash::of(&number.to_string());
+                    revocations::insert_token(conn, token, NOW.plus_millis(number), None, NOW).await?;
+                }
+                Ok(())
+            })
+        });
+        insert.await.unwrap();
+        let mut conn = store.reader().await.unwrap();
+        let listed = revocations::list_tokens(&mut conn, NOW.plus_millis(99)).await.unwrap();
+        let tokens: std::collections::BTreeSet<_> = listed.iter().map(|(token, _)| token.0).collect();
+        assert_eq!((listed.len(), tokens.len()), (2_400, 2_400));
+        drop(conn);
+        let before = NOW.plus_millis(TOKENS - 100);
+        let mut parts = Vec::new();
+        while parts.last() != Some(&0) {
+            let write =
+                store.write::<_, StoreError, _>(move |conn| Box::pin(revocations::delete_expired(conn, before)));
+            parts.push(write.await.unwrap());
+        }
+        assert_eq!(parts.iter().sum::<u64>(), 2_400);
+        assert!(parts.iter().all(|part| *part <= 1_000), "{parts:?}");
+    })
+    .await;
+}
