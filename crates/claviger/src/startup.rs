@@ -75,7 +75,7 @@ pub async fn start(
     seed_rows(&store, &config, prepared, &rng).await.context("the first rows cannot be written")?;
     let administrator = ensure_administrator(&store, &config, data_dir, &*clock, &rng).await?;
     lock.release().await;
-    let users = Users::new(store.clone(), clock.clone(), &*rng);
+    let users = Users::new(store.clone(), &*rng);
     let keys = Keys::new(signing);
     let oauth = OAuth::new(store.clone(), clock.clone(), rng.clone(), keys, oauth_settings(&config));
     let bounds = Limits {
