@@ -1,7 +1,7 @@
 //! IDN_OAUTH2_ACCESS_TOKEN and its scopes (contract database.md 3). One row per issued pair; for a JWT the row holds the
 //! `jti`. Look-ups go through the hash columns and are compared exactly in our own code.
 
-use crate::db::{Conn, Row};
+use crate::db::{Arg, Conn, Row};
 use crate::error::{StoreError, check_widths};
 use crate::sql::{Engine, queries};
 use claviger_proto::hash::TokenHash;
@@ -45,8 +45,15 @@ queries! {
                     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'ACTIVE', 'NONE', ?, ?, ?, ?, 'NONE')";
     INSERT_SCOPE = "INSERT INTO IDN_OAUTH2_ACCESS_TOKEN_SCOPE (TOKEN_ID, TOKEN_SCOPE, TENANT_ID) VALUES (?, ?, ?)";
     RETIRE = "UPDATE IDN_OAUTH2_ACCESS_TOKEN SET TOKEN_STATE = ?, TOKEN_STATE_ID = ? WHERE TOKEN_ID = ? AND TOKEN_STATE = ?";
+    LIST_IDS_OF_CLIENT = "SELECT TOKEN_ID FROM IDN_OAUTH2_ACCESS_TOKEN WHERE CONSUMER_KEY_ID = ? LIMIT ?";
+    DELETE_TOKENS = "DELETE FROM IDN_OAUTH2_ACCESS_TOKEN WHERE TOKEN_ID IN (\
+                     ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, \
+                     ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
     FIND_LOCAL_IDP = "SELECT ID FROM IDP WHERE TENANT_ID = ? AND NAME = 'LOCAL'";
 }
+
+/// Rows removed by one statement.
+const DELETED_PER_STATEMENT: usize = 50;
 
 /// Token states of the WSO2 tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -277,6 +284,21 @@ fn stored_scopes(engine: Engine, scopes: &Scopes) -> impl Iterator<Item = &str> 
 pub async fn retire(conn: &mut Conn, token: &Token, to: TokenState, state_id: &str) -> Result<bool, StoreError> {
     let args = [to.as_word().into(), state_id.into(), (&token.id).into(), token.state.as_word().into()];
     Ok(conn.execute(&RETIRE, &args).await? == 1)
+}
+
+/// Removes some rows of a client, whatever their state, with their scopes; fewer than asked for when there are no more.
+pub async fn delete_of_client(conn: &mut Conn, client: ConsumerKeyId, rows_max: usize) -> Result<usize, StoreError> {
+    let limit = i64::try_from(rows_max).unwrap_or(i64::MAX);
+    let rows = conn.rows(&LIST_IDS_OF_CLIENT, &[client.into(), limit.into()]).await?;
+    let ids: Vec<String> = rows.iter().map(|row| row.text(0)).collect::<Result<_, _>>()?;
+    for some in ids.chunks(DELETED_PER_STATEMENT) {
+        let mut args = [Arg::Text(None); DELETED_PER_STATEMENT];
+        for (arg, id) in args.iter_mut().zip(some) {
+            *arg = id.into();
+        }
+        conn.execute(&DELETE_TOKENS, &args).await?;
+    }
+    Ok(ids.len())
 }
 
 /// IDP.ID of a tenant's resident identity provider. Without that row a token would be invisible to WSO2 (database.md 3.3).

@@ -43,6 +43,7 @@ const CLIENT_KEY: Arg<'static> = text("key_500");
 const USER: Arg<'static> = text("user_500");
 /// As many as one statement looks up.
 const GAPS: [Arg<'static>; 50] = [int(700); 50];
+const TOKENS: [Arg<'static>; 50] = [text("token_500_0"); 50];
 const PER_TENANT: &str =
     "some hundred rows per tenant at most, nothing but the tenant is indexed, and the answer is cached";
 const FEW: &str = "a row per domain or tenant: a page or two";
@@ -56,6 +57,8 @@ const HOT: &[Hot] = &[
         &[CLIENT, USER, TENANT, text("PRIMARY"), text("hash_1"), text("APPLICATION_USER"), int(1)],
     ),
     hot("tokens::LIST_ACTIVE_OF_CLIENT", &[CLIENT, int(500)]),
+    hot("tokens::LIST_IDS_OF_CLIENT", &[CLIENT, int(5_000)]),
+    hot("tokens::DELETE_TOKENS", &TOKENS),
     hot("tokens::RETIRE", &[text("REVOKED"), text("some-id"), text("token_500_0"), text("ACTIVE")]),
     scanning("tokens::FIND_LOCAL_IDP", &[TENANT], &[("IDP", FEW)]),
     // Clients.

@@ -197,3 +197,22 @@ async fn many_revocations_are_all_listed_and_go_a_part_at_a_time() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn the_rows_of_a_client_go_a_part_at_a_time() {
+    on_every_engine(|store| async move {
+        let client = insert_client(&store, new_client("shop", "Key_1")).await.unwrap();
+        let other = insert_client(&store, new_client("other", "Key_2")).await.unwrap();
+        for (owner, scopes) in [&client, &other].into_iter().flat_map(|client| (0..120).map(move |n| (client.id, n))) {
+            insert(&store, &token(owner, &format!("s{scopes}"))).await.unwrap();
+        }
+        for expected in [100, 20, 0] {
+            let id = client.id;
+            let write = store.write::<_, StoreError, _>(move |conn| Box::pin(tokens::delete_of_client(conn, id, 100)));
+            assert_eq!(write.await.unwrap(), expected);
+        }
+        let mut conn = store.reader().await.unwrap();
+        assert_eq!(tokens::list_active_of_client(&mut conn, other.id, 1_000).await.unwrap().len(), 120);
+    })
+    .await;
+}

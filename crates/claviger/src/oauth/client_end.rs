@@ -21,6 +21,9 @@ use std::sync::Arc;
 /// Tokens that end in one write: a part of a second on a slow server.
 const TOKENS_PER_WRITE: usize = 500;
 
+/// Rows, of tokens long dead as a rule, that a deletion removes in one write.
+const ROWS_PER_WRITE: usize = 5_000;
+
 /// A new secret. The ACTIVE tokens of the client are dead afterwards, and every JWT that it was ever issued; the refresh token
 /// of a token that was EXPIRED lives on, as upstream's.
 pub async fn renew_secret(oauth: &OAuth, known: &Arc<KnownClient>) -> Result<Arc<KnownClient>, RegistrationError> {
@@ -121,9 +124,12 @@ impl ClientEnd {
             let before = self.token_end.settings.revoked_before(now);
             revocations::insert_client(conn, &client.key, before, Timestamp::NEVER, now).await?;
         }
-        let is_over = self.token_end.end_some(conn, &client, TokenState::Revoked).await?;
+        let mut is_over = self.token_end.end_some(conn, &client, TokenState::Revoked).await?;
         if is_over && matches!(self.cause, Cause::Deletion) {
-            clients::delete(conn, &client).await?;
+            is_over = tokens::delete_of_client(conn, client.id, ROWS_PER_WRITE).await? < ROWS_PER_WRITE;
+            if is_over {
+                clients::delete(conn, &client).await?;
+            }
         }
         if is_first || is_over {
             conn.emit(Event::ClientChanged { consumer_key: client.key.clone() }, now).await?;
