@@ -216,3 +216,34 @@ async fn the_rows_of_a_client_go_a_part_at_a_time() {
     })
     .await;
 }
+
+/// MySQL keeps whole seconds, so the rows that a refresh token went through may be of one time.
+#[tokio::test]
+async fn of_rows_of_one_time_the_last_word_on_a_refresh_token_counts() {
+    use TokenState::{Active, Expired, Inactive, Revoked};
+    on_every_engine(|store| async move {
+        let client = insert_client(&store, new_client("shop", "Key_1")).await.unwrap();
+        for turn in 0..8 {
+            for (earlier, last) in [(Expired, Revoked), (Inactive, Expired), (Inactive, Revoked), (Expired, Active)] {
+                let refresh = Secret::new(uuid(&Random));
+                for (number, state) in [earlier, last].into_iter().enumerate() {
+                    let mut row = token(client.id, &format!("s{turn}{earlier:?}{last:?}{number}"));
+                    row.refresh = Some(refresh.clone());
+                    insert(&store, &row).await.unwrap();
+                    let retire = store.write::<_, StoreError, _>(move |conn| {
+                        let row = row.clone();
+                        Box::pin(async move {
+                            let is_dead = state != Active;
+                            Ok(!is_dead || tokens::retire(conn, &row, state, &uuid(&Random)).await?)
+                        })
+                    });
+                    assert!(retire.await.unwrap());
+                }
+                let mut conn = store.reader().await.unwrap();
+                let found = tokens::find_by_refresh(&mut conn, client.id, refresh.expose()).await.unwrap().unwrap();
+                assert_eq!(found.state, last);
+            }
+        }
+    })
+    .await;
+}
