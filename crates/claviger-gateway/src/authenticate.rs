@@ -37,7 +37,7 @@ impl Gateway {
         limit::check_token(token, self.config.token_bytes_max)?;
         let verdict = self.judge(api, token, now).await?;
         // Asked on every request and after the cache: an answer that was cached late cannot outlive a revocation.
-        if self.catalog.is_revoked(&verdict.token, &verdict.consumer_key, verdict.issued_at) {
+        if self.is_revoked(&verdict) {
             return Err(Fault::InvalidCredentials);
         }
         if !api.has_key_manager(&verdict.key_manager) {
@@ -47,6 +47,12 @@ impl Gateway {
         check_subscription(client.application.subscription(api.id), client.key_type)?;
         check_scopes(&resource.scopes, &verdict.scopes)?;
         Ok(Caller { verdict, client })
+    }
+
+    /// A client's revocation concerns self-contained tokens, which nobody can list; opaque ones are revoked one by one.
+    fn is_revoked(&self, verdict: &Verdict) -> bool {
+        self.catalog.is_token_revoked(&verdict.token)
+            || (verdict.is_self_contained && self.catalog.is_client_revoked(&verdict.consumer_key, verdict.issued_at))
     }
 
     /// The application behind a token. One that is not known may be newer than our copy: the follower is asked to look

@@ -101,10 +101,14 @@ impl Catalog {
         clients.get(consumer_key)?.iter().find(|client| *client.key_manager == *key_manager).cloned()
     }
 
-    /// Was this token, or its client up to a later instant, revoked?
-    pub(crate) fn is_revoked(&self, token: &TokenHash, consumer_key: &ConsumerKey, issued_at: Timestamp) -> bool {
+    /// Was this token revoked?
+    pub(crate) fn is_token_revoked(&self, token: &TokenHash) -> bool {
         self.revoked_tokens.pin().contains_key(token)
-            || self.revoked_clients.pin().get(consumer_key).is_some_and(|before| issued_at < *before)
+    }
+
+    /// Were a client's self-contained tokens revoked that it was issued at this instant?
+    pub(crate) fn is_client_revoked(&self, consumer_key: &ConsumerKey, issued_at: Timestamp) -> bool {
+        self.revoked_clients.pin().get(consumer_key).is_some_and(|before| issued_at < *before)
     }
 
     /// Revoked tokens that are remembered.

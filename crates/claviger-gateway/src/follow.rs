@@ -12,7 +12,7 @@ use crate::control::{ControlError, EventPage};
 use crate::gateway::Gateway;
 use crate::listen::until_shutdown;
 use claviger_proto::event::Event;
-use claviger_proto::follow::Cursor;
+use claviger_proto::follow::{Cursor, EventsRequest, GAPS_ASKED_MAX};
 use claviger_proto::ids::{ApiId, ApplicationId};
 use claviger_proto::time::Timestamp;
 use futures_util::future::BoxFuture;
@@ -33,6 +33,8 @@ const PAUSE_MS_MIN: u64 = 100;
 const PAUSE_MS_MAX: u64 = 1_000;
 /// Pause after an empty page that came before its time.
 const EMPTY_PAUSE_MS: u64 = 10;
+/// Longest wait for a page while more gaps are open than fit into one question: the others' turn comes.
+const TURN_MS: u64 = 1_000;
 /// How much longer than it may hold a page back the control plane may take for one.
 const ANSWER_TIMEOUT_MS: u64 = 15_000;
 /// Wait for a snapshot, which can be large.
@@ -148,7 +150,7 @@ struct Place {
 impl Place {
     /// Time that does not jump, for the cursor alone.
     fn now(&self) -> Timestamp {
-        Timestamp::from_millis(i64::try_from(self.begun.elapsed().as_millis()).unwrap_or(i64::MAX))
+        steady(self.begun)
     }
 
     /// Objects of which the catalog may not have the present state.
@@ -176,8 +178,16 @@ struct Poll<'g> {
 /// What became of it.
 struct Polled {
     page: Result<EventPage, ControlError>,
+    /// The question, and when it was put.
+    request: EventsRequest,
+    asked_at: Timestamp,
     /// Did the answer come before the control plane had to give one?
     is_early: bool,
+}
+
+/// Time since an instant, as the cursor counts it.
+fn steady(begun: Instant) -> Timestamp {
+    Timestamp::from_millis(i64::try_from(begun.elapsed().as_millis()).unwrap_or(i64::MAX))
 }
 
 /// An object that was asked for, and what came back.
@@ -310,6 +320,7 @@ impl Gateway {
                         if !self.take_page(place, &page) {
                             return is_fruitful;
                         }
+                        place.cursor.answered(&polled.request, polled.asked_at);
                         self.note_page(place, &page);
                         looked = poll.look.or(looked);
                         is_fruitful = true;
@@ -342,17 +353,22 @@ impl Gateway {
 
     /// Asks for the next page after a rest. For a look the answer is wanted at once.
     fn poll(&self, place: &Place, look: Option<u64>, rest: Duration) -> Poll<'_> {
-        let wait_ms = if look.is_some() { 0 } else { self.config.events_wait_ms };
+        let request = place.cursor.request(GAPS_ASKED_MAX);
+        let wait_ms = match look {
+            Some(_) => 0,
+            None if request.gaps.len() < place.cursor.gaps() => self.config.events_wait_ms.min(TURN_MS),
+            None => self.config.events_wait_ms,
+        };
         let timeout = Duration::from_millis(wait_ms.saturating_add(ANSWER_TIMEOUT_MS));
-        let request = place.cursor.request();
+        let place_begun = place.begun;
         let answer = async move {
             // Even a sleep of nothing takes until the timer's next tick.
             if !rest.is_zero() {
                 tokio::time::sleep(rest).await;
             }
-            let asked_at = Instant::now();
-            let page = within(timeout, self.control.events(request, wait_ms)).await;
-            Polled { page, is_early: asked_at.elapsed() < Duration::from_millis(wait_ms) }
+            let (begun, asked_at) = (Instant::now(), steady(place_begun));
+            let page = within(timeout, self.control.events(request.clone(), wait_ms)).await;
+            Polled { page, request, asked_at, is_early: begun.elapsed() < Duration::from_millis(wait_ms) }
         };
         Poll { answer: answer.boxed(), look }
     }
@@ -380,7 +396,6 @@ impl Gateway {
                 }
             }
         }
-        place.cursor.expire(seen_at);
         let now = self.clock.now();
         if now.millis_since(place.expired_at) >= EXPIRY_INTERVAL_MS {
             place.expired_at = now;

@@ -20,7 +20,7 @@ pub struct Snapshot {
     pub issuers: Vec<Issuer>,
     /// Tokens revoked and not yet past their end.
     pub revoked_tokens: Vec<RevokedToken>,
-    /// Clients whose tokens up to an instant are dead.
+    /// Clients whose self-contained tokens up to an instant are dead.
     pub revoked_clients: Vec<RevokedClient>,
 }
 
@@ -213,12 +213,12 @@ pub struct RevokedToken {
     pub expires_at: Timestamp,
 }
 
-/// A client whose older tokens must be refused.
+/// A client whose older self-contained tokens (JWTs) must be refused; its opaque ones are listed one by one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RevokedClient {
     /// Client id.
     pub consumer_key: ConsumerKey,
-    /// Tokens issued before this instant are dead.
+    /// JWTs issued before this instant are dead.
     pub before: Timestamp,
 }
 

@@ -11,7 +11,7 @@ use crate::model::{ApiDeployment, ApplicationEntry, Issuer, Snapshot, TokenVerdi
 use crate::upstream;
 use bytes::Bytes;
 use claviger_proto::encode::base64;
-use claviger_proto::follow::EventsRequest;
+use claviger_proto::follow::{EventsRequest, GAPS_ASKED_MAX};
 use claviger_proto::ids::{ApiId, ApplicationId};
 use claviger_proto::secret::Secret;
 use futures_util::FutureExt as _;
@@ -30,8 +30,6 @@ use url::{Host, Url};
 const PREFIX: &str = "/internal/claviger/v1";
 const SNAPSHOT_BYTES_MAX: usize = 64 * 1024 * 1024;
 const ANSWER_BYTES_MAX: usize = 1024 * 1024;
-/// Gaps that fit into a URL; with more of them a snapshot is cheaper.
-const GAPS_MAX: usize = 500;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const SNAPSHOT_TIMEOUT_MS: u64 = 110_000;
 const ANSWER_TIMEOUT_MS: u64 = 10_000;
@@ -166,7 +164,7 @@ impl ControlPlane for RemoteControlPlane {
     }
 
     fn events(&self, request: EventsRequest, wait_ms: u64) -> BoxFuture<'_, Result<EventPage, ControlError>> {
-        if request.gaps.len() > GAPS_MAX {
+        if request.gaps.len() > GAPS_ASKED_MAX {
             return async { Err(ControlError::SnapshotNeeded) }.boxed();
         }
         let gaps: Vec<String> = request.gaps.iter().map(ToString::to_string).collect();

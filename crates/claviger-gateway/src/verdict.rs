@@ -33,6 +33,8 @@ pub(crate) struct Verdict {
     pub(crate) username: String,
     pub(crate) scopes: Vec<String>,
     pub(crate) issued_at: Timestamp,
+    /// A JWT, whoever checked it. Otherwise its row decides, and its own revocation.
+    pub(crate) is_self_contained: bool,
     /// Not used from this instant on; the skew is already in it.
     expires_at: Timestamp,
     basis: Basis,
@@ -215,7 +217,8 @@ async fn ask_control_plane(asked: Asked, token: Secret) -> Answer {
     let now = gateway.clock.now();
     match answer {
         Ok(Ok(TokenVerdict::Active(active))) if now < active.expires_at => {
-            let verdict = Arc::new(Verdict::of_active(active, now.plus_millis(gateway.config.verdict_age_ms_max)));
+            let good_until = now.plus_millis(gateway.config.verdict_age_ms_max);
+            let verdict = Arc::new(Verdict::of_active(active, has_jws_shape(token.expose()), good_until));
             gateway.verdicts.positive.insert(asked.key, Arc::clone(&verdict));
             Ok(verdict)
         }
@@ -237,7 +240,7 @@ async fn ask_control_plane(asked: Asked, token: Secret) -> Answer {
 }
 
 impl Verdict {
-    fn of_active(active: ActiveToken, good_until: Timestamp) -> Self {
+    fn of_active(active: ActiveToken, is_self_contained: bool, good_until: Timestamp) -> Self {
         Self {
             token: active.token,
             consumer_key: active.consumer_key,
@@ -245,6 +248,7 @@ impl Verdict {
             username: active.username,
             scopes: active.scopes,
             issued_at: active.issued_at,
+            is_self_contained,
             expires_at: active.expires_at,
             basis: Basis::Word(good_until),
         }
@@ -289,6 +293,7 @@ fn verdict_of_claims(
         username: text("sub").unwrap_or_default().to_owned(),
         scopes: scopes_of(claims.get(&issuer.scopes_claim)),
         issued_at,
+        is_self_contained: true,
         expires_at,
         basis: Basis::Keys(generation),
     })

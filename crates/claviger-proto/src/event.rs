@@ -28,11 +28,12 @@ pub enum Event {
         /// The client.
         consumer_key: ConsumerKey,
     },
-    /// Every token of a client issued before an instant is dead (secret regenerated, client deleted).
+    /// Every self-contained token of a client issued before an instant is dead (secret regenerated, client deleted). Opaque
+    /// ones have a [`Event::TokenRevoked`] each.
     ClientRevoked {
         /// The client.
         consumer_key: ConsumerKey,
-        /// Tokens issued before this instant are refused.
+        /// JWTs issued before this instant are refused.
         before: Timestamp,
     },
     /// A throttling policy of a tenant changed.

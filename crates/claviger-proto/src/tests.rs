@@ -115,16 +115,43 @@ fn a_follower_asks_for_what_is_missing() {
     assert_eq!(cursor.observe(EventId(11), at(0)), Ok(true));
     assert_eq!(cursor.observe(EventId(14), at(1)), Ok(true));
     let request = EventsRequest { after: EventId(14), gaps: vec![EventId(12), EventId(13)] };
-    assert_eq!(cursor.request(), request);
+    assert_eq!(cursor.request(9), request);
     assert_eq!(cursor.low_watermark(), EventId(11));
     assert_eq!(cursor.observe(EventId(13), at(2)), Ok(true), "a late commit is news");
     assert_eq!(cursor.observe(EventId(13), at(2)), Ok(false), "twice is not");
     assert_eq!(cursor.observe(EventId(5), at(2)), Ok(false));
-    cursor.expire(at(1).plus_millis(GAP_PATIENCE_MS - 1));
-    assert_eq!(cursor.low_watermark(), EventId(11));
-    cursor.expire(at(1).plus_millis(GAP_PATIENCE_MS));
+    let over = at(1).plus_millis(GAP_PATIENCE_MS);
+    cursor.answered(&request, over.plus_millis(-1));
+    assert_eq!(cursor.low_watermark(), EventId(11), "asked for while it might still come");
+    cursor.answered(&EventsRequest { after: EventId(14), gaps: Vec::new() }, over);
+    assert_eq!(cursor.low_watermark(), EventId(11), "not asked for");
+    cursor.answered(&request, over);
     assert_eq!(cursor.low_watermark(), EventId(14));
     assert!(cursor.observe(EventId(16 + i64::try_from(GAPS_MAX).unwrap()), at(3)).is_err());
+}
+
+#[test]
+fn a_follower_asks_for_old_gaps_now_and_then() {
+    let at = Timestamp::from_millis;
+    let ids = |request: EventsRequest| request.gaps.iter().map(|gap| gap.0).collect::<Vec<_>>();
+    let mut cursor = Cursor::new(EventId(0));
+    cursor.observe(EventId(3), at(0)).unwrap();
+    cursor.observe(EventId(5), at(900)).unwrap();
+    for now in [900, 950] {
+        let request = cursor.request_due(at(now));
+        cursor.answered(&request, at(now));
+        assert_eq!(ids(request), [1, 2, 4], "young ones every time");
+    }
+    assert_eq!(ids(cursor.request_due(at(1_500))), [4]);
+    assert_eq!(ids(cursor.request_due(at(1_950))), [1, 2, 4], "a second later");
+    assert_eq!(ids(cursor.request_due(at(-5_000))), [1, 2, 4], "the clock was set back");
+    // Who can ask for a few only takes those that waited longest.
+    assert_eq!(ids(cursor.request(3)), [1, 2, 4]);
+    let request = cursor.request(2);
+    assert_eq!(ids(request.clone()), [1, 2]);
+    cursor.answered(&request, at(2_000));
+    assert!(ids(cursor.request(2)).contains(&4));
+    assert_eq!(cursor.gaps(), 3);
 }
 
 #[test]

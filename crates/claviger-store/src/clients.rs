@@ -26,10 +26,14 @@ queries! {
     LOCK_CLIENT = "SELECT ID FROM IDN_OAUTH_CONSUMER_APPS WHERE ID = ?",
         MySql = "SELECT ID FROM IDN_OAUTH_CONSUMER_APPS WHERE ID = ? FOR UPDATE",
         Postgres = "SELECT ID FROM IDN_OAUTH_CONSUMER_APPS WHERE ID = ? FOR UPDATE";
+    SHARE_CLIENT = "SELECT ID FROM IDN_OAUTH_CONSUMER_APPS WHERE ID = ?",
+        MySql = "SELECT ID FROM IDN_OAUTH_CONSUMER_APPS WHERE ID = ? LOCK IN SHARE MODE",
+        Postgres = "SELECT ID FROM IDN_OAUTH_CONSUMER_APPS WHERE ID = ? FOR SHARE";
     UPDATE_CLIENT = "UPDATE IDN_OAUTH_CONSUMER_APPS SET APP_NAME = ?, CALLBACK_URL = ?, GRANT_TYPES = ?, PKCE_MANDATORY = ?, \
                      PKCE_SUPPORT_PLAIN = ?, USER_ACCESS_TOKEN_EXPIRE_TIME = ?, APP_ACCESS_TOKEN_EXPIRE_TIME = ?, \
                      REFRESH_TOKEN_EXPIRE_TIME = ?, ID_TOKEN_EXPIRE_TIME = ? WHERE ID = ?";
     UPDATE_SECRET = "UPDATE IDN_OAUTH_CONSUMER_APPS SET CONSUMER_SECRET = ?, APP_STATE = 'ACTIVE' WHERE ID = ?";
+    BLOCK_CLIENT = "UPDATE IDN_OAUTH_CONSUMER_APPS SET APP_STATE = 'REVOKED' WHERE ID = ?";
     DELETE_CLIENT = "DELETE FROM IDN_OAUTH_CONSUMER_APPS WHERE ID = ?";
     DELETE_PROPERTIES = "DELETE FROM IDN_OIDC_PROPERTY WHERE CONSUMER_KEY = ? AND TENANT_ID = ? AND PROPERTY_KEY = ?";
     INSERT_PROPERTY = "INSERT INTO IDN_OIDC_PROPERTY (TENANT_ID, CONSUMER_KEY, PROPERTY_KEY, PROPERTY_VALUE) VALUES (?, ?, ?, ?)";
@@ -38,9 +42,9 @@ queries! {
         Postgres = "INSERT INTO SP_APP (TENANT_ID, APP_NAME, USER_STORE, USERNAME, DESCRIPTION, AUTH_TYPE, IS_USE_TENANT_DOMAIN_SUBJECT, \
                        IS_USE_USER_DOMAIN_SUBJECT, ENABLE_AUTHORIZATION, IS_SAAS_APP, UUID) VALUES (?, ?, ?, ?, ?, 'default', '0', '0', '0', ?, ?) \
                        RETURNING ID";
-    FIND_PROVIDER = "SELECT A.ID, I.INBOUND_AUTH_KEY, A.IS_SAAS_APP FROM SP_APP A JOIN SP_INBOUND_AUTH I ON I.APP_ID = A.ID \
+    FIND_PROVIDER = "SELECT A.ID, I.INBOUND_AUTH_KEY, A.IS_SAAS_APP, A.APP_NAME FROM SP_APP A JOIN SP_INBOUND_AUTH I ON I.APP_ID = A.ID \
                      WHERE A.APP_NAME = ? AND A.TENANT_ID = ? AND I.INBOUND_AUTH_KEY = ? AND I.INBOUND_AUTH_TYPE = 'oauth2'";
-    FIND_RENAMED_PROVIDER = "SELECT A.ID, I.INBOUND_AUTH_KEY, A.IS_SAAS_APP FROM SP_INBOUND_AUTH I JOIN SP_APP A ON A.ID = I.APP_ID \
+    FIND_RENAMED_PROVIDER = "SELECT A.ID, I.INBOUND_AUTH_KEY, A.IS_SAAS_APP, A.APP_NAME FROM SP_INBOUND_AUTH I JOIN SP_APP A ON A.ID = I.APP_ID \
                              WHERE I.INBOUND_AUTH_KEY = ? AND I.INBOUND_AUTH_TYPE = 'oauth2' AND I.TENANT_ID = ?";
     FIND_PROVIDER_BY_NAME = "SELECT A.ID, A.APP_NAME, I.INBOUND_AUTH_KEY FROM SP_APP A \
                              LEFT JOIN SP_INBOUND_AUTH I ON I.APP_ID = A.ID AND I.INBOUND_AUTH_TYPE = 'oauth2' \
@@ -133,10 +137,30 @@ pub struct NewClient {
     pub provider_uuid: String,
 }
 
-/// Keeps other nodes from inserting tokens of a client until the end of the transaction: their rows refer to this one. Must
-/// come first in the transaction, so that what it reads next is what the others have committed.
-pub async fn lock(conn: &mut Conn, client: ConsumerKeyId) -> Result<(), StoreError> {
-    conn.row(&LOCK_CLIENT, &[client.into()]).await.map(|_| ())
+/// How a writer holds a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hold {
+    /// Beside others who only insert tokens.
+    Shared,
+    /// Alone: to retire tokens or to change the client. Nobody goes from shared to alone: two would wait for each other.
+    Alone,
+}
+
+/// Holds a client until the end of the transaction and returns it as it is by then; `None` when it is gone.
+///
+/// Must come first in every transaction that inserts or retires a token, so that what is read next is what the others have
+/// committed, and nobody issues for a client that has changed under him. The embedded database has one writer: nothing is
+/// locked there.
+pub async fn hold(conn: &mut Conn, client: &Client, hold: Hold) -> Result<Option<Client>, StoreError> {
+    let lock = match hold {
+        Hold::Shared => &SHARE_CLIENT,
+        Hold::Alone => &LOCK_CLIENT,
+    };
+    if conn.row(lock, &[client.id.into()]).await?.is_none() {
+        return Ok(None);
+    }
+    // A statement of its own: PostgreSQL's locking one may have begun before what it waited for.
+    Ok(find(conn, &client.key).await?.filter(|present| present.id == client.id))
 }
 
 /// A client by its exact id.
@@ -249,12 +273,11 @@ pub async fn insert(conn: &mut Conn, client: &NewClient) -> Result<ConsumerKeyId
     let id = conn.insert(&INSERT_CLIENT, &args).await?;
     write_properties(conn, client.tenant, &client.key, settings).await?;
     conn.execute(&INSERT_INBOUND, &[client.tenant.into(), (&client.key).into(), provider.into()]).await?;
-    let role = format!("Application/{}", settings.name);
-    users::add_hybrid_role(conn, client.tenant, &client.owner, &role).await?;
+    users::add_hybrid_role(conn, client.tenant, &client.owner, &role_of(&settings.name)).await?;
     Ok(ConsumerKeyId(id))
 }
 
-/// Changes what registration set. A new name renames the service provider too.
+/// Changes what registration set. A new name renames the service provider and the owner's role too.
 pub async fn update(conn: &mut Conn, client: &Client, settings: &ClientSettings) -> Result<(), StoreError> {
     check_widths(settings)?;
     let grants = settings.grants.join(" ");
@@ -276,6 +299,11 @@ pub async fn update(conn: &mut Conn, client: &Client, settings: &ClientSettings)
         && let Some(provider) = find_provider(conn, client).await?
     {
         conn.execute(&RENAME_PROVIDER, &[(&settings.name).into(), provider.id.into()]).await?;
+        let (from, to) = (role_of(&provider.name), role_of(&settings.name));
+        if from != to {
+            // No service provider has the new name: a role of that name is a leftover.
+            users::rename_hybrid_role(conn, client.tenant, &from, &to).await?;
+        }
     }
     write_properties(conn, client.tenant, &client.key, settings).await
 }
@@ -286,12 +314,17 @@ pub async fn update_secret(conn: &mut Conn, client: &Client, secret: &Secret) ->
     Ok(())
 }
 
-/// Deletes a client, its service provider and, by cascade, its tokens. Emitting their revocation is the caller's duty.
+/// Blocks a client: APP_STATE becomes `REVOKED` (rest-3x.md 1.6.6).
+pub async fn block(conn: &mut Conn, client: &Client) -> Result<(), StoreError> {
+    conn.execute(&BLOCK_CLIENT, &[client.id.into()]).await.map(|_| ())
+}
+
+/// Deletes a client, its service provider with the owner's role and, by cascade, its tokens. Emitting their revocation is the caller's duty.
 pub async fn delete(conn: &mut Conn, client: &Client) -> Result<(), StoreError> {
     if let Some(provider) = find_provider(conn, client).await? {
         conn.execute(&DELETE_PROVIDER, &[provider.id.into()]).await?;
+        users::delete_hybrid_role(conn, client.tenant, &role_of(&provider.name)).await?;
     }
-    users::delete_hybrid_role(conn, client.tenant, &format!("Application/{}", client.settings.name)).await?;
     conn.execute(&DELETE_CLIENT, &[client.id.into()]).await?;
     Ok(())
 }
@@ -303,7 +336,13 @@ pub async fn is_saas(conn: &mut Conn, client: &Client) -> Result<bool, StoreErro
 
 struct Provider {
     id: i64,
+    name: String,
     is_saas: bool,
+}
+
+/// The role of an application's owner (database.md 2.1 row 6).
+fn role_of(application: &str) -> String {
+    format!("Application/{application}")
 }
 
 /// The service provider of a client. It has the client's name as a rule, and names have an index, keys have none.
@@ -316,7 +355,7 @@ async fn find_provider(conn: &mut Conn, client: &Client) -> Result<Option<Provid
     for row in &rows {
         if row.opt_text(1)?.as_deref() == Some(client.key.as_str()) {
             let is_saas = row.opt_text(2)?.as_deref() == Some("1");
-            return Ok(Some(Provider { id: row.int(0)?, is_saas }));
+            return Ok(Some(Provider { id: row.int(0)?, name: row.opt_text(3)?.unwrap_or_default(), is_saas }));
         }
     }
     Ok(None)

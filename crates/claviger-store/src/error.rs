@@ -11,9 +11,10 @@ pub enum StoreError {
     /// No connection in time, the connection broke, or the server is shutting down or read-only. Try again later.
     #[error("the database is not available")]
     Unavailable(#[source] Option<Driver>),
-    /// Deadlock, serialization or certification failure: the whole closure may be tried again at once.
-    #[error("the database asks to repeat the transaction")]
-    Repeat(#[source] Driver),
+    /// Deadlock, serialization or certification failure, or (without a driver's word) a row that somebody changed after the
+    /// closure had read it: the whole closure may be tried again at once.
+    #[error("the transaction must be repeated")]
+    Repeat(#[source] Option<Driver>),
     /// A unique key is taken.
     #[error("a row with this key exists")]
     Conflict(#[source] Driver),
@@ -44,7 +45,7 @@ impl StoreError {
     /// next attempt finds it.
     pub(crate) fn or_repeat(self) -> Self {
         match self {
-            Self::Conflict(driver) => Self::Repeat(driver),
+            Self::Conflict(driver) => Self::Repeat(Some(driver)),
             other => other,
         }
     }
@@ -62,7 +63,7 @@ impl From<Driver> for StoreError {
                     return Self::Conflict(error);
                 }
                 match class_of(database.as_ref()) {
-                    Class::Repeat => Self::Repeat(error),
+                    Class::Repeat => Self::Repeat(Some(error)),
                     Class::Unavailable => Self::Unavailable(Some(error)),
                     Class::TooLong => Self::TooLong("a value"),
                     Class::Other => Self::Database(error),

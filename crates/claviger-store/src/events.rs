@@ -12,6 +12,10 @@ use claviger_proto::time::Timestamp;
 pub const PAGE_EVENTS_MAX: i64 = 500;
 /// Gaps looked up by one statement.
 const GAPS_PER_STATEMENT: usize = 50;
+/// Numbers among which the ones that are there are looked up by one statement.
+const SPAN: i64 = 5_000;
+/// Most events that one clean-up removes.
+const CLEAN_UP_MAX: i64 = 1_000;
 
 queries! {
     INSERT_EVENT = "INSERT INTO CLV_EVENT (PAYLOAD, CREATED_AT) VALUES (?, ?)",
@@ -20,8 +24,11 @@ queries! {
     LIST_GAPS = "SELECT ID, PAYLOAD FROM CLV_EVENT WHERE ID IN (\
                  ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, \
                  ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ORDER BY ID";
+    LIST_IDS = "SELECT ID FROM CLV_EVENT WHERE ID >= ? AND ID <= ? ORDER BY ID";
     FIND_BOUNDS = "SELECT COALESCE((SELECT MIN(ID) FROM CLV_EVENT), 0), COALESCE((SELECT MAX(ID) FROM CLV_EVENT), 0)";
-    DELETE_BEFORE = "DELETE FROM CLV_EVENT WHERE CREATED_AT < ? AND ID < ?";
+    FIND_LAST_BEFORE = "SELECT ID FROM CLV_EVENT WHERE CREATED_AT < ? ORDER BY ID DESC LIMIT 1";
+    LIST_OLDEST = "SELECT ID, CREATED_AT FROM CLV_EVENT WHERE ID < ? ORDER BY ID LIMIT ?";
+    DELETE_UP_TO = "DELETE FROM CLV_EVENT WHERE ID <= ?";
 }
 
 impl Conn {
@@ -32,22 +39,52 @@ impl Conn {
         self.emitted.push(event);
         Ok(EventId(id))
     }
+
+    /// Tells the listeners of this process after the commit, and nobody else: what no other process can have cached.
+    pub fn tell(&mut self, event: Event) {
+        self.emitted.push(event);
+    }
 }
 
 /// Events for a follower: those in its gaps first, then those after its place, at most [`PAGE_EVENTS_MAX`] of the latter.
 pub async fn list(conn: &mut Conn, request: &EventsRequest) -> Result<Vec<NumberedEvent>, StoreError> {
+    let mut gaps: Vec<i64> = request.gaps.iter().map(|gap| gap.0).collect();
+    gaps.sort_unstable();
     let mut events = Vec::new();
-    for gaps in request.gaps.chunks(GAPS_PER_STATEMENT) {
-        let mut args = [Arg::Int(Some(-1)); GAPS_PER_STATEMENT];
-        for (arg, gap) in args.iter_mut().zip(gaps) {
-            *arg = (*gap).into();
-        }
-        let rows = conn.rows(&LIST_GAPS, &args).await?;
-        events.extend(rows.iter().filter_map(decode));
+    let mut rest = gaps.as_slice();
+    while let [first, ..] = rest {
+        let (span, later) = rest.split_at(rest.partition_point(|gap| gap - first < SPAN));
+        list_in(conn, span, &mut events).await?;
+        rest = later;
     }
     let rows = conn.rows(&LIST_AFTER, &[request.after.into(), PAGE_EVENTS_MAX.into()]).await?;
     events.extend(rows.iter().filter_map(decode));
     Ok(events)
+}
+
+/// The events with these numbers, which stand close together. Of many (they are counted in strides) hardly one is there.
+async fn list_in(conn: &mut Conn, gaps: &[i64], events: &mut Vec<NumberedEvent>) -> Result<(), StoreError> {
+    let (Some(first), Some(last)) = (gaps.first(), gaps.last()) else { return Ok(()) };
+    let mut wanted = gaps.to_vec();
+    if gaps.len() > GAPS_PER_STATEMENT {
+        let rows = conn.rows(&LIST_IDS, &[(*first).into(), (*last).into()]).await?;
+        wanted = rows.iter().map(|row| row.int(0)).collect::<Result<_, _>>()?;
+        wanted.retain(|id| gaps.binary_search(id).is_ok());
+    }
+    for ids in wanted.chunks(GAPS_PER_STATEMENT) {
+        let mut args = [Arg::Int(Some(-1)); GAPS_PER_STATEMENT];
+        for (arg, id) in args.iter_mut().zip(ids) {
+            *arg = (*id).into();
+        }
+        events.extend(conn.rows(&LIST_GAPS, &args).await?.iter().filter_map(decode));
+    }
+    Ok(())
+}
+
+/// The newest event that was written before an instant, by its writer's clock.
+pub async fn find_last_before(conn: &mut Conn, before: Timestamp) -> Result<Option<EventId>, StoreError> {
+    let row = conn.row(&FIND_LAST_BEFORE, &[before.as_millis().into()]).await?;
+    row.map(|row| row.int(0).map(EventId)).transpose()
 }
 
 /// Lowest and highest number in the log; zeros when it is empty.
@@ -56,10 +93,21 @@ pub async fn bounds(conn: &mut Conn) -> Result<(EventId, EventId), StoreError> {
     Ok((EventId(row.int(0)?), EventId(row.int(1)?)))
 }
 
-/// Removes events older than an instant; the newest one stays, so that the numbers go on.
+/// Removes the oldest events that were written before an instant, a bounded number of them; none when there are no more. The
+/// newest event stays, so that the numbers go on.
 pub async fn delete_before(conn: &mut Conn, before: Timestamp) -> Result<u64, StoreError> {
     let (_, last) = bounds(conn).await?;
-    conn.execute(&DELETE_BEFORE, &[before.as_millis().into(), last.into()]).await
+    let mut old = None;
+    for row in conn.rows(&LIST_OLDEST, &[last.into(), CLEAN_UP_MAX.into()]).await? {
+        if row.int(1)? >= before.as_millis() {
+            break;
+        }
+        old = Some(row.int(0)?);
+    }
+    match old {
+        Some(id) => conn.execute(&DELETE_UP_TO, &[id.into()]).await,
+        None => Ok(0),
+    }
 }
 
 /// An event that this version does not know (written by a newer node) is passed over, with its number.

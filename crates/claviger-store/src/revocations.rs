@@ -1,7 +1,7 @@
 //! CLV_REVOCATION: what gateways must refuse, as long as it matters. Written in the transaction of the revocation; JWTs
 //! also get their AM_REVOKED_JWT row, which an API-M gateway reads at its start (database.md 4.4).
 
-use crate::db::Conn;
+use crate::db::{Conn, Row};
 use crate::error::StoreError;
 use crate::sql::queries;
 use claviger_proto::encode::{from_hex, hex};
@@ -12,8 +12,10 @@ use claviger_proto::time::Timestamp;
 
 const TOKEN: &str = "TOKEN";
 const CLIENT: &str = "CLIENT";
-/// Rows removed by one clean-up statement's caller.
-const LIST_MAX: i64 = 1_000_000;
+/// Rows read by one statement.
+const PAGE_MAX: usize = 2_000;
+/// About as many rows are removed by one clean-up.
+const CLEAN_UP_MAX: i64 = 1_000;
 
 queries! {
     INSERT = "INSERT INTO CLV_REVOCATION (KIND, SUBJECT, REVOKED_BEFORE, EXPIRES_AT) VALUES (?, ?, ?, ?)";
@@ -21,7 +23,9 @@ queries! {
               EXPIRES_AT = CASE WHEN EXPIRES_AT < ? THEN ? ELSE EXPIRES_AT END WHERE KIND = ? AND SUBJECT = ?";
     FIND = "SELECT EXPIRES_AT FROM CLV_REVOCATION WHERE KIND = ? AND SUBJECT = ?";
     FIND_BEFORE = "SELECT REVOKED_BEFORE FROM CLV_REVOCATION WHERE KIND = ? AND SUBJECT = ?";
-    LIST = "SELECT SUBJECT, REVOKED_BEFORE, EXPIRES_AT FROM CLV_REVOCATION WHERE KIND = ? AND EXPIRES_AT > ? LIMIT ?";
+    LIST = "SELECT SUBJECT, REVOKED_BEFORE, EXPIRES_AT FROM CLV_REVOCATION WHERE KIND = ? AND SUBJECT > ? AND EXPIRES_AT > ? \
+            ORDER BY SUBJECT LIMIT ?";
+    FIND_EXPIRED = "SELECT EXPIRES_AT FROM CLV_REVOCATION WHERE EXPIRES_AT < ? ORDER BY EXPIRES_AT LIMIT 1 OFFSET ?";
     DELETE_EXPIRED = "DELETE FROM CLV_REVOCATION WHERE EXPIRES_AT < ?";
     INSERT_JWT = "INSERT INTO AM_REVOKED_JWT (UUID, SIGNATURE, EXPIRY_TIMESTAMP, TENANT_ID, TOKEN_TYPE, TIME_CREATED) \
                   VALUES (?, ?, ?, ?, 'JWT', ?)";
@@ -85,7 +89,7 @@ async fn upsert(
 
 /// Tokens that must still be refused at `now`, with their ends.
 pub async fn list_tokens(conn: &mut Conn, now: Timestamp) -> Result<Vec<(TokenHash, Timestamp)>, StoreError> {
-    let rows = conn.rows(&LIST, &[TOKEN.into(), now.as_millis().into(), LIST_MAX.into()]).await?;
+    let rows = list(conn, TOKEN, now).await?;
     rows.iter()
         .map(|row| {
             let subject = row.text(0)?;
@@ -98,13 +102,36 @@ pub async fn list_tokens(conn: &mut Conn, now: Timestamp) -> Result<Vec<(TokenHa
 
 /// Clients whose older tokens must still be refused at `now`, with the instant before which they were issued.
 pub async fn list_clients(conn: &mut Conn, now: Timestamp) -> Result<Vec<(ConsumerKey, Timestamp)>, StoreError> {
-    let rows = conn.rows(&LIST, &[CLIENT.into(), now.as_millis().into(), LIST_MAX.into()]).await?;
+    let rows = list(conn, CLIENT, now).await?;
     rows.iter().map(|row| Ok((ConsumerKey(row.text(0)?), Timestamp::from_millis(row.int(1)?)))).collect()
 }
 
-/// Forgets what would be refused anyway because it is over.
+/// All rows of a kind that still matter, read page by page.
+async fn list(conn: &mut Conn, kind: &str, now: Timestamp) -> Result<Vec<Row>, StoreError> {
+    let mut rows: Vec<Row> = Vec::new();
+    let mut after = String::new();
+    loop {
+        let page_max = i64::try_from(PAGE_MAX).unwrap_or(i64::MAX);
+        let args = [kind.into(), (&after).into(), now.as_millis().into(), page_max.into()];
+        let page = conn.rows(&LIST, &args).await?;
+        let is_last = page.len() < PAGE_MAX;
+        rows.extend(page);
+        match rows.last() {
+            Some(last) if !is_last => after = last.text(0)?,
+            _ => return Ok(rows),
+        }
+    }
+}
+
+/// Forgets what would be refused anyway because it is over: a bounded number of rows and those that end with the last of them;
+/// none when there are no more.
 pub async fn delete_expired(conn: &mut Conn, now: Timestamp) -> Result<u64, StoreError> {
-    conn.execute(&DELETE_EXPIRED, &[now.as_millis().into()]).await
+    let end = now.as_millis().into();
+    let end = match conn.row(&FIND_EXPIRED, &[end, (CLEAN_UP_MAX - 1).into()]).await? {
+        Some(row) => (row.int(0)? + 1).into(),
+        None => end,
+    };
+    conn.execute(&DELETE_EXPIRED, &[end]).await
 }
 
 /// The instant before which a client's self-contained tokens are dead.

@@ -1,7 +1,7 @@
 //! IDN_OAUTH2_ACCESS_TOKEN and its scopes (contract database.md 3). One row per issued pair; for a JWT the row holds the
 //! `jti`. Look-ups go through the hash columns and are compared exactly in our own code.
 
-use crate::db::{Conn, Row};
+use crate::db::{Arg, Conn, Row};
 use crate::error::{StoreError, check_widths};
 use crate::sql::{Engine, queries};
 use claviger_proto::hash::TokenHash;
@@ -11,15 +11,19 @@ use claviger_proto::secret::Secret;
 use claviger_proto::time::Timestamp;
 use std::collections::BTreeSet;
 
-/// The SELECT list that [`decode`] reads.
+/// The SELECT list that [`decode`] reads, with the scopes of each token or without.
 macro_rules! select_tokens {
     ($rest:literal) => {
+        select_tokens!("S.TOKEN_SCOPE", "LEFT JOIN IDN_OAUTH2_ACCESS_TOKEN_SCOPE S ON S.TOKEN_ID = T.TOKEN_ID ", $rest)
+    };
+    ($scope:literal, $join:literal, $rest:literal) => {
         concat!(
             "SELECT T.TOKEN_ID, T.ACCESS_TOKEN, T.REFRESH_TOKEN, C.CONSUMER_KEY, T.CONSUMER_KEY_ID, T.AUTHZ_USER, T.TENANT_ID, T.USER_DOMAIN, \
              T.USER_TYPE, T.GRANT_TYPE, T.TIME_CREATED, T.REFRESH_TOKEN_TIME_CREATED, T.VALIDITY_PERIOD, T.REFRESH_TOKEN_VALIDITY_PERIOD, \
-             T.TOKEN_STATE, T.SUBJECT_IDENTIFIER, S.TOKEN_SCOPE FROM IDN_OAUTH2_ACCESS_TOKEN T \
-             JOIN IDN_OAUTH_CONSUMER_APPS C ON C.ID = T.CONSUMER_KEY_ID \
-             LEFT JOIN IDN_OAUTH2_ACCESS_TOKEN_SCOPE S ON S.TOKEN_ID = T.TOKEN_ID ",
+             T.TOKEN_STATE, T.SUBJECT_IDENTIFIER, ",
+            $scope,
+            " FROM IDN_OAUTH2_ACCESS_TOKEN T JOIN IDN_OAUTH_CONSUMER_APPS C ON C.ID = T.CONSUMER_KEY_ID ",
+            $join,
             $rest
         )
     };
@@ -28,11 +32,12 @@ macro_rules! select_tokens {
 queries! {
     FIND_BY_ACCESS = select_tokens!("WHERE T.ACCESS_TOKEN_HASH = ?");
     FIND_BY_REFRESH = select_tokens!("WHERE T.REFRESH_TOKEN_HASH = ? AND T.CONSUMER_KEY_ID = ? ORDER BY T.TIME_CREATED DESC, \
-                                      CASE T.TOKEN_STATE WHEN 'ACTIVE' THEN 0 ELSE 1 END, T.TOKEN_ID");
+                                      CASE T.TOKEN_STATE WHEN 'ACTIVE' THEN 0 WHEN 'REVOKED' THEN 1 WHEN 'EXPIRED' THEN 2 ELSE 3 END, \
+                                      T.TOKEN_ID");
     FIND_ACTIVE = select_tokens!("WHERE T.CONSUMER_KEY_ID = ? AND T.AUTHZ_USER = ? AND T.TENANT_ID = ? AND T.USER_DOMAIN = ? \
                                   AND T.TOKEN_SCOPE_HASH = ? AND T.TOKEN_STATE = 'ACTIVE' AND T.USER_TYPE = ? AND T.IDP_ID = ? \
                                   AND T.TOKEN_BINDING_REF = 'NONE' ORDER BY T.TIME_CREATED DESC, T.TOKEN_ID");
-    LIST_ACTIVE_OF_CLIENT = select_tokens!("WHERE T.CONSUMER_KEY_ID = ? AND T.TOKEN_STATE = 'ACTIVE' ORDER BY T.TOKEN_ID");
+    LIST_ACTIVE_OF_CLIENT = select_tokens!("NULL", "", "WHERE T.CONSUMER_KEY_ID = ? AND T.TOKEN_STATE = 'ACTIVE' LIMIT ?");
     INSERT_TOKEN = "INSERT INTO IDN_OAUTH2_ACCESS_TOKEN (TOKEN_ID, ACCESS_TOKEN, REFRESH_TOKEN, CONSUMER_KEY_ID, AUTHZ_USER, TENANT_ID, \
                     USER_DOMAIN, USER_TYPE, GRANT_TYPE, TIME_CREATED, REFRESH_TOKEN_TIME_CREATED, VALIDITY_PERIOD, \
                     REFRESH_TOKEN_VALIDITY_PERIOD, TOKEN_SCOPE_HASH, TOKEN_STATE, TOKEN_STATE_ID, SUBJECT_IDENTIFIER, ACCESS_TOKEN_HASH, \
@@ -40,15 +45,22 @@ queries! {
                     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'ACTIVE', 'NONE', ?, ?, ?, ?, 'NONE')";
     INSERT_SCOPE = "INSERT INTO IDN_OAUTH2_ACCESS_TOKEN_SCOPE (TOKEN_ID, TOKEN_SCOPE, TENANT_ID) VALUES (?, ?, ?)";
     RETIRE = "UPDATE IDN_OAUTH2_ACCESS_TOKEN SET TOKEN_STATE = ?, TOKEN_STATE_ID = ? WHERE TOKEN_ID = ? AND TOKEN_STATE = ?";
+    LIST_IDS_OF_CLIENT = "SELECT TOKEN_ID FROM IDN_OAUTH2_ACCESS_TOKEN WHERE CONSUMER_KEY_ID = ? LIMIT ?";
+    DELETE_TOKENS = "DELETE FROM IDN_OAUTH2_ACCESS_TOKEN WHERE TOKEN_ID IN (\
+                     ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, \
+                     ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
     FIND_LOCAL_IDP = "SELECT ID FROM IDP WHERE TENANT_ID = ? AND NAME = 'LOCAL'";
 }
+
+/// Rows removed by one statement.
+const DELETED_PER_STATEMENT: usize = 50;
 
 /// Token states of the WSO2 tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenState {
     /// Usable while it lives.
     Active,
-    /// Over; a new row took its place.
+    /// Over, or of a type that the client no longer has; its refresh token may live on.
     Expired,
     /// Replaced by a refresh.
     Inactive,
@@ -204,9 +216,14 @@ pub async fn find_active(conn: &mut Conn, key: &TokenKey, idp: i64) -> Result<Op
     Ok(decode(&rows)?.into_iter().find(|token| token.key == stored))
 }
 
-/// Every ACTIVE row of a client.
-pub async fn list_active_of_client(conn: &mut Conn, client: ConsumerKeyId) -> Result<Vec<Token>, StoreError> {
-    decode(&conn.rows(&LIST_ACTIVE_OF_CLIENT, &[client.into()]).await?)
+/// Some ACTIVE rows of a client, without their scopes; fewer than asked for when there are no more.
+pub async fn list_active_of_client(
+    conn: &mut Conn,
+    client: ConsumerKeyId,
+    rows_max: usize,
+) -> Result<Vec<Token>, StoreError> {
+    let rows_max = i64::try_from(rows_max).unwrap_or(i64::MAX);
+    decode(&conn.rows(&LIST_ACTIVE_OF_CLIENT, &[client.into(), rows_max.into()]).await?)
 }
 
 /// Inserts an ACTIVE pair. Another ACTIVE row for the same key is [`StoreError::Conflict`].
@@ -262,11 +279,26 @@ fn stored_scopes(engine: Engine, scopes: &Scopes) -> impl Iterator<Item = &str> 
     scopes.iter().filter(move |scope| engine != Engine::MySql || seen.insert(scope.to_ascii_lowercase()))
 }
 
-/// Moves a row from one state to another; false when it was no longer in the first. `state_id` is a fresh UUID, so that any
-/// number of dead rows can stand beside the ACTIVE one.
+/// Moves a row from one state to another; false when it was no longer in the first: who holds the client finds only an old
+/// node's doing there. `state_id` is a fresh UUID, so that any number of dead rows can stand beside the ACTIVE one.
 pub async fn retire(conn: &mut Conn, token: &Token, to: TokenState, state_id: &str) -> Result<bool, StoreError> {
     let args = [to.as_word().into(), state_id.into(), (&token.id).into(), token.state.as_word().into()];
     Ok(conn.execute(&RETIRE, &args).await? == 1)
+}
+
+/// Removes some rows of a client, whatever their state, with their scopes; fewer than asked for when there are no more.
+pub async fn delete_of_client(conn: &mut Conn, client: ConsumerKeyId, rows_max: usize) -> Result<usize, StoreError> {
+    let limit = i64::try_from(rows_max).unwrap_or(i64::MAX);
+    let rows = conn.rows(&LIST_IDS_OF_CLIENT, &[client.into(), limit.into()]).await?;
+    let ids: Vec<String> = rows.iter().map(|row| row.text(0)).collect::<Result<_, _>>()?;
+    for some in ids.chunks(DELETED_PER_STATEMENT) {
+        let mut args = [Arg::Text(None); DELETED_PER_STATEMENT];
+        for (arg, id) in args.iter_mut().zip(some) {
+            *arg = id.into();
+        }
+        conn.execute(&DELETE_TOKENS, &args).await?;
+    }
+    Ok(ids.len())
 }
 
 /// IDP.ID of a tenant's resident identity provider. Without that row a token would be invisible to WSO2 (database.md 3.3).

@@ -29,6 +29,7 @@ queries! {
     FIND_HYBRID_USER_ROLE = "SELECT UM_ID FROM UM_HYBRID_USER_ROLE WHERE UM_USER_NAME = ? AND UM_ROLE_ID = ? AND UM_TENANT_ID = ? \
                              AND UM_DOMAIN_ID = ?";
     INSERT_HYBRID_USER_ROLE = "INSERT INTO UM_HYBRID_USER_ROLE (UM_USER_NAME, UM_ROLE_ID, UM_TENANT_ID, UM_DOMAIN_ID) VALUES (?, ?, ?, ?)";
+    RENAME_HYBRID_ROLE = "UPDATE UM_HYBRID_ROLE SET UM_ROLE_NAME = ? WHERE UM_ROLE_NAME = ? AND UM_TENANT_ID = ?";
     DELETE_HYBRID_ROLE = "DELETE FROM UM_HYBRID_ROLE WHERE UM_ROLE_NAME = ? AND UM_TENANT_ID = ?";
     LIST_STORE_ROLES = "SELECT R.UM_ROLE_NAME FROM UM_USER_ROLE UR \
                         JOIN UM_ROLE R ON R.UM_ID = UR.UM_ROLE_ID AND R.UM_TENANT_ID = UR.UM_TENANT_ID \
@@ -186,6 +187,13 @@ pub async fn add_hybrid_role(conn: &mut Conn, tenant: TenantId, user: &str, role
     if conn.row(&FIND_HYBRID_USER_ROLE, &args).await?.is_none() {
         conn.execute(&INSERT_HYBRID_USER_ROLE, &args).await?;
     }
+    Ok(())
+}
+
+/// Gives a hybrid role another name; its members stay. A role that has that name already goes with its memberships.
+pub async fn rename_hybrid_role(conn: &mut Conn, tenant: TenantId, from: &str, to: &str) -> Result<(), StoreError> {
+    delete_hybrid_role(conn, tenant, to).await?;
+    conn.execute(&RENAME_HYBRID_ROLE, &[to.into(), from.into(), tenant.into()]).await?;
     Ok(())
 }
 

@@ -6,9 +6,9 @@
 use crate::app::App;
 use crate::http::serve::stopped;
 use claviger_gateway::control::{ControlError, EventPage};
-use claviger_proto::follow::{Cursor, EventsRequest};
+use claviger_proto::follow::{Cursor, EventsRequest, GAP_PATIENCE_MS, TooManyGaps};
 use claviger_proto::ids::EventId;
-use claviger_store::db::Store;
+use claviger_store::db::{Conn, Store};
 use claviger_store::error::StoreError;
 use claviger_store::{events, revocations};
 use std::sync::Arc;
@@ -16,8 +16,9 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// At start, events this far back are read again: one of a lower number may commit late. Reading twice does no harm.
-const LOOK_BACK: i64 = 1_000;
+/// At start, events this far back are read again: one of a lower number may commit late, and the clocks of the writers differ.
+/// Reading twice does no harm.
+const LOOK_BACK_MS: i64 = GAP_PATIENCE_MS + 60_000;
 /// Pause after a failed read.
 const RETRY_MS: u64 = 500;
 /// Between two clean-ups of the log.
@@ -90,13 +91,19 @@ async fn read_page(store: &Store, request: &EventsRequest) -> Result<EventPage, 
 /// Finds this node's place in the log. Done before the ports open, so that the first snapshot has a number.
 pub async fn find_place(app: &App) -> Result<Cursor, StoreError> {
     let mut conn = app.store.reader().await?;
-    let (first, last) = events::bounds(&mut conn).await?;
+    let mut cursor = Cursor::new(place(app, &mut conn).await?);
     drop(conn);
-    // What was cleaned up is not missing: as gaps those numbers would hold the low watermark below the log's beginning, and
-    // a gateway that reads on from there is sent for another snapshot, again and again.
-    let mut cursor = Cursor::new(EventId((last.0 - LOOK_BACK).max(first.0 - 1).max(0)));
     step(app, &mut cursor).await?;
     Ok(cursor)
+}
+
+/// Where to begin: behind everything that can still come, and not before the log's own beginning. What was cleaned up is not
+/// missing: as gaps those numbers would hold the low watermark below it, and a gateway that reads on from there is sent for
+/// another snapshot, again and again.
+async fn place(app: &App, conn: &mut Conn) -> Result<EventId, StoreError> {
+    let (first, _) = events::bounds(conn).await?;
+    let old = events::find_last_before(conn, app.clock.now().plus_millis(-LOOK_BACK_MS)).await?;
+    Ok(old.unwrap_or(EventId((first.0 - 1).max(0))))
 }
 
 /// Follows the log until shutdown.
@@ -124,8 +131,9 @@ async fn step(app: &App, cursor: &mut Cursor) -> Result<(), StoreError> {
     let (_, last) = events::bounds(&mut conn).await?;
     let mut is_news = false;
     loop {
-        let page = events::list(&mut conn, &cursor.request()).await?;
         let now = app.clock.now();
+        let request = cursor.request_due(now);
+        let page = events::list(&mut conn, &request).await?;
         let (mut is_full, mut is_lost) =
             (page.len() >= usize::try_from(events::PAGE_EVENTS_MAX).unwrap_or(usize::MAX), false);
         for event in &page {
@@ -139,12 +147,16 @@ async fn step(app: &App, cursor: &mut Cursor) -> Result<(), StoreError> {
             }
         }
         if is_lost {
-            // So many numbers are missing that no bookkeeping helps: forget every cached value and start at the end.
+            // So many numbers are missing that no bookkeeping helps: forget every cached value and start anew. Where that is
+            // where we are, the numbers have made a jump, and the way on is behind it.
+            let place = place(app, &mut conn).await?;
+            let place = if place > cursor.after() { place } else { last };
+            tracing::warn!(after = %cursor.after(), %place, "{TooManyGaps}; the log is followed from event {place} on");
             app.forget_everything();
-            *cursor = Cursor::new(last);
+            *cursor = Cursor::new(place);
             is_full = false;
         }
-        cursor.expire(now);
+        cursor.answered(&request, now);
         app.metrics.event_lag.set((last.0 - cursor.after().0).max(0));
         app.events.low_watermark.store(cursor.low_watermark().0, Ordering::Release);
         if !is_full {
@@ -162,24 +174,39 @@ async fn step(app: &App, cursor: &mut Cursor) -> Result<(), StoreError> {
 pub async fn clean_up(app: Arc<App>, retention_days: u32, mut shutdown: watch::Receiver<bool>) {
     let retention_ms = i64::from(retention_days) * 86_400_000;
     loop {
-        let now = app.clock.now();
-        let ended_before = app.oauth.settings.ended_before(now);
-        let result = app
-            .store
-            .write::<_, StoreError, _>(move |conn| {
-                Box::pin(async move {
-                    let removed = events::delete_before(conn, now.plus_millis(-retention_ms)).await?;
-                    Ok(removed + revocations::delete_expired(conn, ended_before).await?)
-                })
-            })
-            .await;
-        match result {
+        let cleaned = tokio::select! {
+            cleaned = clean_up_once(&app, retention_ms) => cleaned,
+            () = stopped(&mut shutdown) => return,
+        };
+        match cleaned {
             Ok(rows) => tracing::debug!(rows, "events and revocations cleaned up"),
             Err(error) => tracing::warn!(error = %crate::http::reply::Chain(&error), "events could not be cleaned up"),
         }
         tokio::select! {
             () = stopped(&mut shutdown) => return,
             () = tokio::time::sleep(Duration::from_secs(CLEAN_UP_S)) => {}
+        }
+    }
+}
+
+/// Bounded writes until nothing is left: others must not wait for the end of a long one.
+async fn clean_up_once(app: &App, retention_ms: i64) -> Result<u64, StoreError> {
+    let now = app.clock.now();
+    let (before, ended_before) = (now.plus_millis(-retention_ms), app.oauth.settings.ended_before(now));
+    let mut rows = 0;
+    loop {
+        let write = app.store.write::<_, StoreError, _>(move |conn| Box::pin(events::delete_before(conn, before)));
+        match write.await? {
+            0 => break,
+            removed => rows += removed,
+        }
+    }
+    loop {
+        let write =
+            app.store.write::<_, StoreError, _>(move |conn| Box::pin(revocations::delete_expired(conn, ended_before)));
+        match write.await? {
+            0 => return Ok(rows),
+            removed => rows += removed,
         }
     }
 }

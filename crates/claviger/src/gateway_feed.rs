@@ -18,7 +18,7 @@ use claviger_gateway::model::{
     ApiDeployment, ApplicationEntry, ApplicationKey, Issuer, KeyType, RevokedClient, RevokedToken, Snapshot,
     SubscriptionEntry, SubscriptionStatus, TokenVerdict,
 };
-use claviger_proto::follow::{EventsRequest, GAPS_MAX};
+use claviger_proto::follow::{EventsRequest, GAPS_ASKED_MAX};
 use claviger_proto::ids::{ApiId, ApplicationId, EventId};
 use claviger_store::apis::ApiRow;
 use claviger_store::applications::{Application, KeyMapping};
@@ -235,9 +235,9 @@ struct EventsQuery {
 }
 
 async fn events(State(app): State<Arc<App>>, Query(query): Query<EventsQuery>) -> Response {
-    let numbers = query.gaps.split(',').filter(|gap| !gap.is_empty()).take(GAPS_MAX + 1);
+    let numbers = query.gaps.split(',').filter(|gap| !gap.is_empty()).take(GAPS_ASKED_MAX + 1);
     let gaps: Option<Vec<EventId>> = numbers.map(|gap| gap.parse().ok().map(EventId)).collect();
-    let Some(gaps) = gaps.filter(|gaps| gaps.len() <= GAPS_MAX) else {
+    let Some(gaps) = gaps.filter(|gaps| gaps.len() <= GAPS_ASKED_MAX) else {
         return reply::portal_error(StatusCode::BAD_REQUEST, 400, "Bad Request", "gaps is not a list of event numbers");
     };
     let request = EventsRequest { after: EventId(query.after), gaps };

@@ -75,7 +75,7 @@ pub async fn start(
     seed_rows(&store, &config, prepared, &rng).await.context("the first rows cannot be written")?;
     let administrator = ensure_administrator(&store, &config, data_dir, &*clock, &rng).await?;
     lock.release().await;
-    let users = Users::new(store.clone(), clock.clone(), &*rng);
+    let users = Users::new(store.clone(), &*rng);
     let keys = Keys::new(signing);
     let oauth = OAuth::new(store.clone(), clock.clone(), rng.clone(), keys, oauth_settings(&config));
     let bounds = Limits {
@@ -91,7 +91,10 @@ pub async fn start(
     app.store.on_commit(Arc::new(move |events: &[Event]| {
         if let Some(app) = weak.upgrade() {
             app.apply(events);
-            app.events.wake();
+            // Nobody who waits for events wants to hear of retired rows: the caches of this process just did.
+            if events.iter().any(|event| !matches!(event, Event::TokenRetired { .. })) {
+                app.events.wake();
+            }
         }
     }));
     Ok(Started { app, administrator, prepared })
@@ -246,6 +249,7 @@ fn oauth_settings(config: &Config) -> OAuthSettings {
         is_refresh_renewed: oauth.is_refresh_token_renewed,
         is_access_renewed_per_request: oauth.is_access_token_renewed_per_request,
         is_jwt_persisted: oauth.is_jwt_persisted,
+        poll_ms: i64::try_from(config.events.poll_interval_ms).unwrap_or(i64::MAX),
         skew_ms: oauth.timestamp_skew_s.saturating_mul(1000),
         allowed_scopes: config.apim_oauth.allowed_scopes.clone(),
     }

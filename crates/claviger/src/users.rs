@@ -1,28 +1,25 @@
 //! Who a user is: password check, roles, permissions (contract users-ldap.md 3), with verified logins kept for a while.
 
 use crate::cache::ReadThrough;
-use claviger_proto::entropy::Entropy;
+use claviger_proto::entropy::{Entropy, key_text};
 use claviger_proto::event::Event;
 use claviger_proto::hash::sha256;
 use claviger_proto::ids::TenantId;
 use claviger_proto::password::StoredPassword;
 use claviger_proto::permission::Permissions;
 use claviger_proto::secret::Secret;
-use claviger_proto::time::{Clock, Timestamp};
 use claviger_proto::user::{PRIMARY, Username};
 use claviger_store::db::Store;
 use claviger_store::error::StoreError;
 use claviger_store::{tenants, users as rows};
-use quick_cache::sync::Cache;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Verified logins that are remembered.
 const LOGINS_MAX: usize = 10_000;
 /// Users whose roles are remembered.
 const USERS_MAX: usize = 10_000;
-/// How long a verified login is remembered. A changed password ends it at once.
-const LOGIN_MS_MAX: i64 = 30_000;
+/// 64 of 63 characters: more than the digest holds.
+const PEPPER_LENGTH: usize = 64;
 
 /// A user whose roles are known.
 #[derive(Debug)]
@@ -47,36 +44,23 @@ impl Principal {
 /// The users of all tenants.
 pub struct Users {
     store: Store,
-    clock: Arc<dyn Clock>,
     principals: ReadThrough<Username, Principal>,
-    logins: Cache<[u8; 32], Login>,
-    /// Bumped by every change of a user; a login of an older generation is forgotten.
-    generation: AtomicU64,
+    /// Name and password, digested, that were right. Who the user is is asked each time.
+    logins: ReadThrough<[u8; 32], ()>,
     /// Makes the keys of `logins` useless outside this process.
-    pepper: [u8; 32],
+    pepper: Secret,
     /// Compared with for unknown names, so that they take as long as known ones.
     nobody: StoredPassword,
 }
 
-#[derive(Clone)]
-struct Login {
-    generation: u64,
-    until: Timestamp,
-    principal: Arc<Principal>,
-}
-
 impl Users {
     /// The users in a store.
-    pub fn new(store: Store, clock: Arc<dyn Clock>, rng: &dyn Entropy) -> Self {
-        let mut pepper = [0; 32];
-        rng.fill(&mut pepper);
+    pub fn new(store: Store, rng: &dyn Entropy) -> Self {
         Self {
             store,
-            clock,
             principals: ReadThrough::new(USERS_MAX),
-            logins: Cache::new(LOGINS_MAX),
-            generation: AtomicU64::new(0),
-            pepper,
+            logins: ReadThrough::new(LOGINS_MAX),
+            pepper: Secret::new(key_text(rng, PEPPER_LENGTH)),
             nobody: StoredPassword::new(&Secret::new("nobody"), rng),
         }
     }
@@ -99,7 +83,7 @@ impl Users {
 
     /// Forgets every login and role.
     pub fn forget_everything(&self) {
-        self.generation.fetch_add(1, Ordering::AcqRel);
+        self.logins.forget_all();
         self.principals.forget_all();
     }
 
@@ -110,22 +94,16 @@ impl Users {
         password: &Secret,
     ) -> Result<Option<Arc<Principal>>, StoreError> {
         let key = self.login_key(username, password);
-        let (now, generation) = (self.clock.now(), self.generation.load(Ordering::Acquire));
-        if let Some(login) = self.logins.get(&key)
-            && login.generation == generation
-            && login.until > now
-        {
-            return Ok(Some(login.principal));
+        if self.logins.find(&key).is_none() {
+            let generation = self.logins.generation(&key);
+            let stored = self.find_password(username).await?;
+            let is_match = stored.as_ref().unwrap_or(&self.nobody).is_match(password);
+            if stored.is_none() || !is_match {
+                return Ok(None);
+            }
+            self.logins.insert(key, generation, Arc::new(()));
         }
-        let stored = self.find_password(username).await?;
-        let is_match = stored.as_ref().unwrap_or(&self.nobody).is_match(password);
-        if stored.is_none() || !is_match {
-            return Ok(None);
-        }
-        let Some(principal) = self.find(username).await? else { return Ok(None) };
-        let login = Login { generation, until: now.plus_millis(LOGIN_MS_MAX), principal: principal.clone() };
-        self.logins.insert(key, login);
-        Ok(Some(principal))
+        self.find(username).await
     }
 
     /// A user with roles and permissions; `None` when there is no such user or tenant.
@@ -158,11 +136,52 @@ impl Users {
     }
 
     fn login_key(&self, username: &Username, password: &Secret) -> [u8; 32] {
-        let mut text =
-            Secret::new(format!("{}\0{}", username.with_tenant(), password.expose())).expose().as_bytes().to_vec();
-        text.extend_from_slice(&self.pepper);
-        let key = sha256(&text);
-        text.fill(0);
-        key
+        let parts = [&username.with_tenant(), password.expose(), self.pepper.expose()];
+        // As large as it will be: a text that grows leaves copies behind, which nobody wipes.
+        let mut text = String::with_capacity(parts.iter().map(|part| part.len() + 1).sum());
+        for part in parts {
+            text.push_str(part);
+            text.push('\0');
+        }
+        sha256(Secret::new(text).expose().as_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::{SystemClock, SystemEntropy};
+    use crate::config::Config;
+    use crate::files::DataDir;
+    use crate::ops::Metrics;
+    use crate::startup;
+    use claviger_proto::entropy::uuid;
+
+    #[tokio::test]
+    async fn a_remembered_login_says_nothing_about_roles() {
+        let directory = std::env::temp_dir().join(uuid(&SystemEntropy::default()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let password = Secret::new("admin-password");
+        let mut config = Config::default_for(&directory);
+        config.super_admin.password = Some(password.clone());
+        let data_dir = DataDir::open(&directory).unwrap();
+        let (clock, rng) = (Arc::new(SystemClock), Arc::new(SystemEntropy::default()));
+        let started = startup::start(config, &data_dir, Arc::new(Metrics::default()), clock, rng).await.unwrap();
+        let (app, admin) = (&started.app, Username::parse("admin").unwrap());
+        let has_role = async || {
+            let principal = app.users.authenticate(&admin, &password).await.unwrap().unwrap();
+            principal.has_one_of(["Internal/late"])
+        };
+        assert!(!has_role().await);
+        // An old node on the same database writes no event; the roles' own age ends them.
+        let write = app.store.write::<_, StoreError, _>(|conn| {
+            Box::pin(async move { rows::add_hybrid_role(conn, TenantId::SUPER, "admin", "late").await })
+        });
+        write.await.unwrap();
+        app.users.principals.forget_all();
+        assert!(has_role().await);
+        assert!(app.users.authenticate(&admin, &Secret::new("wrong")).await.unwrap().is_none());
+        app.store.close().await;
+        std::fs::remove_dir_all(&directory).unwrap();
     }
 }

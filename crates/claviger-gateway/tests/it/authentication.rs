@@ -418,25 +418,33 @@ async fn a_revocation_beats_an_answer_that_is_on_its_way() {
 }
 
 #[tokio::test]
-async fn a_revoked_client_loses_its_older_tokens_only() {
-    let world = World::start().await;
-    assert_eq!(world.get("/weather/city/1", "token-prod-1").await.status, 200);
-    let before = START.plus_millis(1_000);
-    world.gateway.apply_revocations(&[Event::ClientRevoked { consumer_key: ConsumerKey::from("prod-1"), before }]);
-    assert_eq!(world.get("/weather/city/1", "token-prod-1").await.code(), (401, "900901"));
-    assert_eq!(world.get("/weather/city/1", "token-sand-1").await.status, 200);
-    let mut newer = active("prod-1");
-    newer.token = TokenHash::of("newer");
-    newer.issued_at = before;
-    world.control.state().tokens.insert("newer".to_owned(), newer);
-    assert_eq!(world.get("/weather/city/1", "newer").await.status, 200);
+async fn a_revoked_client_loses_its_older_jwts_only() {
+    let world = world_with_issuer().await;
+    let issued_at = |jti: &str, seconds: i64| {
+        let now = START.as_secs();
+        KEYS[0].sign(&claims(jti, "").replace(&format!(r#""iat":{now}"#), &format!(r#""iat":{}"#, now + seconds)))
+    };
+    let call = async |token: &str| world.get("/weather/city/1", token).await.status;
+    let old = issued_at("old", 0);
+    // An issuer that only the control plane knows: a JWT that it was asked about.
+    let foreign = KEYS[1].sign(&claims("foreign", "").replace(ISSUER, "https://other.example"));
+    world.control.state().tokens.insert(foreign.clone(), active("prod-1"));
+    for token in ["token-prod-1", &old, &foreign] {
+        assert_eq!(call(token).await, 200);
+    }
+    let revoke = |seconds: i64| Event::ClientRevoked {
+        consumer_key: ConsumerKey::from("prod-1"),
+        before: START.plus_millis(1000 * seconds),
+    };
+    world.gateway.apply_revocations(&[revoke(2)]);
+    assert_eq!(call(&old).await, 401);
+    assert_eq!(call(&foreign).await, 401, "its verdict was cached");
+    assert_eq!(call("token-prod-1").await, 200, "opaque tokens are revoked one by one");
+    assert_eq!(call("token-sand-1").await, 200);
+    assert_eq!(call(&issued_at("new", 2)).await, 200);
     // An older event that comes late changes nothing.
-    let older = Event::ClientRevoked { consumer_key: ConsumerKey::from("prod-1"), before: START };
-    world.gateway.apply_revocations(&[older]);
-    let mut between = active("prod-1");
-    between.issued_at = START.plus_millis(500);
-    world.control.state().tokens.insert("between".to_owned(), between);
-    assert_eq!(world.get("/weather/city/1", "between").await.code(), (401, "900901"));
+    world.gateway.apply_revocations(&[revoke(0)]);
+    assert_eq!(call(&issued_at("between", 1)).await, 401);
 }
 
 #[tokio::test]

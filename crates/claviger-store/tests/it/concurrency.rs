@@ -17,7 +17,7 @@ async fn of_many_equal_inserts_one_wins() {
         assert_eq!(won, 1, "{results:?}");
         assert!(results.iter().all(|result| matches!(result, Ok(()) | Err(StoreError::Conflict(_)))), "{results:?}");
         let mut conn = store.reader().await.unwrap();
-        assert_eq!(tokens::list_active_of_client(&mut conn, client.id).await.unwrap().len(), 1);
+        assert_eq!(tokens::list_active_of_client(&mut conn, client.id, 1_000).await.unwrap().len(), 1);
     })
     .await;
 }
@@ -50,7 +50,7 @@ async fn a_caller_that_goes_away_does_not_undo_the_write() {
         // The next write of the same key is ordered behind it, on whichever engine.
         let next = insert(&store, &token(client.id, "a")).await;
         let mut conn = store.reader().await.unwrap();
-        let active = tokens::list_active_of_client(&mut conn, client.id).await.unwrap();
+        let active = tokens::list_active_of_client(&mut conn, client.id, 1_000).await.unwrap();
         assert_eq!(active.len(), 1, "{next:?}");
     })
     .await;

@@ -74,3 +74,51 @@ async fn a_failed_write_leaves_no_event_and_tells_nobody() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn what_is_only_told_is_not_in_the_log() {
+    on_every_engine(|store| async move {
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let listener = told.clone();
+        store.on_commit(Arc::new(move |events| listener.lock().unwrap().extend_from_slice(events)));
+        let write = |is_good: bool| {
+            store.write::<(), StoreError, _>(move |conn| {
+                Box::pin(async move {
+                    conn.tell(changed(1));
+                    if is_good { Ok(()) } else { Err(StoreError::Corrupt("on purpose".into())) }
+                })
+            })
+        };
+        assert!(write(false).await.is_err() && told.lock().unwrap().is_empty());
+        write(true).await.unwrap();
+        assert_eq!(*told.lock().unwrap(), [changed(1)]);
+        let mut conn = store.reader().await.unwrap();
+        assert_eq!(events::bounds(&mut conn).await.unwrap(), (EventId(0), EventId(0)));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn old_events_go_a_part_at_a_time() {
+    const EVENTS: i64 = 2_500;
+    on_every_engine(|store| async move {
+        let emit = store.write::<_, StoreError, _>(|conn| {
+            Box::pin(async move {
+                for number in 0..EVENTS {
+                    conn.emit(changed(number), Timestamp::from_secs(number)).await?;
+                }
+                Ok(())
+            })
+        });
+        emit.await.unwrap();
+        let before = Timestamp::from_secs(EVENTS - 100);
+        let mut parts = Vec::new();
+        while parts.last() != Some(&0) {
+            let write = store.write::<_, StoreError, _>(move |conn| Box::pin(events::delete_before(conn, before)));
+            parts.push(write.await.unwrap());
+        }
+        assert_eq!(parts.iter().sum::<u64>(), u64::try_from(EVENTS - 100).unwrap());
+        assert!(parts.iter().all(|part| *part <= 1_000), "{parts:?}");
+    })
+    .await;
+}

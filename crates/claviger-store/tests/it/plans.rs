@@ -43,6 +43,7 @@ const CLIENT_KEY: Arg<'static> = text("key_500");
 const USER: Arg<'static> = text("user_500");
 /// As many as one statement looks up.
 const GAPS: [Arg<'static>; 50] = [int(700); 50];
+const TOKENS: [Arg<'static>; 50] = [text("token_500_0"); 50];
 const PER_TENANT: &str =
     "some hundred rows per tenant at most, nothing but the tenant is indexed, and the answer is cached";
 const FEW: &str = "a row per domain or tenant: a page or two";
@@ -55,11 +56,15 @@ const HOT: &[Hot] = &[
         "tokens::FIND_ACTIVE",
         &[CLIENT, USER, TENANT, text("PRIMARY"), text("hash_1"), text("APPLICATION_USER"), int(1)],
     ),
-    hot("tokens::LIST_ACTIVE_OF_CLIENT", &[CLIENT]),
+    hot("tokens::LIST_ACTIVE_OF_CLIENT", &[CLIENT, int(500)]),
+    hot("tokens::LIST_IDS_OF_CLIENT", &[CLIENT, int(5_000)]),
+    hot("tokens::DELETE_TOKENS", &TOKENS),
     hot("tokens::RETIRE", &[text("REVOKED"), text("some-id"), text("token_500_0"), text("ACTIVE")]),
     scanning("tokens::FIND_LOCAL_IDP", &[TENANT], &[("IDP", FEW)]),
     // Clients.
     hot("clients::FIND_BY_KEY", &[CLIENT_KEY]),
+    hot("clients::LOCK_CLIENT", &[CLIENT]),
+    hot("clients::SHARE_CLIENT", &[CLIENT]),
     hot("clients::LIST_PROPERTIES", &[CLIENT_KEY, TENANT]),
     hot("clients::FIND_PROVIDER", &[text("app_500"), TENANT, CLIENT_KEY]),
     scanning(
@@ -98,10 +103,23 @@ const HOT: &[Hot] = &[
     // Events and revocations.
     hot("events::LIST_AFTER", &[int(3990), int(500)]),
     hot("events::LIST_GAPS", &GAPS),
+    hot("events::LIST_IDS", &[int(100), int(5_000)]),
     hot("events::FIND_BOUNDS", &[]),
+    scanning(
+        "events::FIND_LAST_BEFORE",
+        &[int(3_990_000)],
+        &[(
+            "CLV_EVENT",
+            "read backwards from its end, up to the first that is old enough; only where a follower starts",
+        )],
+    ),
+    hot("events::LIST_OLDEST", &[int(3990), int(1_000)]),
+    hot("events::DELETE_UP_TO", &[int(100)]),
     hot("revocations::FIND", &[text("TOKEN"), text("subject_500_0")]),
     hot("revocations::FIND_BEFORE", &[text("CLIENT"), text("subject_500_0")]),
     hot("revocations::UPDATE", &[int(5), int(5), int(6), int(6), text("TOKEN"), text("subject_500_0")]),
+    hot("revocations::LIST", &[text("TOKEN"), text("subject_500_0"), int(20), int(2_000)]),
+    hot("revocations::FIND_EXPIRED", &[int(20), int(1_000)]),
     hot("revocations::DELETE_EXPIRED", &[int(20)]),
     // Applications, subscriptions.
     hot("applications::FIND_OF_KEY", &[CLIENT_KEY]),

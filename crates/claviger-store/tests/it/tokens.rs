@@ -98,7 +98,7 @@ async fn a_second_active_row_for_a_key_is_a_conflict() {
         assert_eq!(is_retired, (true, false), "a row leaves its state once");
         insert(&store, &token(client.id, "a")).await.unwrap();
         let mut conn = store.reader().await.unwrap();
-        assert_eq!(tokens::list_active_of_client(&mut conn, client.id).await.unwrap().len(), 2);
+        assert_eq!(tokens::list_active_of_client(&mut conn, client.id, 1_000).await.unwrap().len(), 2);
     })
     .await;
 }
@@ -162,6 +162,88 @@ async fn revocations_are_listed_until_they_no_longer_matter() {
             .await
             .unwrap();
         assert_eq!(deleted, 2);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn many_revocations_are_all_listed_and_go_a_part_at_a_time() {
+    const TOKENS: i64 = 2_500;
+    on_every_engine(|store| async move {
+        let insert = store.write::<_, StoreError, _>(|conn| {
+            Box::pin(async move {
+                for number in 0..TOKENS {
+                    let token = TokenHash::of(&number.to_string());
+                    revocations::insert_token(conn, token, NOW.plus_millis(number), None, NOW).await?;
+                }
+                Ok(())
+            })
+        });
+        insert.await.unwrap();
+        let mut conn = store.reader().await.unwrap();
+        let listed = revocations::list_tokens(&mut conn, NOW.plus_millis(99)).await.unwrap();
+        let tokens: std::collections::BTreeSet<_> = listed.iter().map(|(token, _)| token.0).collect();
+        assert_eq!((listed.len(), tokens.len()), (2_400, 2_400));
+        drop(conn);
+        let before = NOW.plus_millis(TOKENS - 100);
+        let mut parts = Vec::new();
+        while parts.last() != Some(&0) {
+            let write =
+                store.write::<_, StoreError, _>(move |conn| Box::pin(revocations::delete_expired(conn, before)));
+            parts.push(write.await.unwrap());
+        }
+        assert_eq!(parts.iter().sum::<u64>(), 2_400);
+        assert!(parts.iter().all(|part| *part <= 1_000), "{parts:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_rows_of_a_client_go_a_part_at_a_time() {
+    on_every_engine(|store| async move {
+        let client = insert_client(&store, new_client("shop", "Key_1")).await.unwrap();
+        let other = insert_client(&store, new_client("other", "Key_2")).await.unwrap();
+        for (owner, scopes) in [&client, &other].into_iter().flat_map(|client| (0..120).map(move |n| (client.id, n))) {
+            insert(&store, &token(owner, &format!("s{scopes}"))).await.unwrap();
+        }
+        for expected in [100, 20, 0] {
+            let id = client.id;
+            let write = store.write::<_, StoreError, _>(move |conn| Box::pin(tokens::delete_of_client(conn, id, 100)));
+            assert_eq!(write.await.unwrap(), expected);
+        }
+        let mut conn = store.reader().await.unwrap();
+        assert_eq!(tokens::list_active_of_client(&mut conn, other.id, 1_000).await.unwrap().len(), 120);
+    })
+    .await;
+}
+
+/// MySQL keeps whole seconds, so the rows that a refresh token went through may be of one time.
+#[tokio::test]
+async fn of_rows_of_one_time_the_last_word_on_a_refresh_token_counts() {
+    use TokenState::{Active, Expired, Inactive, Revoked};
+    on_every_engine(|store| async move {
+        let client = insert_client(&store, new_client("shop", "Key_1")).await.unwrap();
+        for turn in 0..8 {
+            for (earlier, last) in [(Expired, Revoked), (Inactive, Expired), (Inactive, Revoked), (Expired, Active)] {
+                let refresh = Secret::new(uuid(&Random));
+                for (number, state) in [earlier, last].into_iter().enumerate() {
+                    let mut row = token(client.id, &format!("s{turn}{earlier:?}{last:?}{number}"));
+                    row.refresh = Some(refresh.clone());
+                    insert(&store, &row).await.unwrap();
+                    let retire = store.write::<_, StoreError, _>(move |conn| {
+                        let row = row.clone();
+                        Box::pin(async move {
+                            let is_dead = state != Active;
+                            Ok(!is_dead || tokens::retire(conn, &row, state, &uuid(&Random)).await?)
+                        })
+                    });
+                    assert!(retire.await.unwrap());
+                }
+                let mut conn = store.reader().await.unwrap();
+                let found = tokens::find_by_refresh(&mut conn, client.id, refresh.expose()).await.unwrap().unwrap();
+                assert_eq!(found.state, last);
+            }
+        }
     })
     .await;
 }

@@ -11,6 +11,7 @@ use claviger_proto::encode::from_base64;
 use claviger_proto::form::{self, Form};
 use claviger_proto::ids::ConsumerKey;
 use claviger_proto::secret::Secret;
+use claviger_store::clients::Client;
 use std::sync::Arc;
 
 /// Longest client id that is looked up: the column's width.
@@ -60,6 +61,8 @@ pub async fn authenticate(oauth: &OAuth, headers: &HeaderMap, form: &Form) -> Re
     let client = &known.client;
     let is_authentic = match secrets.as_slice() {
         [] => client.settings.is_public,
+        // A client without a secret cannot show it (CONSUMER_SECRET may be NULL).
+        _ if client.secret.expose().is_empty() => false,
         secrets => secrets.iter().any(|secret| client.secret.is_equal(secret.expose())),
     };
     if !is_authentic {
@@ -70,6 +73,18 @@ pub async fn authenticate(oauth: &OAuth, headers: &HeaderMap, form: &Form) -> Re
         return Err(TokenError::InactiveClient);
     }
     Ok(Authenticated { client: known, is_by_secret: !secrets.is_empty() })
+}
+
+/// Is a client still the one that authenticated? Asked where its token is made: it may have a new secret by then, which ends
+/// what the old one was good for, or be gone.
+pub fn check_unchanged(authenticated: &Client, present: Option<&Client>) -> Result<(), TokenError> {
+    let is_same = present.is_some_and(|present| {
+        present.id == authenticated.id
+            && present.is_active
+            && present.secret.is_equal(authenticated.secret.expose())
+            && present.settings.token_type == authenticated.settings.token_type
+    });
+    if is_same { Ok(()) } else { Err(TokenError::ClientAuthentication) }
 }
 
 /// What a part of a Basic header may mean: form-encoded or as it stands. One reading when they agree.

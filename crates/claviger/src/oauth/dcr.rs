@@ -1,34 +1,35 @@
 //! Client registration: `/keymanager-operations/dcr/register` (contract rest-3x.md 2) and the functions that the portal's key
-//! generation and `/client-registration` call. Every route asks for an application-management permission; the owner cannot
+//! generation and `/client-registration` call; `client_end` has what a new secret and a deletion do to tokens. Every route asks for an application-management permission; the owner cannot
 //! be changed and a client id cannot be chosen freely by an update (security.md 4.3).
 
 use crate::app::App;
 use crate::http::access::{ADMINISTER, Caller};
 use crate::http::reply;
+use crate::oauth::client_end::{self, TokenEnd};
 use crate::oauth::grant::GRANTS;
-use crate::oauth::revoke::{Times, revoke_row};
 use crate::oauth::{KnownClient, OAuth};
 use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use claviger_proto::encode::from_base64url_padded;
-use claviger_proto::entropy::{Entropy, key_text, uuid};
+use claviger_proto::entropy::{key_text, uuid};
 use claviger_proto::event::Event;
 use claviger_proto::ids::{ConsumerKey, TenantId};
 use claviger_proto::oauth::TokenType;
 use claviger_proto::secret::Secret;
 use claviger_proto::time::Timestamp;
 use claviger_proto::user::Username;
-use claviger_store::clients::{self, Client, ClientSettings, Lifetimes, NewClient};
+use claviger_store::clients::{self, ClientSettings, Hold, Lifetimes, NewClient};
 use claviger_store::db::Conn;
 use claviger_store::error::{StoreError, WriteError};
-use claviger_store::{revocations, tenants, tokens};
+use claviger_store::tenants;
+use claviger_store::tokens::TokenState;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// Length of generated ids and secrets, as upstream's.
-const KEY_LENGTH: usize = 28;
+pub(super) const KEY_LENGTH: usize = 28;
 /// Names an application may list though they are not grants of the token endpoint, or not of ours yet.
 const OTHER_GRANTS: &[&str] = &[
     "authorization_code",
@@ -177,11 +178,13 @@ pub async fn update(State(app): State<Arc<App>>, caller: Caller, Path(id): Path<
     let result = async {
         let known = find(&app.oauth, &caller, &id).await?;
         let request = parse(&body)?;
-        let mut settings = known.client.settings.clone();
-        if let Some(name) = request.client_name.clone() {
-            settings.name = name;
-        }
-        change(&app.oauth, &known, merge(settings, &request)?).await
+        let edit = move |mut settings: ClientSettings| {
+            if let Some(name) = request.client_name.clone() {
+                settings.name = name;
+            }
+            merge(settings, &request)
+        };
+        change(&app.oauth, &known, edit).await
     };
     answer(&app, StatusCode::OK, result.await).await
 }
@@ -190,7 +193,7 @@ pub async fn update(State(app): State<Arc<App>>, caller: Caller, Path(id): Path<
 pub async fn delete(State(app): State<Arc<App>>, caller: Caller, Path(id): Path<String>) -> Response {
     let result = async {
         let known = find(&app.oauth, &caller, &id).await?;
-        remove(&app.oauth, &known).await
+        client_end::remove(&app.oauth, &known).await
     };
     match result.await {
         Ok(()) => reply::empty(StatusCode::NO_CONTENT),
@@ -202,7 +205,7 @@ pub async fn delete(State(app): State<Arc<App>>, caller: Caller, Path(id): Path<
 pub async fn regenerate_secret(State(app): State<Arc<App>>, caller: Caller, Path(id): Path<String>) -> Response {
     let result = async {
         let known = find(&app.oauth, &caller, &id).await?;
-        renew_secret(&app.oauth, &known).await
+        client_end::renew_secret(&app.oauth, &known).await
     };
     answer(&app, StatusCode::OK, result.await).await
 }
@@ -391,108 +394,41 @@ async fn check_free(conn: &mut Conn, tenant: TenantId, name: &str) -> Result<(),
     }
 }
 
-/// Changes a client's settings.
+/// Changes a client's settings: lays an edit over them as they are when nobody else changes them. Tokens of another type than
+/// the new one end, and gateways hear of each; their refresh tokens go on.
 pub async fn change(
     oauth: &OAuth,
     known: &Arc<KnownClient>,
-    settings: ClientSettings,
+    edit: impl Fn(ClientSettings) -> Result<ClientSettings, RegistrationError> + Send + Sync + 'static,
 ) -> Result<Arc<KnownClient>, RegistrationError> {
-    check(&settings)?;
-    let (shared, now) = (known.clone(), oauth.clock.now());
-    oauth
-        .store
-        .write(move |conn| {
-            let (known, settings) = (shared.clone(), settings.clone());
+    let shared = Arc::new((known.clone(), edit, TokenEnd::new(oauth)));
+    loop {
+        let shared = shared.clone();
+        let write = oauth.store.write(move |conn| {
+            let shared = shared.clone();
             Box::pin(async move {
-                let client = &known.client;
+                let (known, edit, token_end) = &*shared;
+                let client = clients::hold(conn, &known.client, Hold::Alone).await?;
+                let client = client.ok_or(RegistrationError::NotFound)?;
+                let settings = edit(client.settings.clone())?;
+                check(&settings)?;
+                let is_other_type = settings.token_type != client.settings.token_type;
+                if is_other_type && !token_end.end_some(conn, &client, TokenState::Expired).await? {
+                    return Ok(false);
+                }
                 if settings.name != client.settings.name {
                     check_free(conn, client.tenant, &settings.name).await?;
                 }
-                clients::update(conn, client, &settings).await?;
-                conn.emit(Event::ClientChanged { consumer_key: client.key.clone() }, now).await?;
-                Ok::<_, RegistrationError>(())
+                clients::update(conn, &client, &settings).await?;
+                let event = Event::ClientChanged { consumer_key: client.key.clone() };
+                conn.emit(event, token_end.now()).await?;
+                Ok::<_, RegistrationError>(true)
             })
-        })
-        .await?;
-    oauth.find_client(&known.client.key).await?.ok_or(RegistrationError::NotFound)
-}
-
-/// A new secret; every token of the client is dead afterwards (database.md 2.6).
-pub async fn renew_secret(oauth: &OAuth, known: &Arc<KnownClient>) -> Result<Arc<KnownClient>, RegistrationError> {
-    let secret = Secret::new(key_text(&*oauth.rng, KEY_LENGTH));
-    kill_tokens_and(oauth, known, Some(secret)).await?;
-    oauth.find_client(&known.client.key).await?.ok_or(RegistrationError::NotFound)
-}
-
-/// Deletes a client with its tokens.
-pub async fn remove(oauth: &OAuth, known: &Arc<KnownClient>) -> Result<(), RegistrationError> {
-    kill_tokens_and(oauth, known, None).await
-}
-
-/// The end of every token that a client has.
-#[derive(Clone)]
-struct Killing {
-    /// JWTs live on at gateways without an ACTIVE row: there is none, or the next JWT has retired it.
-    is_self_contained: bool,
-    times: Times,
-    longest_s: i64,
-    rng: Arc<dyn Entropy>,
-}
-
-impl Killing {
-    fn new(oauth: &OAuth, known: &KnownClient, now: Timestamp) -> Self {
-        let settings = &known.client.settings;
-        Self {
-            is_self_contained: settings.token_type == TokenType::Jwt,
-            times: Times { now, ended_before: oauth.settings.ended_before(now) },
-            longest_s: settings.lifetimes.application_s.max(settings.lifetimes.user_s),
-            rng: oauth.rng.clone(),
+        });
+        if write.await? {
+            return oauth.find_client(&known.client.key).await?.ok_or(RegistrationError::NotFound);
         }
     }
-
-    async fn run(&self, conn: &mut Conn, client: &Client) -> Result<(), StoreError> {
-        for token in tokens::list_active_of_client(conn, client.id).await? {
-            let ids = [uuid(&*self.rng), uuid(&*self.rng)];
-            revoke_row(conn, &token, self.is_self_contained, &ids, self.times).await?;
-        }
-        if self.is_self_contained {
-            // JWTs name whole seconds: everything up to the end of this one is dead; the next is issued after it.
-            let before = Timestamp::from_secs(self.times.now.as_secs() + 1);
-            let end = if self.longest_s < 0 {
-                Timestamp::NEVER
-            } else {
-                before.plus_millis(self.longest_s.saturating_mul(1000))
-            };
-            revocations::insert_client(conn, &client.key, before, end, self.times.now).await?;
-        }
-        Ok(())
-    }
-}
-
-/// One transaction: revoke every token of the client, then store a new secret, or delete the client when there is none.
-async fn kill_tokens_and(
-    oauth: &OAuth,
-    known: &Arc<KnownClient>,
-    secret: Option<Secret>,
-) -> Result<(), RegistrationError> {
-    let (shared, now) = (known.clone(), oauth.clock.now());
-    let killing = Killing::new(oauth, known, now);
-    oauth
-        .store
-        .write(move |conn| {
-            let (known, secret, killing) = (shared.clone(), secret.clone(), killing.clone());
-            Box::pin(async move {
-                let client = &known.client;
-                killing.run(conn, client).await?;
-                match &secret {
-                    Some(secret) => clients::update_secret(conn, client, secret).await?,
-                    None => clients::delete(conn, client).await?,
-                }
-                conn.emit(Event::ClientChanged { consumer_key: client.key.clone() }, now).await?;
-                Ok::<_, RegistrationError>(())
-            })
-        })
-        .await
 }
 
 /// The client of a path segment: the id as it is, else decoded from base64url (API-M 4.1+). Only of the caller's tenant.

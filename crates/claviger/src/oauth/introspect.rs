@@ -147,8 +147,13 @@ impl OAuth {
         let is_alive = token.expires_at().plus_millis(self.settings.skew_ms).millis_since(self.clock.now()) > 1000;
         let known = self.find_client(&token.consumer_key).await?;
         let is_usable = known.is_some_and(|known| {
+            // As gateways see it: a client's revocation concerns its JWTs, opaque tokens are revoked one by one.
+            let is_revoked = known.revoked_before.is_some_and(|before| token.created < before);
             known.client.is_active
-                && (presented == TokenType::Jwt || known.client.settings.token_type == TokenType::Opaque)
+                && match presented {
+                    TokenType::Jwt => !is_revoked,
+                    TokenType::Opaque => known.client.settings.token_type == TokenType::Opaque,
+                }
         });
         if token.state != TokenState::Active || !is_alive || !is_usable {
             return Ok(None);

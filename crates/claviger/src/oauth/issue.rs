@@ -1,12 +1,13 @@
 //! Making a token, or handing out the active one again (contract rest-3x.md 1.6, database.md 3.4-3.5).
 //!
 //! At most one row is ACTIVE for a client, user and scope set. In one process a lock per key keeps equal requests from
-//! racing; between processes the tables' own unique key decides, and the loser reads the winner's row.
+//! racing; between processes the tables' own unique key decides, and the loser reads the winner's row. Whoever inserts or
+//! retires a row holds the client (`clients::hold`) and looks at it then: no token is made for a secret that is over.
 
 use crate::oauth::grant::Authorized;
 use crate::oauth::reply::TokenError;
 use crate::oauth::revoke::Times;
-use crate::oauth::{KnownClient, OAuth};
+use crate::oauth::{KnownClient, OAuth, client_auth};
 use claviger_proto::entropy::uuid;
 use claviger_proto::event::Event;
 use claviger_proto::ids::TokenId;
@@ -14,7 +15,7 @@ use claviger_proto::oauth::TokenType;
 use claviger_proto::scope::Scopes;
 use claviger_proto::secret::Secret;
 use claviger_proto::time::Timestamp;
-use claviger_store::clients;
+use claviger_store::clients::{self, Hold};
 use claviger_store::db::Conn;
 use claviger_store::error::StoreError;
 use claviger_store::revocations::{self, RevokedJwt};
@@ -23,9 +24,14 @@ use claviger_store::tokens::{self, Token, TokenKey, TokenState, UserType};
 use serde::Serialize;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// Times the winner's row is read again after losing to another node (`retry_count_on_persistence_failures`).
 const CONFLICTS_MAX: u32 = 5;
+/// Longest wait until a client's revocation is past: the rest of a second, the time of the news, clocks that differ a little.
+const WAIT_MS_MAX: u64 = 5_000;
+/// How much longer the wait may last than the clock said: it may be slowed down or set back meanwhile.
+const WAIT_SLACK_MS: u64 = 1_000;
 /// A token with this much left or less counts as over (rest-3x.md 1.6.1).
 const LEFTOVER_MS: i64 = 1000;
 /// `expires_in` of a token that never ends.
@@ -76,6 +82,14 @@ enum Decision {
     },
 }
 
+/// What became of a transaction.
+enum Written {
+    /// The token to hand out.
+    Token(Arc<Token>),
+    /// Nothing: a row is in the way, and the client was not held alone.
+    MustRetire,
+}
+
 /// What a decision depends on besides the row and the time.
 #[derive(Clone, Copy, Debug)]
 #[expect(
@@ -88,6 +102,14 @@ struct Rules {
     is_jwt: bool,
     is_refresh: bool,
     may_refresh: bool,
+}
+
+impl Rules {
+    /// How the first transaction holds the client: alone where a row is likely to be retired, and where it costs nothing.
+    fn first_hold(self, engine: Engine) -> Hold {
+        let is_alone = engine == Engine::Sqlite || self.is_jwt || self.is_renewed_per_request || self.is_refresh;
+        if is_alone { Hold::Alone } else { Hold::Shared }
+    }
 }
 
 /// Issues a token.
@@ -109,8 +131,10 @@ pub async fn issue(oauth: &OAuth, order: Order) -> Result<Issued, TokenError> {
         may_refresh: order.may_refresh,
     };
     if rules.is_jwt {
-        wait_past_revocation(oauth, &order.client).await;
+        wait_past_revocation(oauth, &order.client).await?;
         if !oauth.settings.is_jwt_persisted && !order.may_refresh {
+            let present_client = oauth.find_client(&client.key).await?;
+            client_auth::check_unchanged(client, present_client.as_ref().map(|known| &known.client))?;
             return Ok(present(oauth, &new_token(oauth, &order, key), false, true));
         }
     }
@@ -124,25 +148,41 @@ pub async fn issue(oauth: &OAuth, order: Order) -> Result<Issued, TokenError> {
     }
     let may_refresh = order.may_refresh;
     let order = Arc::new(order);
+    let mut hold = rules.first_hold(oauth.store.engine());
     let mut conflicts = 0;
     loop {
         // Boxed: the way through the database is long, and the future of every request would be as large.
-        match Box::pin(write(oauth, &order, &key, rules, conflicts > 0)).await {
-            Ok(token) => return Ok(present(oauth, &token, may_refresh, rules.is_jwt)),
-            // Another node inserted first: look again, in a new transaction that can see its row. From then on the client's
-            // row is locked, or a node that issues without a pause (a JWT for every request) would win every time.
-            Err(TokenError::Store(StoreError::Conflict(_))) if conflicts < CONFLICTS_MAX => conflicts += 1,
-            Err(error) => return Err(error),
+        match Box::pin(write(oauth, &order, &key, rules, hold)).await {
+            Ok(Written::Token(token)) => return Ok(present(oauth, &token, may_refresh, rules.is_jwt)),
+            Ok(Written::MustRetire) => hold = Hold::Alone,
+            // Another node inserted first: look again, in a new transaction that can see its row. From then on the client is
+            // held alone, or a node that issues without a pause would win every time.
+            Err(TokenError::Store(StoreError::Conflict(_))) if conflicts < CONFLICTS_MAX => {
+                (hold, conflicts) = (Hold::Alone, conflicts + 1);
+            }
+            Err(error) => {
+                if matches!(error, TokenError::ClientAuthentication) {
+                    oauth.clients.forget(&order.client.client.key);
+                }
+                return Err(error);
+            }
         }
     }
 }
 
-/// A JWT names its issue time in whole seconds; one made in the second of its client's revocation would be refused with the
-/// older ones. So the request waits for the next second (only after a secret was regenerated, without rows per JWT).
-async fn wait_past_revocation(oauth: &OAuth, client: &KnownClient) {
-    let Some(before) = client.revoked_before else { return };
-    if let Ok(left @ 1..=1000) = u64::try_from(before.millis_since(oauth.clock.now())) {
-        tokio::time::sleep(Duration::from_millis(left)).await;
+/// A JWT names its issue time in whole seconds; one made in the second of its client's revocation (a new secret), or by a
+/// clock behind the one that named it, would be refused with the older ones. So the request waits until that is past.
+async fn wait_past_revocation(oauth: &OAuth, client: &KnownClient) -> Result<(), TokenError> {
+    let Some(before) = client.revoked_before else { return Ok(()) };
+    let deadline = Instant::now() + Duration::from_millis(WAIT_MS_MAX + WAIT_SLACK_MS);
+    loop {
+        match u64::try_from(before.millis_since(oauth.clock.now())) {
+            Ok(0) | Err(_) => return Ok(()),
+            Ok(left_ms) if left_ms <= WAIT_MS_MAX && Instant::now() < deadline => {
+                tokio::time::sleep(Duration::from_millis(left_ms)).await;
+            }
+            Ok(_) => return Err(TokenError::ClockBehind),
+        }
     }
 }
 
@@ -184,40 +224,32 @@ async fn write(
     order: &Arc<Order>,
     key: &TokenKey,
     rules: Rules,
-    is_contended: bool,
-) -> Result<Arc<Token>, TokenError> {
-    // Everything random or timed is made here: the closure may run more than once.
+    hold: Hold,
+) -> Result<Written, TokenError> {
+    // What is random or timed is made here and is the same in every attempt.
     let fresh = new_token(oauth, order, key.clone());
     let generation = oauth.tokens.generation(&fresh.hash());
     let fresh_id = fresh.id.clone();
     let ids = [uuid(&*oauth.rng), uuid(&*oauth.rng), uuid(&*oauth.rng)];
     let (shared, key_copy, now) = (order.clone(), key.clone(), oauth.clock.now());
     let times = Times { now, ended_before: oauth.settings.ended_before(now) };
-    let (token, retired) = oauth
+    let token = oauth
         .store
         .write(move |conn| {
             let (order, key, mut fresh, ids) = (shared.clone(), key_copy.clone(), fresh.clone(), ids.clone());
             Box::pin(async move {
-                // Who retires a row and then inserts one holds the first while he waits for the client, to which the new
-                // row refers: without the lock first, he and a contended writer wait for each other.
-                if is_contended || rules.is_jwt || order.authorized.replaces.is_some() {
-                    clients::lock(conn, key.consumer_key_id).await?;
-                }
+                let client = &order.client.client;
+                client_auth::check_unchanged(client, clients::hold(conn, client, hold).await?.as_ref())?;
                 let idp = tokens::local_idp(conn, key.tenant).await?;
                 if let Some(replaced) = &order.authorized.replaces {
                     retire_refreshed(conn, replaced, rules.is_jwt, &ids, times).await?;
                 }
                 let active = tokens::find_active(conn, &key, idp).await?;
-                let mut retired = None;
                 match (decide(active.as_ref(), rules, now), active) {
-                    (Decision::Reuse, Some(active)) => return Ok::<_, TokenError>((active, None)),
+                    (Decision::Reuse, Some(active)) => return Ok::<_, TokenError>(Some(active)),
+                    (Decision::New { retire: Some(_), .. }, Some(_)) if hold == Hold::Shared => return Ok(None),
                     (Decision::New { retire: Some(state), is_refresh_kept }, Some(active)) => {
-                        tokens::retire(conn, &active, state, &ids[2]).await?;
-                        retired = Some(active.hash());
-                        // The embedded database has one process: nobody else can have cached the row.
-                        if conn.engine() != Engine::Sqlite && active.expires_at() > now {
-                            conn.emit(Event::TokenRetired { token: active.hash() }, now).await?;
-                        }
+                        retire(conn, &active, state, &ids[2], now).await?;
                         if is_refresh_kept {
                             fresh.refresh = active.refresh;
                             fresh.refresh_created = active.refresh_created;
@@ -227,14 +259,11 @@ async fn write(
                     (Decision::New { .. } | Decision::Reuse, _) => {}
                 }
                 tokens::insert(conn, &fresh, idp).await?;
-                Ok((fresh, retired))
+                Ok(Some(fresh))
             })
         })
         .await?;
-    // Also where no event was written: this node must not call the retired row active any more.
-    if let Some(retired) = retired {
-        oauth.tokens.forget(&retired);
-    }
+    let Some(token) = token else { return Ok(Written::MustRetire) };
     let hash = token.hash();
     let token = Arc::new(token);
     if token.id == fresh_id {
@@ -244,7 +273,29 @@ async fn write(
         oauth.find_token(&hash, token.identifier.expose()).await?;
     }
     oauth.active.insert(key.clone(), hash);
-    Ok(token)
+    Ok(Written::Token(token))
+}
+
+/// Retires the row that a new one takes the place of.
+async fn retire(
+    conn: &mut Conn,
+    active: &Token,
+    state: TokenState,
+    state_id: &str,
+    now: Timestamp,
+) -> Result<(), TokenError> {
+    if !tokens::retire(conn, active, state, state_id).await? {
+        return Err(StoreError::Repeat(None).into());
+    }
+    let event = Event::TokenRetired { token: active.hash() };
+    // Nobody else can have cached the row in the embedded database, which has one process; nobody calls it active when it
+    // is over.
+    if conn.engine() == Engine::Sqlite || active.expires_at() <= now {
+        conn.tell(event);
+    } else {
+        conn.emit(event, now).await?;
+    }
+    Ok(())
 }
 
 /// A refresh retires the pair it replaces, and its access token is dead everywhere. Of parallel uses one finds the row as it

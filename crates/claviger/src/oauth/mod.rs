@@ -4,6 +4,7 @@
 //! `issue` makes or re-uses it, `reply` writes the answer. Rules that need no state live in `claviger_proto`.
 
 pub mod client_auth;
+pub mod client_end;
 pub mod dcr;
 pub mod discovery;
 pub mod form_request;
@@ -40,6 +41,8 @@ const CLIENTS_MAX: usize = 20_000;
 const TOKENS_MAX: usize = 200_000;
 /// How far the clocks of the key manager and of a gateway may be apart.
 const CLOCKS_APART_MS_MAX: i64 = 60_000;
+/// What a commit and the reading of its event may take beside the wait for the next look.
+const COMMIT_MS: i64 = 1_000;
 /// Locks that keep identical token requests in one process from racing; two keys may share one.
 const KEY_LOCKS: usize = 1024;
 
@@ -64,6 +67,8 @@ pub struct OAuthSettings {
     pub is_access_renewed_per_request: bool,
     /// Keep a row for each JWT.
     pub is_jwt_persisted: bool,
+    /// Rhythm in which other nodes read events.
+    pub poll_ms: i64,
     /// Tolerance for clocks, added to what is left of a token.
     pub skew_ms: i64,
     /// Patterns of scopes that anybody may have (`apim.oauth_config.allowed_scopes`).
@@ -75,6 +80,13 @@ impl OAuthSettings {
     /// clock is behind. Up to there a revocation is written, kept and told.
     pub fn ended_before(&self, now: Timestamp) -> Timestamp {
         now.plus_millis(self.skew_ms.saturating_add(CLOCKS_APART_MS_MAX).saturating_neg())
+    }
+
+    /// JWTs that name an earlier instant are dead when their client's are revoked now. They name whole seconds: everything up
+    /// to the end of this one is dead. One without a row is issued without a look at the database, until the news is there.
+    pub fn revoked_before(&self, now: Timestamp) -> Timestamp {
+        let news_ms = if self.is_jwt_persisted { 0 } else { self.poll_ms.saturating_add(COMMIT_MS) };
+        Timestamp::from_secs(now.plus_millis(news_ms).as_secs() + 1)
     }
 }
 
@@ -98,7 +110,7 @@ pub struct OAuth {
     /// Signing keys.
     pub keys: keys::Keys,
     /// Settings.
-    pub settings: OAuthSettings,
+    pub settings: Arc<OAuthSettings>,
     clients: ReadThrough<ConsumerKey, KnownClient>,
     /// Tokens by the digest of their identifier: introspection and re-use both end here, and a revocation kills the entry.
     tokens: ReadThrough<TokenHash, Token>,
@@ -121,7 +133,7 @@ impl OAuth {
             clock,
             rng,
             keys,
-            settings,
+            settings: Arc::new(settings),
             clients: ReadThrough::new(CLIENTS_MAX),
             tokens: ReadThrough::new(TOKENS_MAX),
             active: Cache::new(TOKENS_MAX),

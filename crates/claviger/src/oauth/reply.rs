@@ -64,6 +64,9 @@ pub enum TokenError {
     /// A value does not fit its column.
     #[error("a value is too long: {0}")]
     TooLong(&'static str),
+    /// The client's JWTs up to a later instant are dead, as seen by this node's clock.
+    #[error("the clock is behind the revocation of the client's tokens")]
+    ClockBehind,
     /// The database.
     #[error(transparent)]
     Store(StoreError),
@@ -90,6 +93,8 @@ impl WriteError for TokenError {
 /// The reply for each case.
 pub fn reply(error: &TokenError, host: &str) -> Response {
     use OAuthErrorCode as Code;
+    let unavailable =
+        (StatusCode::SERVICE_UNAVAILABLE, Code::TemporarilyUnavailable, "Service Unavailable Error.".into());
     let (status, code, description): (StatusCode, Code, Cow<'static, str>) = match error {
         TokenError::NotAForm => (
             StatusCode::BAD_REQUEST,
@@ -139,10 +144,13 @@ pub fn reply(error: &TokenError, host: &str) -> Response {
         TokenError::TooLong(what) => {
             (StatusCode::BAD_REQUEST, Code::InvalidRequest, format!("Invalid request: {what} is too long").into())
         }
+        TokenError::ClockBehind => {
+            tracing::warn!("no token is issued: {error}; do the clocks of the nodes agree?");
+            unavailable
+        }
         TokenError::Store(error) if error.is_temporary() => {
             tracing::warn!(error = %reply::Chain(error), "the database is not available");
-            let text = "Service Unavailable Error.";
-            (StatusCode::SERVICE_UNAVAILABLE, Code::TemporarilyUnavailable, text.into())
+            unavailable
         }
         TokenError::Store(error) => {
             let id = reply::correlation_id();

@@ -15,11 +15,12 @@ use claviger_proto::hash::TokenHash;
 use claviger_proto::jose;
 use claviger_proto::oauth::TokenType;
 use claviger_proto::time::Timestamp;
-use claviger_store::clients::Client;
+use claviger_store::clients::{self, Client, Hold};
+use claviger_store::db::Conn;
 use claviger_store::error::StoreError;
 use claviger_store::revocations::{self, RevokedJwt};
 use claviger_store::tokens::{self, Token, TokenState};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::sync::Arc;
 
 const REVOKED_ACCESS: HeaderName = HeaderName::from_static("revokedaccesstoken");
@@ -79,18 +80,25 @@ pub async fn revoke_of_client(
     is_refresh_first: bool,
 ) -> Result<Option<Revoked>, TokenError> {
     let oauth = &app.oauth;
-    let found = find(oauth, client, text, is_refresh_first).await?;
-    let Some((token, is_refresh)) = found else {
-        if client.settings.token_type == TokenType::Jwt && !oauth.settings.is_jwt_persisted {
-            return revoke_unstored_jwt(oauth, client, text).await;
-        }
+    if text.len() > jose::TOKEN_BYTES_MAX {
         return Ok(None);
-    };
-    if token.consumer_key != client.key {
-        return Err(TokenError::OtherClientsToken);
     }
-    let is_jwt = client.settings.token_type == TokenType::Jwt;
-    revoke_stored(oauth, &token, is_jwt).await?;
+    // A JWT is found by its jti, and only when we signed it: nobody revokes by guessing a jti.
+    let claims = jose::has_jws_shape(text).then(|| oauth.keys.verifying.verify(text).ok()).flatten();
+    let jti = claims.as_ref().and_then(|claims| claims.get("jti").and_then(Value::as_str).map(str::to_owned));
+    let is_jwt = claims.is_some() || client.settings.token_type == TokenType::Jwt;
+    let presented =
+        Presented { identifier: jti.unwrap_or_else(|| text.to_owned()), text: text.to_owned(), is_refresh_first };
+    let mut conn = oauth.store.reader().await?;
+    let found = presented.find(&mut conn, client).await?;
+    drop(conn);
+    match (found, claims) {
+        (Some((token, _)), _) if token.consumer_key != client.key => return Err(TokenError::OtherClientsToken),
+        (Some(_), _) => {}
+        (None, Some(claims)) => return revoke_unstored_jwt(oauth, client, text, &claims).await,
+        (None, None) => return Ok(None),
+    }
+    let Some((token, is_refresh)) = revoke_stored(oauth, client, presented, is_jwt).await? else { return Ok(None) };
     tracing::info!(target: "audit", token = %token.hash(), client_id = %client.key, user = %token.key.user, "token revoked");
     let tenant = app.tenant_domain(token.key.tenant).await?.unwrap_or_default();
     let domain = if token.key.user_domain == "PRIMARY" { String::new() } else { format!("{}/", token.key.user_domain) };
@@ -101,44 +109,58 @@ pub async fn revoke_of_client(
     }))
 }
 
-/// The token, and whether the text was its refresh token.
-async fn find(
-    oauth: &OAuth,
-    client: &Client,
-    text: &str,
+/// What a client wants revoked.
+struct Presented {
+    text: String,
+    /// Under which an access token is stored.
+    identifier: String,
     is_refresh_first: bool,
-) -> Result<Option<(Token, bool)>, StoreError> {
-    if text.len() > jose::TOKEN_BYTES_MAX {
-        return Ok(None);
-    }
-    // A JWT is found by its jti, and only when we signed it: nobody revokes by guessing a jti.
-    let claims = jose::has_jws_shape(text).then(|| oauth.keys.verifying.verify(text).ok()).flatten();
-    let jti = claims.and_then(|claims| claims.get("jti").and_then(Value::as_str).map(str::to_owned));
-    let mut conn = oauth.store.reader().await?;
-    for is_refresh in [is_refresh_first, !is_refresh_first] {
-        let token = if is_refresh {
-            tokens::find_by_refresh(&mut conn, client.id, text).await?
-        } else {
-            tokens::find_by_access(&mut conn, jti.as_deref().unwrap_or(text)).await?
-        };
-        if let Some(token) = token {
-            return Ok(Some((token, is_refresh)));
-        }
-    }
-    Ok(None)
 }
 
-/// Marks a pair revoked, lists its access token, and emits the event. A pair that is dead already is left alone, but the
-/// event is written again if its access token would still look alive to a gateway.
-async fn revoke_stored(oauth: &OAuth, token: &Token, is_jwt: bool) -> Result<(), StoreError> {
-    let (token, now) = (token.clone(), oauth.clock.now());
+impl Presented {
+    /// The token, and whether the text was its refresh token.
+    async fn find(&self, conn: &mut Conn, client: &Client) -> Result<Option<(Token, bool)>, StoreError> {
+        for is_refresh in [self.is_refresh_first, !self.is_refresh_first] {
+            let token = if is_refresh {
+                tokens::find_by_refresh(conn, client.id, &self.text).await?
+            } else {
+                tokens::find_by_access(conn, &self.identifier).await?
+            };
+            if let Some(token) = token {
+                return Ok(Some((token, is_refresh)));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Marks a pair revoked, lists its access token, and emits the event. The row is looked for once more while the client is
+/// held: a renewal may have moved the refresh token to a new one.
+async fn revoke_stored(
+    oauth: &OAuth,
+    client: &Client,
+    presented: Presented,
+    is_jwt: bool,
+) -> Result<Option<(Token, bool)>, StoreError> {
+    let now = oauth.clock.now();
     let ids = [uuid(&*oauth.rng), uuid(&*oauth.rng)];
     let times = Times { now, ended_before: oauth.settings.ended_before(now) };
+    let shared = Arc::new((client.clone(), presented, ids));
     oauth
         .store
         .write(move |conn| {
-            let (token, ids) = (token.clone(), ids.clone());
-            Box::pin(async move { revoke_row(conn, &token, is_jwt, &ids, times).await })
+            let shared = shared.clone();
+            Box::pin(async move {
+                let (client, presented, ids) = &*shared;
+                if clients::hold(conn, client, Hold::Alone).await?.is_none() {
+                    return Ok(None);
+                }
+                let found = presented.find(conn, client).await?;
+                if let Some((token, _)) = &found {
+                    end_row(conn, token, TokenState::Revoked, is_jwt, ids, times).await?;
+                }
+                Ok(found)
+            })
         })
         .await
 }
@@ -151,21 +173,23 @@ pub(crate) struct Times {
     pub(crate) ended_before: Timestamp,
 }
 
-/// The part of a revocation that runs inside a transaction: also for every token of a client that is deleted.
-pub(crate) async fn revoke_row(
-    conn: &mut claviger_store::db::Conn,
+/// Ends a pair whose client is held, and lists its access token when somebody may still accept it. A pair whose row is dead
+/// already is listed too, once: no event was written when the next token for the same user and scopes retired the row, and
+/// gateways accept a JWT by its signature and an opaque token by a verdict they remember.
+pub(crate) async fn end_row(
+    conn: &mut Conn,
     token: &Token,
+    to: TokenState,
     is_jwt: bool,
     ids: &[String; 2],
     Times { now, ended_before }: Times,
 ) -> Result<(), StoreError> {
-    let was_alive = match token.state {
-        TokenState::Active | TokenState::Expired => tokens::retire(conn, token, TokenState::Revoked, &ids[0]).await?,
-        TokenState::Inactive | TokenState::Revoked => false,
-    };
-    // The next JWT for the same user and scopes retires a JWT's row, but a gateway checks the signature and lets it pass.
-    let is_accepted = was_alive || (is_jwt && !revocations::is_token_revoked(conn, token.hash()).await?);
-    if is_accepted && token.expires_at() > ended_before {
+    let is_alive = matches!(token.state, TokenState::Active | TokenState::Expired);
+    if is_alive && !tokens::retire(conn, token, to, &ids[0]).await? {
+        return Err(StoreError::Repeat(None));
+    }
+    let is_told = token.state != TokenState::Active && revocations::is_token_revoked(conn, token.hash()).await?;
+    if !is_told && token.expires_at() > ended_before {
         let jwt = RevokedJwt { uuid: &ids[1], jti: token.identifier.expose(), tenant_id: token.key.tenant };
         revocations::insert_token(conn, token.hash(), token.expires_at(), is_jwt.then_some(jwt), now).await?;
     }
@@ -173,14 +197,18 @@ pub(crate) async fn revoke_row(
 }
 
 /// A JWT without a row: its signature proves that it is ours, its `azp` whose it is.
-async fn revoke_unstored_jwt(oauth: &OAuth, client: &Client, text: &str) -> Result<Option<Revoked>, TokenError> {
-    let Ok(claims) = oauth.keys.verifying.verify(text) else { return Ok(None) };
+async fn revoke_unstored_jwt(
+    oauth: &OAuth,
+    client: &Client,
+    text: &str,
+    claims: &Map<String, Value>,
+) -> Result<Option<Revoked>, TokenError> {
     let claim = |name: &str| claims.get(name).and_then(Value::as_str);
     if claim("azp") != Some(client.key.as_str()) {
         return Err(TokenError::OtherClientsToken);
     }
     let Some(jti) = claim("jti").map(str::to_owned) else { return Ok(None) };
-    let expires_at = super::introspect::time_claim(&claims, "exp").unwrap_or(Timestamp::NEVER);
+    let expires_at = super::introspect::time_claim(claims, "exp").unwrap_or(Timestamp::NEVER);
     let user = claim("sub").unwrap_or_default().to_owned();
     let (tenant_id, now, id) = (client.tenant, oauth.clock.now(), uuid(&*oauth.rng));
     oauth

@@ -2,6 +2,7 @@
 
 use super::error::PortalError;
 use crate::app::App;
+use crate::oauth::client_end;
 use crate::oauth::dcr::{self, Prepared, Registration, RegistrationError};
 use crate::oauth::reply::TokenError;
 use crate::oauth::{KnownClient, revoke, token};
@@ -131,22 +132,22 @@ impl<'a> KeyManager<'a> {
         grants: Vec<String>,
         callback: String,
     ) -> Result<ClientInfo, PortalError> {
-        let known = self.get(key).await?;
-        let settings = ClientSettings { grants, callback, ..known.client.settings.clone() };
-        let known = dcr::change(&self.0.oauth, &known, settings).await?;
+        let edit =
+            move |settings| Ok(ClientSettings { grants: grants.clone(), callback: callback.clone(), ..settings });
+        let known = dcr::change(&self.0.oauth, &self.get(key).await?, edit).await?;
         self.describe(&known).await
     }
 
     /// Gives a client a new secret; its tokens die.
     pub async fn renew_secret(self, key: &ConsumerKey) -> Result<ClientInfo, PortalError> {
-        let known = dcr::renew_secret(&self.0.oauth, &self.get(key).await?).await?;
+        let known = client_end::renew_secret(&self.0.oauth, &self.get(key).await?).await?;
         self.describe(&known).await
     }
 
     /// Deletes a client with its tokens; one that is gone already is fine.
     pub async fn remove(self, key: &ConsumerKey) -> Result<(), PortalError> {
         match self.0.oauth.find_client(key).await? {
-            Some(known) => Ok(dcr::remove(&self.0.oauth, &known).await?),
+            Some(known) => Ok(client_end::remove(&self.0.oauth, &known).await?),
             None => Ok(()),
         }
     }

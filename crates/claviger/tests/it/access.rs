@@ -171,7 +171,7 @@ async fn loopback_routes_refuse_strangers_from_elsewhere() {
     let listeners = Listeners { management_https: Some(any().await), management_http: Some(any().await), ..loopback };
     let plain_port = listeners.management_http.as_ref().unwrap().local_addr().unwrap().port();
     let secure_port = listeners.management_https.as_ref().unwrap().local_addr().unwrap().port();
-    let server = Server::start(&Database::Sqlite, Options { sections: "", listeners: Some(listeners) }).await;
+    let server = Server::start(&Database::Sqlite, Options { listeners: Some(listeners), ..Options::default() }).await;
     let (strangers, other_boss) = strangers(&server).await;
     // The certificate is for loopback names only; who is asking is what matters here.
     let builder = reqwest::Client::builder().no_proxy().tls_danger_accept_invalid_certs(true);

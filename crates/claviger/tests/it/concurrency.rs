@@ -1,32 +1,15 @@
 //! Many clients at once, and two nodes on one database.
 
 use crate::harness::{
-    ADMIN, ADMIN_PASSWORD, Call as _, Database, Options, Registered, Server, databases, on_every_engine, on_sqlite,
+    ADMIN, ADMIN_PASSWORD, Call as _, Registered, Server, becomes_false, on_every_engine, on_sqlite, on_two_nodes_with,
     register,
 };
 use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::json;
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 const GRANT: [(&str, &str); 1] = [("grant_type", "client_credentials")];
-/// How long another node may go on calling a revoked token active. It reads events every 50 ms; the rest is for slow machines.
-const NEWS_MS_MAX: u64 = 10_000;
-/// Between two questions: both nodes share this process, and asking without a pause takes it from the one that is to hear.
-const ASK_MS: u64 = 10;
-
-/// Asks until the answer is no, for a bounded time; false when it never was.
-async fn becomes_false(ask: impl AsyncFn() -> bool) -> bool {
-    let mut pace = tokio::time::interval(Duration::from_millis(ASK_MS));
-    let asking = async {
-        while ask().await {
-            pace.tick().await;
-        }
-    };
-    tokio::time::timeout(Duration::from_millis(NEWS_MS_MAX), asking).await.is_ok()
-}
-
 /// The tokens of that many identical requests at once; none may fail.
 async fn tokens(server: &Server, client: &Registered, count: usize) -> BTreeSet<String> {
     let replies = join_all((0..count).map(|_| client.token(server, &GRANT))).await;
@@ -85,22 +68,8 @@ async fn parallel_revocations_and_requests_end_in_one_living_token() {
     .await;
 }
 
-/// Runs a case on two nodes of one database, on each engine that can be shared.
 async fn on_two_nodes(case: impl AsyncFn(&Server, &Server)) {
-    for database in databases().await {
-        if database.is_shared() {
-            let a = node(&database).await;
-            let b = node(&database).await;
-            case(&a, &b).await;
-            a.stop().await;
-            b.stop().await;
-        }
-        database.remove().await;
-    }
-}
-
-async fn node(database: &Database) -> Server {
-    Server::start(database, Options::default()).await
+    on_two_nodes_with("", case).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -227,6 +196,26 @@ async fn a_retired_row_is_dead_on_the_other_node_too() {
         // The next JWT for the same client, user and scopes retires the row of the first (rest-3x.md 1.6.4).
         client.application_token(a).await;
         assert!(becomes_false(is_active_on_b).await, "{}: node B never heard of it", a.engine);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_nodes_renew_with_every_request_without_waiting_for_each_other() {
+    // Waiting for each other ends when the database looks for it: after a second on PostgreSQL.
+    const MS_MAX: u128 = 8_000;
+    on_two_nodes_with("[oauth.token_renewal]\nrenew_access_token_per_request = true\n", async |a, b| {
+        let client = register(a, "renewed", json!({})).await;
+        tokio::join!(a.warm_up(1), b.warm_up(1));
+        let lane = async |node: &Server| {
+            for _ in 0..25 {
+                client.issue(node, &GRANT).await;
+            }
+        };
+        let begun = std::time::Instant::now();
+        tokio::join!(lane(a), lane(b));
+        assert!(begun.elapsed().as_millis() < MS_MAX, "{}: {:?}", a.engine, begun.elapsed());
+        assert_eq!(a.active_rows(&client.id).await, 1, "{}", a.engine);
     })
     .await;
 }

@@ -8,6 +8,7 @@
 mod access;
 mod concurrency;
 mod crash;
+mod following;
 mod gateway;
 mod harness;
 mod lifecycle;

@@ -191,6 +191,8 @@ async fn keys_are_changed_renewed_and_cleaned_up() {
         let renewed = post(&harness, "subscriber", &format!("{place}/regenerate-secret"), &json!({})).await.body;
         assert_eq!(renewed["consumerKey"], made["consumerKey"]);
         assert_ne!(renewed["consumerSecret"], made["consumerSecret"]);
+        // JWTs name whole seconds: those of the new secret are issued after this one.
+        harness.clock.advance_s(1);
         let body = json!({"scopes": ["default"], "validityPeriod": 60});
         let token = post(&harness, "subscriber", &format!("{place}/generate-token"), &body).await.body;
         assert_eq!((&token["tokenScopes"], &token["validityTime"]), (&json!(["default"]), &json!(3600)));

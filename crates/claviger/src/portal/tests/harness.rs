@@ -26,13 +26,14 @@ use http::{HeaderMap, Method};
 use http_body_util::BodyExt as _;
 use serde_json::Value;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use tower_service::Service as _;
 
 const PASSWORD: &str = "test-password";
 
 pub(super) struct Harness {
+    pub(super) clock: Arc<ManualClock>,
     pub(super) portal: Arc<App>,
     events: Arc<Mutex<Vec<Event>>>,
     router: Router,
@@ -82,11 +83,23 @@ impl Entropy for Random {
     }
 }
 
-struct FixedClock;
+const START: Timestamp = Timestamp::from_secs(1_767_607_872);
 
-impl Clock for FixedClock {
+/// A clock that stands still until it is moved.
+#[derive(Default)]
+pub(super) struct ManualClock {
+    seconds: AtomicI64,
+}
+
+impl ManualClock {
+    pub(super) fn advance_s(&self, seconds: i64) {
+        self.seconds.fetch_add(seconds, Ordering::Relaxed);
+    }
+}
+
+impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
-        Timestamp::from_secs(1_767_607_872)
+        START.plus_millis(1000 * self.seconds.load(Ordering::Relaxed))
     }
 }
 
@@ -107,15 +120,16 @@ impl Harness {
         environment.https_endpoints = vec!["https://gw:8243".into()];
         change(&mut config);
         let data_dir = DataDir::open(directory.path()).unwrap();
-        let (clock, rng) = (Arc::new(FixedClock), Arc::new(Random));
-        let started = startup::start(config, &data_dir, Arc::new(Metrics::default()), clock, rng).await.unwrap();
+        let (clock, rng) = (Arc::new(ManualClock::default()), Arc::new(Random));
+        let metrics = Arc::new(Metrics::default());
+        let started = startup::start(config, &data_dir, metrics, clock.clone(), rng).await.unwrap();
         let app = started.app;
         app.store.write::<(), StoreError, _>(|conn| Box::pin(seed_users(conn))).await.unwrap();
         let events = Arc::new(Mutex::new(Vec::new()));
         let heard = events.clone();
         app.store.on_commit(Arc::new(move |new| heard.lock().unwrap().extend_from_slice(new)));
         let (router, _) = Routes::new(app.clone()).with(portal::routes).finish();
-        Self { portal: app, events, router, _directory: directory }
+        Self { portal: app, clock, events, router, _directory: directory }
     }
 
     /// Client id of the client with this name.
@@ -168,7 +182,7 @@ const USERS: &[(&str, &str)] = &[
 ];
 
 async fn seed_users(conn: &mut Conn) -> Result<(), StoreError> {
-    let abc = tenants::insert(conn, "abc.com", "x@abc.com", FixedClock.now()).await?;
+    let abc = tenants::insert(conn, "abc.com", "x@abc.com", START).await?;
     let seed = TenantSeed { id: abc, domain: "abc.com".into(), admin_role: "admin".into(), host: "localhost".into() };
     seed::tenant(conn, &seed, &Random).await?;
     let admin = insert_user(conn, abc, "admin").await?;
@@ -185,5 +199,5 @@ async fn seed_users(conn: &mut Conn) -> Result<(), StoreError> {
 async fn insert_user(conn: &mut Conn, tenant: TenantId, name: &str) -> Result<i64, StoreError> {
     let password = StoredPassword::new(&Secret::new(PASSWORD), &Random);
     let user = NewUser { uuid: uuid(&Random), name: name.to_owned(), password, tenant };
-    users::insert(conn, &user, FixedClock.now()).await
+    users::insert(conn, &user, START).await
 }

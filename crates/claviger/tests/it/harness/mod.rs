@@ -10,11 +10,12 @@ mod wire;
 pub(crate) use database::{Database, databases};
 pub(crate) use people::{insert_tenant, insert_user, permit};
 pub(crate) use process::{Process, free_offset};
-pub(crate) use server::{Options, Server, on_every_engine, on_sqlite};
-pub(crate) use wire::{Call, Registered, Reply, http2_client, plain_client, register, registration};
+pub(crate) use server::{ManualClock, Options, Server, on_every_engine, on_sqlite, on_two_nodes_with};
+pub(crate) use wire::{Call, Registered, Reply, Told, claims, http2_client, plain_client, register, registration};
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 /// The administrator of every server of these tests.
 pub(crate) const ADMIN: &str = "admin";
@@ -47,4 +48,20 @@ impl Drop for Directory {
     fn drop(&mut self) {
         drop(std::fs::remove_dir_all(&self.0));
     }
+}
+
+/// How long news may take, to another node too. It reads events every 50 ms; the rest is for slow machines.
+const NEWS_MS_MAX: u64 = 10_000;
+/// Between two questions: both nodes share this process, and asking without a pause takes it from the one that is to hear.
+const ASK_MS: u64 = 10;
+
+/// Asks until the answer is no, for a bounded time; false when it never was.
+pub(crate) async fn becomes_false(ask: impl AsyncFn() -> bool) -> bool {
+    let mut pace = tokio::time::interval(Duration::from_millis(ASK_MS));
+    let asking = async {
+        while ask().await {
+            pace.tick().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_millis(NEWS_MS_MAX), asking).await.is_ok()
 }

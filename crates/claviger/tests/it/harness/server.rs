@@ -8,6 +8,7 @@ use claviger::files::{DataDir, TLS_CERTIFICATE_FILE};
 use claviger::http::routes::RouteEntry;
 use claviger::server::{Launch, Listeners, Running, start};
 use claviger::startup::Administrator;
+use claviger_gateway::model::Snapshot;
 use claviger_proto::time::{Clock, Timestamp};
 use futures_util::future::join_all;
 use reqwest::{Method, RequestBuilder};
@@ -20,7 +21,11 @@ pub(crate) struct ManualClock(AtomicI64);
 
 impl ManualClock {
     pub(crate) fn advance_s(&self, seconds: i64) {
-        self.0.fetch_add(seconds * 1000, Ordering::SeqCst);
+        self.advance_ms(seconds * 1000);
+    }
+
+    pub(crate) fn advance_ms(&self, millis: i64) {
+        self.0.fetch_add(millis, Ordering::SeqCst);
     }
 }
 
@@ -37,6 +42,8 @@ pub(crate) struct Options {
     pub(crate) sections: &'static str,
     /// Listeners made by the test instead of loopback ones.
     pub(crate) listeners: Option<Listeners>,
+    /// The clock of another server, for nodes whose clocks agree.
+    pub(crate) clock: Option<Arc<ManualClock>>,
 }
 
 /// A running server.
@@ -54,7 +61,7 @@ pub(crate) struct Server {
 /// Runs a case on a server on every engine.
 pub(crate) async fn on_every_engine(sections: &'static str, case: impl AsyncFn(&Server)) {
     for database in databases().await {
-        let server = Server::start(&database, Options { sections, listeners: None }).await;
+        let server = Server::start(&database, Options { sections, ..Options::default() }).await;
         case(&server).await;
         server.stop().await;
         database.remove().await;
@@ -63,9 +70,24 @@ pub(crate) async fn on_every_engine(sections: &'static str, case: impl AsyncFn(&
 
 /// Runs a case on a server on SQLite: for what no database can change.
 pub(crate) async fn on_sqlite(sections: &'static str, case: impl AsyncFn(&Server)) {
-    let server = Server::start(&Database::Sqlite, Options { sections, listeners: None }).await;
+    let server = Server::start(&Database::Sqlite, Options { sections, ..Options::default() }).await;
     case(&server).await;
     server.stop().await;
+}
+
+/// Runs a case on two nodes of one database with one clock, on each engine that can be shared.
+pub(crate) async fn on_two_nodes_with(sections: &'static str, case: impl AsyncFn(&Server, &Server)) {
+    for database in databases().await {
+        if database.is_shared() {
+            let a = Server::start(&database, Options { sections, ..Options::default() }).await;
+            let clock = Some(a.clock.clone());
+            let b = Server::start(&database, Options { sections, clock, ..Options::default() }).await;
+            case(&a, &b).await;
+            a.stop().await;
+            b.stop().await;
+        }
+        database.remove().await;
+    }
 }
 
 impl Server {
@@ -87,7 +109,8 @@ impl Server {
         let config = config::load(&text, "deployment.toml", &|_| None).unwrap().config.in_data_dir(directory.path());
         let data_dir = DataDir::open(directory.path()).unwrap();
         // Certificates are checked against the real time, so the manual clock starts there.
-        let clock = Arc::new(ManualClock(AtomicI64::new(SystemClock.now().as_millis())));
+        let clock =
+            options.clock.unwrap_or_else(|| Arc::new(ManualClock(AtomicI64::new(SystemClock.now().as_millis()))));
         let profile = config.server.profile;
         let rng = Arc::new(SystemEntropy::default());
         let launch = Launch { config, data_dir, profile, clock: clock.clone(), rng };
@@ -158,11 +181,19 @@ impl Server {
         self.introspect(token).await["active"].as_bool().unwrap()
     }
 
+    /// What a gateway is told when it starts.
+    pub(crate) async fn snapshot(&self) -> Snapshot {
+        let request = self.get("/internal/claviger/v1/snapshot").basic_auth(ADMIN, Some(ADMIN_PASSWORD));
+        let reply = request.call().await;
+        assert_eq!(reply.status, 200, "{reply:?}");
+        serde_json::from_str(&reply.body).unwrap()
+    }
+
     /// Rows in IDN_OAUTH2_ACCESS_TOKEN that are ACTIVE.
     pub(crate) async fn active_rows(&self, client_id: &str) -> usize {
         let mut conn = self.app().store.reader().await.unwrap();
         let key = claviger_proto::ids::ConsumerKey::from(client_id);
         let client = claviger_store::clients::find(&mut conn, &key).await.unwrap().unwrap();
-        claviger_store::tokens::list_active_of_client(&mut conn, client.id).await.unwrap().len()
+        claviger_store::tokens::list_active_of_client(&mut conn, client.id, 1_000).await.unwrap().len()
     }
 }

@@ -1,7 +1,10 @@
 //! The HTTP client of the tests and what every feature says on the wire.
 
 use super::{ADMIN, ADMIN_PASSWORD, Server};
-use reqwest::{Certificate, Client, ClientBuilder, RequestBuilder, redirect};
+use claviger_gateway::model::Snapshot;
+use claviger_proto::hash::TokenHash;
+use claviger_proto::time::Timestamp;
+use reqwest::{Certificate, Client, ClientBuilder, Method, RequestBuilder, redirect};
 use serde_json::{Value, json};
 
 /// A client that trusts this certificate only. It has HTTP/1.1 connections of its own for parallel requests.
@@ -140,4 +143,73 @@ impl Registered {
     pub(crate) async fn revoke(&self, server: &Server, form: &[(&str, &str)]) -> Reply {
         server.post("/oauth2/revoke").basic_auth(&self.id, Some(&self.secret)).form(form).call().await
     }
+
+    /// A login of the administrator.
+    pub(crate) async fn log_in(&self, server: &Server, scope: &str) -> Reply {
+        let form = [("grant_type", "password"), ("username", ADMIN), ("password", ADMIN_PASSWORD), ("scope", scope)];
+        self.issue(server, &form).await
+    }
+
+    /// A use of a refresh token.
+    pub(crate) async fn refresh(&self, server: &Server, token: &str) -> Reply {
+        self.token(server, &[("grant_type", "refresh_token"), ("refresh_token", token)]).await
+    }
+
+    /// A change of the registration by the administrator.
+    pub(crate) async fn change(&self, server: &Server, body: &Value) -> Reply {
+        let request = server.request(Method::PUT, &self.path()).basic_auth(ADMIN, Some(ADMIN_PASSWORD));
+        request.json(body).call().await
+    }
+
+    /// A new secret by the administrator.
+    pub(crate) async fn renew_secret(&self, server: &Server) -> Reply {
+        let path = format!("{}/regenerate-consumer-secret", self.path());
+        server.post(&path).basic_auth(ADMIN, Some(ADMIN_PASSWORD)).call().await
+    }
+
+    /// A deletion by the administrator.
+    pub(crate) async fn delete(&self, server: &Server) -> Reply {
+        server.request(Method::DELETE, &self.path()).basic_auth(ADMIN, Some(ADMIN_PASSWORD)).call().await
+    }
+
+    fn path(&self) -> String {
+        format!("/keymanager-operations/dcr/register/{}", self.id)
+    }
+}
+
+/// What gateways know is dead.
+pub(crate) struct Told(Snapshot);
+
+impl Told {
+    pub(crate) async fn by(server: &Server) -> Self {
+        Self(server.snapshot().await)
+    }
+
+    /// Is the token with this name (opaque text or `jti`) on the list?
+    pub(crate) fn has_token(&self, identifier: &str) -> bool {
+        let token = TokenHash::of(identifier);
+        self.0.revoked_tokens.iter().any(|revoked| revoked.token == token)
+    }
+
+    /// Is a JWT dead because all of its client's up to some instant are?
+    pub(crate) fn has_client_of(&self, jwt: &str) -> bool {
+        let claims = claims(jwt);
+        let issued_at = Timestamp::from_secs(claims["iat"].as_i64().unwrap());
+        let mut revoked = self.0.revoked_clients.iter();
+        revoked.any(|revoked| claims["azp"] == revoked.consumer_key.as_str() && issued_at < revoked.before)
+    }
+
+    /// Does a gateway refuse this access token?
+    pub(crate) fn is_dead(&self, token: &str) -> bool {
+        if token.contains('.') {
+            self.has_token(claims(token)["jti"].as_str().unwrap()) || self.has_client_of(token)
+        } else {
+            self.has_token(token)
+        }
+    }
+}
+
+/// The claims of a JWT, unverified.
+pub(crate) fn claims(jwt: &str) -> Value {
+    Value::Object(claviger_proto::jose::unverified_claims(jwt).unwrap())
 }

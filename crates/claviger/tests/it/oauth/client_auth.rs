@@ -1,6 +1,11 @@
 //! Which client is calling (rest-3x.md 1.2, rows 5-7, 9, 10 of 1.5).
 
-use crate::harness::{ADMIN, ADMIN_PASSWORD, Call as _, Registered, Server, on_sqlite, register};
+use crate::harness::{ADMIN, ADMIN_PASSWORD, Call as _, Registered, Server, on_every_engine, on_sqlite, register};
+use claviger_proto::event::Event;
+use claviger_proto::ids::ConsumerKey;
+use claviger_proto::secret::Secret;
+use claviger_proto::time::Clock as _;
+use claviger_store::error::StoreError;
 use serde_json::json;
 
 const GRANT: (&str, &str) = ("grant_type", "client_credentials");
@@ -64,7 +69,7 @@ async fn unknown_clients_are_named_without_markup() {
 
 #[tokio::test]
 async fn an_id_is_looked_up_exactly() {
-    crate::harness::on_every_engine("", async |server| {
+    on_every_engine("", async |server| {
         let preset = json!({ "ext_param_client_id": "Mixed_Case_Client_1", "ext_param_client_secret": "Secret_1" });
         let client = register(server, "mixed-case", preset).await;
         assert_eq!(client.secret, "Secret_1");
@@ -120,6 +125,29 @@ async fn a_secret_in_the_header_may_hold_a_colon() {
         let preset = json!({ "ext_param_client_id": "client_with_colon", "ext_param_client_secret": "a:b:c" });
         let client = register(server, "colon", preset).await;
         assert_eq!(client.token(server, &[GRANT]).await.status, 200);
+    })
+    .await;
+}
+
+/// CONSUMER_SECRET may be NULL or empty.
+#[tokio::test]
+async fn a_secret_that_is_empty_is_none() {
+    on_every_engine("", async |server| {
+        let preset = json!({ "ext_param_client_id": "without_a_secret" });
+        let mut client = register(server, "no-secret", preset).await;
+        let write = server.app().store.write::<_, StoreError, _>(|conn| {
+            Box::pin(async move {
+                let key = ConsumerKey::from("without_a_secret");
+                let client = claviger_store::clients::find(conn, &key).await?.unwrap();
+                claviger_store::clients::update_secret(conn, &client, &Secret::new("")).await?;
+                let now = claviger::app::SystemClock.now();
+                conn.emit(Event::ClientChanged { consumer_key: key }, now).await.map(|_| ())
+            })
+        });
+        write.await.unwrap();
+        client.secret = String::new();
+        let reply = client.token(server, &[GRANT]).await;
+        reply.check_error(401, "invalid_client", "Client Authentication failed.");
     })
     .await;
 }

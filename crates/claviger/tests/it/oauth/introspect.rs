@@ -1,11 +1,14 @@
 //! The introspection endpoint (rest-3x.md 1.10; RFC 7662).
 
 use crate::harness::{
-    ADMIN, ADMIN_PASSWORD, Call as _, insert_tenant, insert_user, on_every_engine, on_sqlite, register,
+    ADMIN, ADMIN_PASSWORD, Call as _, Server, becomes_false, claims, insert_tenant, insert_user, on_every_engine,
+    on_sqlite, register,
 };
 use claviger_proto::ids::TenantId;
 use claviger_proto::time::Clock as _;
+use claviger_store::tokens::TokenState;
 use serde_json::json;
+use std::time::Duration;
 
 #[tokio::test]
 async fn active_expired_and_revoked() {
@@ -87,4 +90,39 @@ async fn the_tokens_of_a_deleted_client_are_dead() {
         assert_eq!(client.token(server, &[("grant_type", "client_credentials")]).await.status, 401);
     })
     .await;
+}
+
+/// The next JWT retires the row of the one before, also when nobody waits for the answer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_retired_jwt_is_inactive_though_its_requester_hung_up() {
+    const ATTEMPTS: u64 = 40;
+    const LOOKS: usize = 20;
+    on_every_engine("", async |server| {
+        let client = register(server, "hung-up", json!({ "token_type_extension": "JWT" })).await;
+        server.warm_up(2).await;
+        for turn in 0..ATTEMPTS {
+            let token = client.application_token(server).await;
+            assert!(server.is_active(&token).await);
+            let jti = claims(&token)["jti"].as_str().unwrap().to_owned();
+            // Longer and longer, so that some requests are given up while their write is under way.
+            let patience = Duration::from_micros(250 * turn);
+            let given_up = tokio::time::timeout(patience, client.application_token(server)).await.is_err();
+            // It may not even have been read by the server.
+            let mut looks = 0;
+            while given_up && looks < LOOKS && is_active_row(server, &jti).await {
+                looks += 1;
+            }
+            if !is_active_row(server, &jti).await {
+                let is_told = becomes_false(async || server.is_active(&token).await).await;
+                assert!(is_told, "{}: turn {turn}: retired, and yet active", server.engine);
+            }
+        }
+    })
+    .await;
+}
+
+async fn is_active_row(server: &Server, identifier: &str) -> bool {
+    let mut conn = server.app().store.reader().await.unwrap();
+    let row = claviger_store::tokens::find_by_access(&mut conn, identifier).await.unwrap().unwrap();
+    row.state == TokenState::Active
 }

@@ -1,6 +1,7 @@
 //! The OAuth server on the wire (contract rest-3x.md 1 and 2). One module per endpoint or rule.
 
 mod client_auth;
+mod client_end;
 mod discovery;
 mod errors;
 mod introspect;
@@ -11,3 +12,4 @@ mod refresh;
 mod registration;
 mod revoke;
 mod scopes;
+mod token_type;

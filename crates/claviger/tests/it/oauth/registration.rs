@@ -6,6 +6,8 @@ use crate::harness::{
 };
 use claviger_proto::encode::base64;
 use claviger_proto::ids::TenantId;
+use claviger_store::error::StoreError;
+use claviger_store::users;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -224,6 +226,42 @@ async fn clients_of_another_tenant_do_not_exist() {
         // An owner of another tenant cannot be named either.
         let reply = create(server, "foreign-owner", json!({ "ext_application_owner": "boss@acme.com" })).await;
         check_refused(&reply, METADATA, "ext_application_owner is not a user of this tenant");
+    })
+    .await;
+}
+
+/// Roles `Application/<name>` of a user, as the tables have them.
+async fn application_roles(server: &Server, name: &str) -> Vec<String> {
+    let mut conn = server.app().store.reader().await.unwrap();
+    let user = users::find(&mut conn, TenantId::SUPER, name).await.unwrap().unwrap();
+    let mut roles = users::list_roles(&mut conn, TenantId::SUPER, &user).await.unwrap();
+    roles.retain(|role| role.starts_with("Application/"));
+    roles
+}
+
+#[tokio::test]
+async fn the_role_of_an_application_goes_with_its_name() {
+    on_every_engine("", async |server| {
+        let client = register(server, "first-name", json!({})).await;
+        insert_user(server, TenantId::SUPER, "helper", "h", &[]).await;
+        let write = server.app().store.write::<_, StoreError, _>(|conn| {
+            Box::pin(async move {
+                users::add_hybrid_role(conn, TenantId::SUPER, "helper", "Application/first-name").await?;
+                // Left behind by a client of that name, under an earlier version.
+                users::add_hybrid_role(conn, TenantId::SUPER, "helper", "Application/third-name").await
+            })
+        });
+        write.await.unwrap();
+        assert_eq!(client.change(server, &json!({ "client_name": "second-name" })).await.status, 200);
+        assert_eq!(application_roles(server, ADMIN).await, ["Application/second-name"], "{}", server.engine);
+        assert_eq!(client.change(server, &json!({ "client_name": "third-name" })).await.status, 200);
+        for user in [ADMIN, "helper"] {
+            assert_eq!(application_roles(server, user).await, ["Application/third-name"], "{}", server.engine);
+        }
+        assert_eq!(client.delete(server).await.status, 204);
+        for user in [ADMIN, "helper"] {
+            assert_eq!(application_roles(server, user).await, [""; 0], "{}: {user}", server.engine);
+        }
     })
     .await;
 }

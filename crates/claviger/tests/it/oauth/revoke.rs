@@ -1,7 +1,7 @@
 //! The revocation endpoint (rest-3x.md 1.9; RFC 7009).
 
 use crate::harness::{
-    ADMIN, ADMIN_PASSWORD, Call as _, Registered, Reply, Server, on_every_engine, on_sqlite, register,
+    ADMIN, ADMIN_PASSWORD, Call as _, Registered, Reply, Server, Told, on_every_engine, on_sqlite, register,
 };
 use serde_json::json;
 
@@ -105,6 +105,39 @@ async fn malformed_revocations() {
         client.revoke(server, &both).await.check_error(400, "invalid_request", text);
         let in_body = server.post("/oauth2/revoke").form(&both).call().await;
         assert_eq!(in_body.status, 200, "credentials in the body: {in_body:?}");
+    })
+    .await;
+}
+
+/// A renewal moves a living refresh token to a new row; a revocation beside it must find it there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refresh_token_revoked_beside_its_renewal_is_dead() {
+    on_every_engine("", async |server| {
+        let client = register(server, "beside-renewal", json!({})).await;
+        server.warm_up(4).await;
+        for turn in 0..30 {
+            let scope = format!("s{turn}");
+            let refresh = client.log_in(server, &scope).await.text("refresh_token");
+            server.clock.advance_s(3600);
+            let form = [("token", refresh.as_str()), ("token_type_hint", "refresh_token")];
+            let (_, revoked) = tokio::join!(client.log_in(server, &scope), client.revoke(server, &form));
+            assert_eq!(revoked.status, 200, "{}: {revoked:?}", server.engine);
+            let reply = client.refresh(server, &refresh).await;
+            assert_eq!(reply.status, 400, "{}: turn {turn}: a revoked token works: {reply:?}", server.engine);
+        }
+    })
+    .await;
+}
+
+/// A token whose row is dead but which a gateway may still accept is listed, whatever its type.
+#[tokio::test]
+async fn a_replaced_opaque_token_is_told_when_it_is_revoked() {
+    on_every_engine("[oauth.token_renewal]\nrenew_access_token_per_request = true\n", async |server| {
+        let client = register(server, "replaced", json!({})).await;
+        let first = client.application_token(server).await;
+        client.application_token(server).await;
+        assert_eq!(client.revoke(server, &[("token", &first)]).await.status, 200);
+        assert!(Told::by(server).await.is_dead(&first), "{}", server.engine);
     })
     .await;
 }

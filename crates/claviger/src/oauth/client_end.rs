@@ -1,0 +1,139 @@
+//! The end of a client's tokens: by a new secret, by the client's deletion, by another token type (database.md 2.6, rest-3x.md
+//! 2.4). A client may have any number of them: they end in writes of bounded size.
+//!
+//! Nobody issues meanwhile for the old secret: who inserts a token holds the client and looks at it (`oauth::issue`).
+
+use crate::oauth::dcr::{KEY_LENGTH, RegistrationError};
+use crate::oauth::revoke::{Times, end_row};
+use crate::oauth::{KnownClient, OAuth, OAuthSettings};
+use claviger_proto::entropy::{Entropy, key_text, uuid};
+use claviger_proto::event::Event;
+use claviger_proto::oauth::TokenType;
+use claviger_proto::secret::Secret;
+use claviger_proto::time::{Clock, Timestamp};
+use claviger_store::clients::{self, Client, Hold};
+use claviger_store::db::{Conn, Store};
+use claviger_store::error::StoreError;
+use claviger_store::revocations;
+use claviger_store::tokens::{self, TokenState};
+use std::sync::Arc;
+
+/// Tokens that end in one write: a part of a second on a slow server.
+const TOKENS_PER_WRITE: usize = 500;
+
+/// Rows, of tokens long dead as a rule, that a deletion removes in one write.
+const ROWS_PER_WRITE: usize = 5_000;
+
+/// A new secret. The ACTIVE tokens of the client are dead afterwards, and every JWT that it was ever issued; the refresh token
+/// of a token that was EXPIRED lives on, as upstream's.
+pub async fn renew_secret(oauth: &OAuth, known: &Arc<KnownClient>) -> Result<Arc<KnownClient>, RegistrationError> {
+    let secret = Secret::new(key_text(&*oauth.rng, KEY_LENGTH));
+    ClientEnd::new(oauth, known, Cause::NewSecret(secret)).run().await?;
+    oauth.find_client(&known.client.key).await?.ok_or(RegistrationError::NotFound)
+}
+
+/// Deletes a client with its tokens.
+pub async fn remove(oauth: &OAuth, known: &Arc<KnownClient>) -> Result<(), RegistrationError> {
+    ClientEnd::new(oauth, known, Cause::Deletion).run().await
+}
+
+/// What ends tokens inside a write.
+#[derive(Clone)]
+pub(super) struct TokenEnd {
+    clock: Arc<dyn Clock>,
+    rng: Arc<dyn Entropy>,
+    settings: Arc<OAuthSettings>,
+}
+
+impl TokenEnd {
+    pub(super) fn new(oauth: &OAuth) -> Self {
+        Self { clock: oauth.clock.clone(), rng: oauth.rng.clone(), settings: oauth.settings.clone() }
+    }
+
+    /// The time, as late as the write asks: the wait for the client's lock is over by then.
+    pub(super) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// Ends some ACTIVE tokens of a client that is held alone, and lists those that still live; true when none is left.
+    pub(super) async fn end_some(&self, conn: &mut Conn, client: &Client, to: TokenState) -> Result<bool, StoreError> {
+        let now = self.now();
+        let times = Times { now, ended_before: self.settings.ended_before(now) };
+        let is_jwt = client.settings.token_type == TokenType::Jwt;
+        let tokens = tokens::list_active_of_client(conn, client.id, TOKENS_PER_WRITE).await?;
+        for token in &tokens {
+            let ids = [uuid(&*self.rng), uuid(&*self.rng)];
+            end_row(conn, token, to, is_jwt, &ids, times).await?;
+        }
+        Ok(tokens.len() < TOKENS_PER_WRITE)
+    }
+}
+
+enum Cause {
+    NewSecret(Secret),
+    Deletion,
+}
+
+/// The end of every token that a client has.
+struct ClientEnd {
+    store: Store,
+    known: Arc<KnownClient>,
+    cause: Cause,
+    token_end: TokenEnd,
+}
+
+impl ClientEnd {
+    fn new(oauth: &OAuth, known: &Arc<KnownClient>, cause: Cause) -> Self {
+        Self { store: oauth.store.clone(), known: known.clone(), cause, token_end: TokenEnd::new(oauth) }
+    }
+
+    /// Writes until no token is left. In a task of its own: a requester who hangs up leaves no tokens behind.
+    async fn run(self) -> Result<(), RegistrationError> {
+        let end = Arc::new(self);
+        let task = tokio::spawn(async move {
+            let mut is_first = true;
+            while !end.clone().write(is_first).await? {
+                is_first = false;
+            }
+            Ok(())
+        });
+        task.await.unwrap_or_else(|_| Err(StoreError::Panicked.into()))
+    }
+
+    async fn write(self: Arc<Self>, is_first: bool) -> Result<bool, RegistrationError> {
+        let store = self.store.clone();
+        let write = store.write(move |conn| {
+            let end = self.clone();
+            Box::pin(async move { end.step(conn, is_first).await })
+        });
+        write.await
+    }
+
+    /// The first write ends what the client could do until now; a client that goes is blocked until all its tokens are gone.
+    /// Tokens that a new secret is given before the last write die too: nobody has been told that secret yet.
+    async fn step(&self, conn: &mut Conn, is_first: bool) -> Result<bool, RegistrationError> {
+        let client = clients::hold(conn, &self.known.client, Hold::Alone).await?.ok_or(RegistrationError::NotFound)?;
+        let now = self.token_end.now();
+        if is_first {
+            match &self.cause {
+                Cause::NewSecret(secret) => clients::update_secret(conn, &client, secret).await?,
+                Cause::Deletion => clients::block(conn, &client).await?,
+            }
+            // Also of a client that is opaque by now: it may have been issued JWTs before. How long they live nobody knows:
+            // the lifetime may have been changed since.
+            let before = self.token_end.settings.revoked_before(now);
+            revocations::insert_client(conn, &client.key, before, Timestamp::NEVER, now).await?;
+        }
+        let mut is_over = self.token_end.end_some(conn, &client, TokenState::Revoked).await?;
+        if is_over && matches!(self.cause, Cause::Deletion) {
+            is_over = tokens::delete_of_client(conn, client.id, ROWS_PER_WRITE).await? < ROWS_PER_WRITE;
+            if is_over {
+                clients::delete(conn, &client).await?;
+            }
+        }
+        if is_first || is_over {
+            conn.emit(Event::ClientChanged { consumer_key: client.key.clone() }, now).await?;
+        }
+        Ok(is_over)
+    }
+}
