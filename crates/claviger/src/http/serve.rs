@@ -36,9 +36,9 @@ const HANDSHAKE_MS_MAX: u64 = 10_000;
 /// Longest wait for a request's head, from its first byte; for the first head from the beginning of the connection.
 const HEAD_MAX: Duration = Duration::from_secs(15);
 /// Longest time without a request.
-const IDLE_MAX: Duration = Duration::from_secs(60);
+const IDLE_MAX: Duration = Duration::from_mins(1);
 /// Longest wait for a client to take an answer, beside what its bytes need at a least rate.
-const BODY_MAX: Duration = Duration::from_secs(60);
+const BODY_MAX: Duration = Duration::from_mins(1);
 /// Header lines of a request.
 const HEADERS_MAX: usize = 100;
 /// Request line and headers together.
