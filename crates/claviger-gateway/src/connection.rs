@@ -26,10 +26,11 @@ use tokio::time::Instant;
 /// Longest time between two looks at a connection.
 const CHECK_INTERVAL_MAX: Duration = Duration::from_secs(5);
 /// How long a connection that was told to end may stay without a request.
-const LINGER: Duration = Duration::from_secs(2);
-/// Longest piece of an answer, the usual frame of HTTP/2. What was given to hyper is out of sight, and over HTTP/2 it keeps all
-/// of a piece of which the peer has let one byte through.
+const LINGER: Duration = Duration::from_secs(5);
+/// Longest piece of an answer: what was given to hyper is out of sight. Over HTTP/2 its usual frame, because hyper keeps all of a
+/// piece of which the peer has let one byte through; over HTTP/1 as much as goes into one write.
 const PIECE_BYTES_MAX: usize = 16 * 1024;
+const HTTP1_PIECE_BYTES_MAX: usize = 128 * 1024;
 
 /// How much a connection may ask of us, and how long its peer is waited for.
 #[derive(Clone, Copy, Debug)]
@@ -125,7 +126,8 @@ impl Connection {
         let number = state.begun;
         state.open.push((number, Pace::Us { since: Instant::now(), credit: self.bounds.body }));
         drop(state);
-        (OpenRequest { activity: Arc::clone(&self.activity), number }, fault)
+        let piece_bytes_max = if version < Version::HTTP_2 { HTTP1_PIECE_BYTES_MAX } else { PIECE_BYTES_MAX };
+        (OpenRequest { activity: Arc::clone(&self.activity), number, piece_bytes_max }, fault)
     }
 
     /// Serves the connection to its end. When `shutdown` becomes true (or its sender is gone), open requests are finished and
@@ -189,6 +191,7 @@ impl Activity {
 pub struct OpenRequest {
     activity: Arc<Activity>,
     number: u64,
+    piece_bytes_max: usize,
 }
 
 impl OpenRequest {
@@ -254,8 +257,8 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Answer<B> {
         };
         let frame = match frame.into_data() {
             Ok(mut data) => {
-                if data.len() > PIECE_BYTES_MAX {
-                    self.rest = data.split_off(PIECE_BYTES_MAX);
+                if data.len() > self.open.piece_bytes_max {
+                    self.rest = data.split_off(self.open.piece_bytes_max);
                 }
                 self.open.wait_for_reader(data.len());
                 Frame::data(data)

@@ -34,7 +34,7 @@ const PAUSE_MS_MAX: u64 = 1_000;
 /// Pause after an empty page that came before its time.
 const EMPTY_PAUSE_MS: u64 = 10;
 /// Longest wait for a page while more gaps are open than fit into one question: the others' turn comes.
-const TURN_MS: u64 = 1_000;
+const TURN_MS: u64 = 50;
 /// How much longer than it may hold a page back the control plane may take for one.
 const ANSWER_TIMEOUT_MS: u64 = 15_000;
 /// Wait for a snapshot, which can be large.

@@ -80,6 +80,13 @@ pub(crate) fn request_headers(headers: &mut HeaderMap, inbound: Inbound<'_>, bac
 
 /// The headers for the client.
 pub(crate) fn response_headers(headers: &mut HeaderMap) -> Result<(), Refusal> {
+    // `identity` is no coding at all; servers of old name it.
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    if let (Some(only), None) = (codings.next(), codings.next())
+        && only.as_bytes().eq_ignore_ascii_case(b"identity")
+    {
+        headers.remove(TRANSFER_ENCODING);
+    }
     if !framing::has_plain_coding(headers) {
         // We would have to decode it, and did not ask for it.
         let cause = Some("the answer has a Transfer-Encoding other than chunked".to_owned());

@@ -457,3 +457,20 @@ fn a_wildcard_origin_takes_no_longer_for_its_stars() {
         assert_eq!(allows(pattern.to_owned(), origin.to_owned()), expected, "{pattern} {origin}");
     }
 }
+
+#[test]
+fn only_answers_in_one_plain_coding_are_passed_on() {
+    let check = |codings: &[&'static str], expected: bool| {
+        let mut headers = HeaderMap::new();
+        for coding in codings {
+            headers.append(TRANSFER_ENCODING, HeaderValue::from_static(coding));
+        }
+        assert_eq!(rewrite::response_headers(&mut headers).is_ok(), expected, "{codings:?}");
+        assert!(!expected || headers.is_empty(), "{headers:?}");
+    };
+    check(&[], true);
+    check(&["Chunked"], true);
+    check(&["identity"], true);
+    check(&["gzip, chunked"], false);
+    check(&["identity", "chunked"], false);
+}

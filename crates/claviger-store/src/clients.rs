@@ -3,7 +3,7 @@
 
 use crate::db::{Conn, Row};
 use crate::error::{self, StoreError};
-use crate::sql::queries;
+use crate::sql::{Engine, queries};
 use crate::users;
 use claviger_proto::ids::{ConsumerKey, ConsumerKeyId, TenantId};
 use claviger_proto::oauth::TokenType;
@@ -25,10 +25,10 @@ queries! {
                      VALUES (?, ?, ?, ?, ?, ?, 'OAuth-2.0', ?, ?, ?, ?, 'ACTIVE', ?, ?, ?, ?) RETURNING ID";
     LOCK_CLIENT = "SELECT ID FROM IDN_OAUTH_CONSUMER_APPS WHERE ID = ?",
         MySql = "SELECT ID FROM IDN_OAUTH_CONSUMER_APPS WHERE ID = ? FOR UPDATE",
-        Postgres = "SELECT ID FROM IDN_OAUTH_CONSUMER_APPS WHERE ID = ? FOR UPDATE";
+        Postgres = "SELECT pg_advisory_xact_lock(1129072195, CAST(? AS INTEGER))";
     SHARE_CLIENT = "SELECT ID FROM IDN_OAUTH_CONSUMER_APPS WHERE ID = ?",
         MySql = "SELECT ID FROM IDN_OAUTH_CONSUMER_APPS WHERE ID = ? LOCK IN SHARE MODE",
-        Postgres = "SELECT ID FROM IDN_OAUTH_CONSUMER_APPS WHERE ID = ? FOR SHARE";
+        Postgres = "SELECT pg_advisory_xact_lock_shared(1129072195, CAST(? AS INTEGER))";
     UPDATE_CLIENT = "UPDATE IDN_OAUTH_CONSUMER_APPS SET APP_NAME = ?, CALLBACK_URL = ?, GRANT_TYPES = ?, PKCE_MANDATORY = ?, \
                      PKCE_SUPPORT_PLAIN = ?, USER_ACCESS_TOKEN_EXPIRE_TIME = ?, APP_ACCESS_TOKEN_EXPIRE_TIME = ?, \
                      REFRESH_TOKEN_EXPIRE_TIME = ?, ID_TOKEN_EXPIRE_TIME = ? WHERE ID = ?";
@@ -149,17 +149,19 @@ pub enum Hold {
 /// Holds a client until the end of the transaction and returns it as it is by then; `None` when it is gone.
 ///
 /// Must come first in every transaction that inserts or retires a token, so that what is read next is what the others have
-/// committed, and nobody issues for a client that has changed under him. The embedded database has one writer: nothing is
-/// locked there.
+/// committed, and nobody issues for a client that has changed under him.
+///
+/// The embedded database has one writer: nothing is locked there. PostgreSQL lets a new sharer of a row pass one who waits to
+/// have it alone, who would wait for ever beside a busy client; its advisory locks (ours under "CLVC") are given in order.
 pub async fn hold(conn: &mut Conn, client: &Client, hold: Hold) -> Result<Option<Client>, StoreError> {
     let lock = match hold {
         Hold::Shared => &SHARE_CLIENT,
         Hold::Alone => &LOCK_CLIENT,
     };
-    if conn.row(lock, &[client.id.into()]).await?.is_none() {
-        return Ok(None);
+    if conn.engine() != Engine::Sqlite {
+        conn.row(lock, &[client.id.into()]).await?;
     }
-    // A statement of its own: PostgreSQL's locking one may have begun before what it waited for.
+    // A statement of its own: the locking one may have begun before what it waited for.
     Ok(find(conn, &client.key).await?.filter(|present| present.id == client.id))
 }
 

@@ -8,6 +8,7 @@ use crate::http::serve::stopped;
 use claviger_gateway::control::{ControlError, EventPage};
 use claviger_proto::follow::{Cursor, EventsRequest, GAP_PATIENCE_MS, TooManyGaps};
 use claviger_proto::ids::EventId;
+use claviger_proto::time::Timestamp;
 use claviger_store::db::{Conn, Store};
 use claviger_store::error::StoreError;
 use claviger_store::{events, revocations};
@@ -32,11 +33,17 @@ pub struct EventLog {
     closing: watch::Sender<bool>,
     /// Everything up to here was surely seen.
     low_watermark: AtomicI64,
+    begun: tokio::time::Instant,
 }
 
 impl Default for EventLog {
     fn default() -> Self {
-        Self { wake: watch::Sender::new(0), closing: watch::Sender::new(false), low_watermark: AtomicI64::new(0) }
+        Self {
+            wake: watch::Sender::new(0),
+            closing: watch::Sender::new(false),
+            low_watermark: AtomicI64::new(0),
+            begun: tokio::time::Instant::now(),
+        }
     }
 }
 
@@ -56,13 +63,18 @@ impl EventLog {
         EventId(self.low_watermark.load(Ordering::Acquire))
     }
 
+    /// Time that does not jump, for the cursor alone: an open gap must not age with the clock of the wall.
+    fn steady_now(&self) -> Timestamp {
+        Timestamp::from_millis(i64::try_from(self.begun.elapsed().as_millis()).unwrap_or(i64::MAX))
+    }
+
     /// A page for a gateway; waits for the first event up to `wait_ms`.
     pub async fn page(&self, store: &Store, request: &EventsRequest, wait_ms: u64) -> Result<EventPage, ControlError> {
         let (mut wake, mut closing) = (self.wake.subscribe(), self.closing.subscribe());
         let deadline = tokio::time::Instant::now() + Duration::from_millis(wait_ms.min(WAIT_MS_MAX));
         loop {
             wake.mark_unchanged();
-            let page = read_page(store, request).await?;
+            let page = read_page(store, request, self.low_watermark()).await?;
             if !page.events.is_empty() {
                 return Ok(page);
             }
@@ -75,11 +87,12 @@ impl EventLog {
     }
 }
 
-async fn read_page(store: &Store, request: &EventsRequest) -> Result<EventPage, ControlError> {
+async fn read_page(store: &Store, request: &EventsRequest, low_watermark: EventId) -> Result<EventPage, ControlError> {
     let unavailable = |error: StoreError| ControlError::Unavailable(error.to_string());
     let mut conn = store.reader().await.map_err(unavailable)?;
     let (first, last) = events::bounds(&mut conn).await.map_err(unavailable)?;
-    let is_cut_off = request.after.0.saturating_add(1) < first.0 && first.0 > 1;
+    // From this node's own low watermark on, numbers before the first are open gaps and not cleaned rows.
+    let is_cut_off = request.after.0.saturating_add(1) < first.0 && first.0 > 1 && request.after < low_watermark;
     let is_ahead = request.after > last;
     if is_cut_off || is_ahead {
         return Err(ControlError::SnapshotNeeded);
@@ -131,7 +144,7 @@ async fn step(app: &App, cursor: &mut Cursor) -> Result<(), StoreError> {
     let (_, last) = events::bounds(&mut conn).await?;
     let mut is_news = false;
     loop {
-        let now = app.clock.now();
+        let now = app.events.steady_now();
         let request = cursor.request_due(now);
         let page = events::list(&mut conn, &request).await?;
         let (mut is_full, mut is_lost) =

@@ -32,13 +32,13 @@ pub(crate) const PLANS: &[Plan] = &[
     },
     Plan {
         name: "P2",
-        what: "client_credentials, RS256 JWT, persisted, per engine (CPU of server and database together)",
+        what: "client_credentials, RS256 JWT, persisted, 1000 clients, per engine (CPU of server and database together)",
         goal: "0.70 of what signing and one commit allow together, aim 0.85",
         run: jwt_persisted,
     },
     Plan {
         name: "P3",
-        what: "new opaque token per request, persisted, to the engine's own single-row commits",
+        what: "new opaque token per request, persisted, 1000 clients, to the engine's own single-row commits",
         goal: "0.70, aim 0.90",
         run: opaque_persisted,
     },
@@ -83,21 +83,26 @@ const KIB_PER_MIB: f64 = 1024.0;
 
 fn jwt_not_persisted(bench: &mut Bench) -> Result<String> {
     let subject = Subject::start(bench, "claviger", NOT_PERSISTED)?;
-    let load = token_load(&subject, TokenKind::Jwt, &[])?;
+    let load = token_load(bench, &subject, TokenKind::Jwt, 1, &[])?;
     let ours = Contender::load("Claviger", bench.pace, Figure::PerCpuSecond, load);
     let rows = rounds(bench.pace, vec![ours, Contender::new("aws-lc-rs RS256 signatures", baseline::sign_rate)])?;
     Ok(table(PER_CPU, &rows))
 }
 
-/// The token endpoint with one client, keep-alive.
-fn token_load(subject: &Subject, kind: TokenKind, others: &[u32]) -> Result<Load> {
-    let client = subject.register("bench", kind)?;
-    subject.token(&client)?;
+/// The token endpoint with this many clients in turn, keep-alive.
+fn token_load(bench: &Bench, subject: &Subject, kind: TokenKind, clients: usize, others: &[u32]) -> Result<Load> {
+    let file = bench.directory.join(format!("clients-{}.txt", subject.pid()?));
+    let mut lines = String::new();
+    for number in 0..clients {
+        let client = subject.register(&format!("bench{number}"), kind)?;
+        writeln!(lines, "{}", client.basic())?;
+    }
+    std::fs::write(&file, lines)?;
     Ok(Load {
         url: subject.management_url("/oauth2/token"),
         method: "POST",
         form: Some("grant_type=client_credentials".to_owned()),
-        authorization: Some(client.basic()),
+        authorization_file: Some(file),
         expect: Some("access_token"),
         servers: [&[subject.pid()?], others].concat(),
         ..Load::default()
@@ -130,7 +135,7 @@ fn jwt_persisted(bench: &mut Bench) -> Result<String> {
     for (engine, server) in engines(&servers) {
         let subject = Subject::start(bench, engine, &on_engine(engine, server))?;
         let others: Vec<u32> = server.map(Running::pid).into_iter().collect();
-        let load = token_load(&subject, TokenKind::Jwt, &others)?;
+        let load = token_load(bench, &subject, TokenKind::Jwt, CLIENTS, &others)?;
         let ours = Contender::load(&format!("Claviger on {engine}"), bench.pace, Figure::PerCpuSecond, load);
         let signing = Contender::new("aws-lc-rs RS256 signatures", baseline::sign_rate);
         let bench = &*bench;
@@ -158,7 +163,7 @@ fn opaque_persisted(bench: &mut Bench) -> Result<String> {
     for (engine, server) in engines(&servers) {
         let configuration = format!("{NEW_EACH_TIME}{}", on_engine(engine, server));
         let subject = Subject::start(bench, engine, &configuration)?;
-        let load = token_load(&subject, TokenKind::Opaque, &[])?;
+        let load = token_load(bench, &subject, TokenKind::Opaque, CLIENTS, &[])?;
         let ours = Contender::load(&format!("Claviger on {engine}"), bench.pace, Figure::PerSecond, load);
         let bench = &*bench;
         let limit = Contender::new(&format!("single-row commits of {engine}"), move |seconds| {
@@ -171,22 +176,7 @@ fn opaque_persisted(bench: &mut Bench) -> Result<String> {
 
 fn opaque_again(bench: &mut Bench) -> Result<String> {
     let subject = Subject::start(bench, "claviger", "")?;
-    let file = bench.directory.join("clients.txt");
-    let mut lines = String::new();
-    for number in 0..CLIENTS {
-        let client = subject.register(&format!("bench{number}"), TokenKind::Opaque)?;
-        writeln!(lines, "{}", client.basic())?;
-    }
-    std::fs::write(&file, lines)?;
-    let load = Load {
-        url: subject.management_url("/oauth2/token"),
-        method: "POST",
-        form: Some("grant_type=client_credentials".to_owned()),
-        authorization_file: Some(file),
-        expect: Some("access_token"),
-        servers: vec![subject.pid()?],
-        ..Load::default()
-    };
+    let load = token_load(bench, &subject, TokenKind::Opaque, CLIENTS, &[])?;
     beside_hyper(bench, load)
 }
 

@@ -219,5 +219,5 @@ async fn a_silent_http2_peer_does_not_hold_up_a_stop() {
     world.shutdown.send(true).unwrap();
     let start = Instant::now();
     serving.await.unwrap();
-    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(7), "{:?}", start.elapsed());
 }

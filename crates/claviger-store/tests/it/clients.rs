@@ -4,9 +4,13 @@ use crate::database::{Random, on_every_engine};
 use claviger_proto::ids::{ConsumerKey, TenantId};
 use claviger_proto::oauth::TokenType;
 use claviger_proto::secret::Secret;
-use claviger_store::clients::{self, ClientSettings, Lifetimes, NewClient};
+use claviger_store::clients::{self, ClientSettings, Hold, Lifetimes, NewClient};
 use claviger_store::db::Store;
 use claviger_store::error::StoreError;
+use claviger_store::sql::Engine;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 pub(crate) fn new_client(name: &str, key: &str) -> NewClient {
     NewClient {
@@ -115,6 +119,63 @@ async fn an_update_and_a_delete_reach_every_table() {
             .unwrap();
         assert_eq!(left, (false, None));
         insert(&store, new_client("shop two", "Key_1")).await.unwrap();
+    })
+    .await;
+}
+
+/// Two writers who share the client all the time, each until the other has it too or cannot get it.
+async fn share(
+    store: Store,
+    client: Arc<clients::Client>,
+    own: usize,
+    turns: Arc<[AtomicUsize; 2]>,
+    is_over: Arc<AtomicBool>,
+) {
+    while !is_over.load(Ordering::Relaxed) {
+        let (client, turns) = (client.clone(), turns.clone());
+        let write = store.write::<(), StoreError, _>(move |conn| {
+            let (client, turns) = (client.clone(), turns.clone());
+            Box::pin(async move {
+                clients::hold(conn, &client, Hold::Shared).await?;
+                turns[own].fetch_add(1, Ordering::Relaxed);
+                let of_other = turns[1 - own].load(Ordering::Relaxed);
+                let overlap = async {
+                    while turns[1 - own].load(Ordering::Relaxed) == of_other {
+                        tokio::task::yield_now().await;
+                    }
+                };
+                drop(tokio::time::timeout(Duration::from_millis(200), overlap).await);
+                Ok(())
+            })
+        });
+        write.await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn who_wants_a_client_alone_gets_it_beside_a_crowd() {
+    on_every_engine(|store| async move {
+        if store.engine() == Engine::Sqlite {
+            // One writer at a time: nobody shares.
+            return;
+        }
+        let client = Arc::new(insert(&store, new_client("shop", "Key_1")).await.unwrap());
+        let (turns, is_over) = (Arc::new([AtomicUsize::new(0), AtomicUsize::new(0)]), Arc::new(AtomicBool::new(false)));
+        let crowd =
+            [0, 1].map(|own| tokio::spawn(share(store.clone(), client.clone(), own, turns.clone(), is_over.clone())));
+        while turns.iter().any(|turns| turns.load(Ordering::Relaxed) < 2) {
+            tokio::task::yield_now().await;
+        }
+        let alone = store.write::<bool, StoreError, _>(move |conn| {
+            let client = client.clone();
+            Box::pin(async move { Ok(clients::hold(conn, &client, Hold::Alone).await?.is_some()) })
+        });
+        let got = tokio::time::timeout(Duration::from_secs(10), alone).await;
+        is_over.store(true, Ordering::Relaxed);
+        for task in crowd {
+            task.await.unwrap();
+        }
+        assert!(got.expect("the client is had alone in time").unwrap());
     })
     .await;
 }

@@ -31,6 +31,9 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tower_service::Service as _;
 
+/// What the system takes of an answer beyond what the client's window lets through.
+#[cfg(target_os = "linux")]
+const UNSENT_BYTES_MAX: u32 = 64 * 1024;
 /// Longest TLS handshake.
 const HANDSHAKE_MS_MAX: u64 = 10_000;
 /// Longest wait for a request's head, from its first byte; for the first head from the beginning of the connection.
@@ -119,6 +122,10 @@ async fn accept_one(
     let slot = slots.clone().acquire_owned().await.map_err(io::Error::other)?;
     let (stream, address) = listener.accept().await?;
     stream.set_nodelay(true)?;
+    // Otherwise the system calls a connection writable only when a third of its buffer is free, which may be a megabyte: to the
+    // time-outs a slow reader would look like none.
+    #[cfg(target_os = "linux")]
+    socket2::SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT_BYTES_MAX)?;
     Ok((stream, address, slot))
 }
 
@@ -164,10 +171,7 @@ pub async fn serve_management(connection: ManagementConnection, stream: Stream, 
         let shared = shared.clone();
         async move {
             let (peer_name, connection) = &*shared;
-            let response = match fault {
-                None => handle(connection, peer_name, request).await,
-                Some(fault) => refuse(fault),
-            };
+            let response = handle(connection, peer_name, request, fault).await;
             Ok::<_, Infallible>(response.map(|body| open.answer(body)))
         }
     });
@@ -175,7 +179,7 @@ pub async fn serve_management(connection: ManagementConnection, stream: Stream, 
     watched.serve(builder.serve_connection(stream, service), shutdown).await;
 }
 
-/// The answer to a head that hyper takes and we do not. The connection ends with it: what follows cannot be trusted.
+/// The answer to a head that hyper takes and we do not. A connection of HTTP/1 ends with it: what follows cannot be trusted.
 fn refuse(fault: HeadFault) -> Response<Body> {
     let status = match fault {
         HeadFault::Ambiguous | HeadFault::Host => StatusCode::BAD_REQUEST,
@@ -203,13 +207,21 @@ async fn answer(router: &mut Router, request: Request<Body>, bound: Duration) ->
     }
 }
 
-async fn handle(shared: &ManagementConnection, peer_name: &str, request: Request<Incoming>) -> Response<Body> {
+async fn handle(
+    shared: &ManagementConnection,
+    peer_name: &str,
+    request: Request<Incoming>,
+    fault: Option<HeadFault>,
+) -> Response<Body> {
     let started = Instant::now();
     let mut request = request.map(Body::new);
     request.extensions_mut().insert(shared.peer);
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let bound = Duration::from_secs(shared.limits.request_timeout_s);
-    let response = answer(&mut shared.router.clone(), request, bound).await;
+    let response = match fault {
+        None => answer(&mut shared.router.clone(), request, bound).await,
+        Some(fault) => refuse(fault),
+    };
     let elapsed = started.elapsed();
     shared.metrics.observe(response.status(), elapsed);
     tracing::info!(

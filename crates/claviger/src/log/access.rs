@@ -1,5 +1,5 @@
 //! How an access line is written. It is by far the most frequent line, so it does not go through the general formatter, whose
-//! buffers and spans cost more than its text; what it prints is the same.
+//! buffers and spans cost more than its text; what it prints is the same, but for colours on a terminal.
 
 use crate::cli::LogFormat;
 use std::fmt;
@@ -83,7 +83,7 @@ impl Fields<'_> {
     }
 }
 
-/// Both forms quote and escape, so that no path or name can begin a line of its own.
+/// Texts are quoted and escaped in both forms, so that no path or name can begin a line of its own.
 fn write_quoted(out: &mut Writer<'_>, format: LogFormat, text: &str) -> fmt::Result {
     let is_plain = text.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\');
     match format {

@@ -78,13 +78,16 @@ pub async fn authenticate(oauth: &OAuth, headers: &HeaderMap, form: &Form) -> Re
 /// Is a client still the one that authenticated? Asked where its token is made: it may have a new secret by then, which ends
 /// what the old one was good for, or be gone.
 pub fn check_unchanged(authenticated: &Client, present: Option<&Client>) -> Result<(), TokenError> {
-    let is_same = present.is_some_and(|present| {
-        present.id == authenticated.id
-            && present.is_active
-            && present.secret.is_equal(authenticated.secret.expose())
-            && present.settings.token_type == authenticated.settings.token_type
-    });
-    if is_same { Ok(()) } else { Err(TokenError::ClientAuthentication) }
+    let is_same =
+        |present: &&Client| present.id == authenticated.id && present.secret.is_equal(authenticated.secret.expose());
+    let present = present.filter(is_same).ok_or(TokenError::ClientAuthentication)?;
+    if !present.is_active {
+        return Err(TokenError::InactiveClient);
+    }
+    if present.settings.token_type != authenticated.settings.token_type {
+        return Err(TokenError::ClientChanged);
+    }
+    Ok(())
 }
 
 /// What a part of a Basic header may mean: form-encoded or as it stands. One reading when they agree.

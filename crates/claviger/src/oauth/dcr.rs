@@ -394,8 +394,8 @@ async fn check_free(conn: &mut Conn, tenant: TenantId, name: &str) -> Result<(),
     }
 }
 
-/// Changes a client's settings: lays an edit over them as they are when nobody else changes them. Tokens of another type than
-/// the new one end, and gateways hear of each; their refresh tokens go on.
+/// Changes a client's settings: lays an edit over them as they are when nobody else changes them. ACTIVE tokens of another
+/// type than the new one end, and gateways hear of each; their refresh tokens go on.
 pub async fn change(
     oauth: &OAuth,
     known: &Arc<KnownClient>,
@@ -412,12 +412,12 @@ pub async fn change(
                 let client = client.ok_or(RegistrationError::NotFound)?;
                 let settings = edit(client.settings.clone())?;
                 check(&settings)?;
+                if settings.name != client.settings.name {
+                    check_free(conn, client.tenant, &settings.name).await?;
+                }
                 let is_other_type = settings.token_type != client.settings.token_type;
                 if is_other_type && !token_end.end_some(conn, &client, TokenState::Expired).await? {
                     return Ok(false);
-                }
-                if settings.name != client.settings.name {
-                    check_free(conn, client.tenant, &settings.name).await?;
                 }
                 clients::update(conn, &client, &settings).await?;
                 let event = Event::ClientChanged { consumer_key: client.key.clone() };

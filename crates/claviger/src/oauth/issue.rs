@@ -161,7 +161,8 @@ pub async fn issue(oauth: &OAuth, order: Order) -> Result<Issued, TokenError> {
                 (hold, conflicts) = (Hold::Alone, conflicts + 1);
             }
             Err(error) => {
-                if matches!(error, TokenError::ClientAuthentication) {
+                use TokenError::{ClientAuthentication, ClientChanged, InactiveClient};
+                if matches!(error, ClientAuthentication | ClientChanged | InactiveClient) {
                     oauth.clients.forget(&order.client.client.key);
                 }
                 return Err(error);
@@ -174,11 +175,14 @@ pub async fn issue(oauth: &OAuth, order: Order) -> Result<Issued, TokenError> {
 /// clock behind the one that named it, would be refused with the older ones. So the request waits until that is past.
 async fn wait_past_revocation(oauth: &OAuth, client: &KnownClient) -> Result<(), TokenError> {
     let Some(before) = client.revoked_before else { return Ok(()) };
-    let deadline = Instant::now() + Duration::from_millis(WAIT_MS_MAX + WAIT_SLACK_MS);
+    // Our own clock may be this far from the end of the revocation without anybody's clock being wrong.
+    let own_ms = oauth.settings.revoked_before(oauth.clock.now()).millis_since(oauth.clock.now());
+    let wait_ms_max = WAIT_MS_MAX.saturating_add(u64::try_from(own_ms).unwrap_or(0));
+    let deadline = Instant::now() + Duration::from_millis(wait_ms_max + WAIT_SLACK_MS);
     loop {
         match u64::try_from(before.millis_since(oauth.clock.now())) {
             Ok(0) | Err(_) => return Ok(()),
-            Ok(left_ms) if left_ms <= WAIT_MS_MAX && Instant::now() < deadline => {
+            Ok(left_ms) if left_ms <= wait_ms_max && Instant::now() < deadline => {
                 tokio::time::sleep(Duration::from_millis(left_ms)).await;
             }
             Ok(_) => return Err(TokenError::ClockBehind),
@@ -249,7 +253,7 @@ async fn write(
                     (Decision::Reuse, Some(active)) => return Ok::<_, TokenError>(Some(active)),
                     (Decision::New { retire: Some(_), .. }, Some(_)) if hold == Hold::Shared => return Ok(None),
                     (Decision::New { retire: Some(state), is_refresh_kept }, Some(active)) => {
-                        retire(conn, &active, state, &ids[2], now).await?;
+                        retire(conn, &active, state, &ids[2], times).await?;
                         if is_refresh_kept {
                             fresh.refresh = active.refresh;
                             fresh.refresh_created = active.refresh_created;
@@ -282,7 +286,7 @@ async fn retire(
     active: &Token,
     state: TokenState,
     state_id: &str,
-    now: Timestamp,
+    Times { now, ended_before }: Times,
 ) -> Result<(), TokenError> {
     if !tokens::retire(conn, active, state, state_id).await? {
         return Err(StoreError::Repeat(None).into());
@@ -290,7 +294,7 @@ async fn retire(
     let event = Event::TokenRetired { token: active.hash() };
     // Nobody else can have cached the row in the embedded database, which has one process; nobody calls it active when it
     // is over.
-    if conn.engine() == Engine::Sqlite || active.expires_at() <= now {
+    if conn.engine() == Engine::Sqlite || active.expires_at() <= ended_before {
         conn.tell(event);
     } else {
         conn.emit(event, now).await?;

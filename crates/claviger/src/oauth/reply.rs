@@ -40,6 +40,9 @@ pub enum TokenError {
     /// APP_STATE is not ACTIVE.
     #[error("inactive client")]
     InactiveClient,
+    /// The client gets another kind of token since it authenticated.
+    #[error("the client has been changed meanwhile")]
+    ClientChanged,
     /// No or wrong client credentials.
     #[error("client authentication failed")]
     ClientAuthentication,
@@ -124,6 +127,10 @@ pub fn reply(error: &TokenError, host: &str) -> Response {
         }
         TokenError::ClientAuthentication => {
             (StatusCode::UNAUTHORIZED, Code::InvalidClient, "Client Authentication failed.".into())
+        }
+        TokenError::ClientChanged => {
+            let text = "The application has been changed; try again.";
+            (StatusCode::SERVICE_UNAVAILABLE, Code::TemporarilyUnavailable, text.into())
         }
         TokenError::TwoCredentials => {
             let text = "Request body and headers contain authorization information";

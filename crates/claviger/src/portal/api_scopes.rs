@@ -27,12 +27,14 @@ impl Writer<'_> {
         let is_gone = |old: &&ApiScope| !object.scopes.iter().any(|new| new.scope.name == old.scope.name);
         let gone: Vec<ApiScope> = before.iter().filter(is_gone).cloned().collect();
         self.drop_scopes(conn, object, &gone).await?;
+        // Read once: it means reading every other version.
+        let mut of_siblings = None;
         for scope in object.scopes.iter().map(|entry| &entry.scope) {
             if scopes::is_shared(conn, tenant, &scope.name).await? {
                 continue;
             }
             let is_declared = before.iter().any(|old| old.scope.name == scope.name);
-            if !self.may_write_scope(conn, object, &scope.name, is_declared).await? {
+            if !self.may_write_scope(conn, object, (&scope.name, is_declared), &mut of_siblings).await? {
                 return Err(PortalError::ScopeTaken(scope.name.clone()));
             }
             let display_name = scope.display_name.clone().filter(|text| !text.is_empty());
@@ -52,8 +54,8 @@ impl Writer<'_> {
         &self,
         conn: &mut Conn,
         object: &ApiObject,
-        name: &str,
-        is_declared: bool,
+        (name, is_declared): (&str, bool),
+        of_siblings: &mut Option<BTreeSet<String>>,
     ) -> Result<bool, PortalError> {
         let tenant = self.actor.tenant;
         if scopes::find(conn, tenant, name).await?.is_none() {
@@ -69,7 +71,10 @@ impl Writer<'_> {
         let provider = object.provider.as_deref().unwrap_or_default();
         let is_sibling = |(_, api, owner): &(ApiId, String, String)| *api == object.name && *owner == provider;
         let is_own = if users.is_empty() {
-            self.sibling_scopes(conn, object).await?.contains(name)
+            if of_siblings.is_none() {
+                *of_siblings = Some(self.sibling_scopes(conn, object).await?);
+            }
+            of_siblings.as_ref().is_some_and(|declared| declared.contains(name))
         } else {
             users.iter().all(is_sibling)
         };

@@ -73,7 +73,7 @@ pub async fn find(conn: &mut Conn, tenant: TenantId, uuid: &str) -> Result<Optio
     let stored = artifact_map::from_rows(&String::from_utf8_lossy(&resource.content), properties, tags)?;
     let (mut object, context) = artifact_map::decode(&stored);
     let provider = object.provider.clone().unwrap_or_default();
-    if tenant_of(conn, &provider).await? != Some(tenant) {
+    if tenant_of(conn, &provider).await? != tenant {
         return Ok(None);
     }
     let Some(row) = rows::find(conn, &provider, &object.name, &object.version).await? else { return Ok(None) };
@@ -93,10 +93,19 @@ pub async fn find(conn: &mut Conn, tenant: TenantId, uuid: &str) -> Result<Optio
 /// The APIs of a tenant whose artifact and row both exist, oldest first.
 pub async fn list(conn: &mut Conn, tenant: TenantId) -> Result<Vec<ListedApi>, PortalError> {
     let mut labels = registry::list_labels(conn, tenant, MEDIA_TYPE).await?;
-    let domain = claviger_store::tenants::find_domain(conn, tenant).await?.unwrap_or_default();
-    let own = rows::list(conn).await?.into_iter().filter(|row| domain_of(&row.provider).eq_ignore_ascii_case(&domain));
-    let by_name: HashMap<_, ApiRow> =
-        own.map(|row| ((row.provider.clone(), row.name.clone(), row.version.clone()), row)).collect();
+    let mut tenants: HashMap<String, TenantId> = HashMap::new();
+    let mut by_name: HashMap<_, ApiRow> = HashMap::new();
+    for row in rows::list(conn).await? {
+        let domain = domain_of(&row.provider);
+        let of_row = match tenants.get(&domain) {
+            Some(known) => *known,
+            None => tenant_of(conn, &row.provider).await?,
+        };
+        tenants.insert(domain, of_row);
+        if of_row == tenant {
+            by_name.insert((row.provider.clone(), row.name.clone(), row.version.clone()), row);
+        }
+    }
     let mut listed = Vec::new();
     for resource in registry::list_by_media_type(conn, tenant, MEDIA_TYPE, APIS_MAX).await? {
         let own = labels.remove(&resource.uuid).unwrap_or_default();
@@ -117,7 +126,7 @@ pub async fn list(conn: &mut Conn, tenant: TenantId) -> Result<Vec<ListedApi>, P
 
 /// Finds the API of a row: the artifact in its provider's collection.
 pub async fn find_by_row(conn: &mut Conn, row: &ApiRow) -> Result<Option<LoadedApi>, PortalError> {
-    let Some(tenant) = tenant_of(conn, &row.provider).await? else { return Ok(None) };
+    let tenant = tenant_of(conn, &row.provider).await?;
     let collection = artifact_map::collection(&row.provider, &row.name, &row.version);
     match registry::find(conn, tenant, &collection, ARTIFACT).await? {
         Some(resource) => find(conn, tenant, &resource.uuid).await,
@@ -126,8 +135,9 @@ pub async fn find_by_row(conn: &mut Conn, row: &ApiRow) -> Result<Option<LoadedA
 }
 
 /// The tenant of a provider.
-pub async fn tenant_of(conn: &mut Conn, provider: &str) -> Result<Option<TenantId>, StoreError> {
-    claviger_store::tenants::find_by_domain(conn, &domain_of(provider)).await
+pub async fn tenant_of(conn: &mut Conn, provider: &str) -> Result<TenantId, StoreError> {
+    let found = claviger_store::tenants::find_by_domain(conn, &domain_of(provider)).await?;
+    Ok(found.unwrap_or(TenantId::SUPER))
 }
 
 /// The tenant domain of a provider or subscriber.

@@ -32,7 +32,8 @@ pub fn are_members_storable(members: &Map<String, Value>) -> bool {
     members.iter().all(|(name, value)| name.chars().all(is_xml_character) && is_storable(value))
 }
 
-fn is_storable(value: &Value) -> bool {
+/// Holds no text or name that XML cannot hold?
+pub fn is_storable(value: &Value) -> bool {
     match value {
         Value::String(text) => text.chars().all(is_xml_character),
         Value::Array(list) => list.iter().all(is_storable),

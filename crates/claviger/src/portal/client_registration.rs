@@ -16,9 +16,6 @@ use http::{Method, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json as object};
 
-/// Names of this form are those of applications' keys ([`super::keys`]).
-const KEY_ENDINGS: [&str; 2] = ["_PRODUCTION", "_SANDBOX"];
-
 /// The route of this file.
 pub fn routes(routes: Routes) -> Routes {
     routes.add(Method::POST, "/client-registration/v0.17/register", Rule::BasicUser, register)
@@ -60,11 +57,6 @@ async fn register(State(portal): State<Portal>, actor: Actor, body: Bytes) -> Re
             return Err(PortalError::ForbiddenBecause("Access is forbidden to the application".to_owned()));
         }
         return Ok(json(StatusCode::OK, &show(&client, false)));
-    }
-    if let Some(ending) = KEY_ENDINGS.iter().find(|ending| body.client_name.to_ascii_uppercase().ends_with(*ending)) {
-        return Err(PortalError::BadRequest(format!(
-            "A client's name cannot end in {ending}: an application's key does"
-        )));
     }
     let callback = body.callback_url.filter(|url| !url.is_empty()).unwrap_or_default();
     let needs_callback = |grant: &&str| matches!(*grant, "authorization_code" | "implicit");

@@ -6,7 +6,7 @@
 
 use super::api_object::{ApiScope, AuthType, Operation, Scope, UNLIMITED};
 use super::api_rules::{OPERATIONS_MAX, SCOPES_MAX};
-use super::body::are_members_storable;
+use super::body::is_storable;
 use super::error::{Finding, PortalError};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -97,11 +97,15 @@ impl Definition {
     /// [`Definition::parse`] for a document that is to be stored: bounded, and with the findings as an error.
     pub fn accept(text: &str) -> Result<Self, PortalError> {
         let definition = Self::parse(text).map_err(PortalError::Definition)?;
-        if !are_members_storable(&definition.document) {
+        definition.check_bounds().map_err(|finding| PortalError::Definition(vec![finding]))?;
+        // The document itself is kept as JSON, which escapes; what is taken out of it goes into XML and columns.
+        let taken_out = json!({
+            "info": definition.document.get("info"), "operations": definition.operations(), "scopes": definition.scopes(),
+        });
+        if !is_storable(&taken_out) {
             let text = "The definition holds a character that cannot be stored";
             return Err(PortalError::Definition(vec![finding(900_754, "OpenAPI parse failure", text)]));
         }
-        definition.check_bounds().map_err(|finding| PortalError::Definition(vec![finding]))?;
         Ok(definition)
     }
 

@@ -184,7 +184,7 @@ async fn set_status(
             // The subscription must be to an API that this publisher sees, in his own tenant.
             let row = rows::find_by_id(conn, found.api_id).await?.ok_or_else(missing)?;
             let api = apis::find_by_row(conn, &row).await?.ok_or_else(missing)?;
-            let is_own_tenant = apis::tenant_of(conn, &row.provider).await? == Some(actor.tenant);
+            let is_own_tenant = apis::tenant_of(conn, &row.provider).await? == actor.tenant;
             if !is_own_tenant || !apis::is_visible_to_publisher(&state, &actor, &api.object) {
                 return Err(missing());
             }

@@ -2,7 +2,8 @@
 //!
 //! A gateway takes the longest context that begins a path, so a context inside another one takes calls away from it. What is
 //! compared is what gateways serve: the context with its version, and without it for a default version. Versions of one API
-//! (same provider and name) may lie in each other: that is what a default version does. Follows portal-gateway-3x.md 2.4, 6.3.
+//! (same provider and name) may lie in each other: that is what a default version does. APIs that lie in each other already, because an old server let them, may have new versions.
+//! Follows portal-gateway-3x.md 2.4, 6.3.
 
 use super::context::default_context;
 use super::error::PortalError;
@@ -11,23 +12,39 @@ use claviger_store::db::Conn;
 
 /// Are these contexts free for the API of this provider and name? Looks at every row: the caller changes an API, which is rare.
 pub async fn check_free(conn: &mut Conn, (provider, name): (&str, &str), wanted: &[String]) -> Result<(), PortalError> {
-    for row in rows::list(conn).await? {
-        if row.provider == provider && row.name == name {
+    let (own, others): (Vec<_>, Vec<_>) =
+        rows::list(conn).await?.into_iter().partition(|row| row.provider == provider && row.name == name);
+    for other in others {
+        // Without its version it may not be served; that is only looked up where it matters.
+        let contexts = [other.context.clone(), default_context(&other.context_template)];
+        if !is_any_overlapping(wanted, &contexts) {
             continue;
         }
-        let taken = |served: &str| wanted.iter().find(|own| is_overlapping(own, served));
-        if let Some(own) = taken(&row.context) {
-            return Err(PortalError::ContextTaken(own.clone()));
+        let theirs = served(conn, &other).await?;
+        let Some(taken) = wanted.iter().find(|own| theirs.iter().any(|served| is_overlapping(own, served))) else {
+            continue;
+        };
+        let mut is_beside_already = false;
+        for version in &own {
+            is_beside_already |= is_any_overlapping(&served(conn, version).await?, &theirs);
         }
-        if let Some(own) = taken(&default_context(&row.context_template)) {
-            let default = rows::find_default(conn, &row.name, &row.provider).await?;
-            let is_default = [default.version, default.published].contains(&Some(row.version));
-            if is_default {
-                return Err(PortalError::ContextTaken(own.clone()));
-            }
+        if !is_beside_already {
+            return Err(PortalError::ContextTaken(taken.clone()));
         }
     }
     Ok(())
+}
+
+/// The contexts under which gateways serve a version.
+async fn served(conn: &mut Conn, row: &rows::ApiRow) -> Result<Vec<String>, PortalError> {
+    let default = rows::find_default(conn, &row.name, &row.provider).await?;
+    let is_default = [default.version, default.published].contains(&Some(row.version.clone()));
+    let default = is_default.then(|| default_context(&row.context_template));
+    Ok([Some(row.context.clone()), default].into_iter().flatten().collect())
+}
+
+fn is_any_overlapping(some: &[String], others: &[String]) -> bool {
+    some.iter().any(|one| others.iter().any(|other| is_overlapping(one, other)))
 }
 
 /// Is one the other, or inside it? Rows of old may lack a context; an empty one is served nowhere.

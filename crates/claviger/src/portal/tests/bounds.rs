@@ -123,6 +123,14 @@ async fn characters_that_cannot_be_stored_are_refused() {
             assert_eq!(answer.status, 400, "{text}: {}", answer.body);
         }
     }
+    // What stays in the definition may hold what JSON can.
+    let text = json!({"openapi": "3.0.1", "info": {"title": "T", "version": "1"}, "paths": {"/a": {"get": {"responses": {}}}},
+                      "components": {"schemas": {"S": {"type": "string", "pattern": "^[^\u{1}-\u{1f}]*$"}}}});
+    let properties = json!({"name": "T", "version": "1", "context": "/t1", "policies": ["Gold"]}).to_string();
+    let parts = [("file", text.to_string()), ("additionalProperties", properties)];
+    let parts = parts.each_ref().map(|(name, value)| (*name, value.as_str()));
+    let answer = harness.form("creator", Method::POST, &format!("{APIS}/import-openapi"), &parts).await;
+    assert_eq!(answer.status, 201, "{}", answer.body);
     let mut api = weather("1.0.0");
     api["description"] = json!("tab\t, line\r\n, \u{e4}, \u{1f600}");
     assert_eq!(harness.call("creator", Method::POST, APIS, &api.to_string()).await.status, 201);
