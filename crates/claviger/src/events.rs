@@ -74,7 +74,7 @@ impl EventLog {
         let deadline = tokio::time::Instant::now() + Duration::from_millis(wait_ms.min(WAIT_MS_MAX));
         loop {
             wake.mark_unchanged();
-            let page = read_page(store, request, self.low_watermark()).await?;
+            let page = read_page(store, request).await?;
             if !page.events.is_empty() {
                 return Ok(page);
             }
@@ -87,12 +87,11 @@ impl EventLog {
     }
 }
 
-async fn read_page(store: &Store, request: &EventsRequest, low_watermark: EventId) -> Result<EventPage, ControlError> {
+async fn read_page(store: &Store, request: &EventsRequest) -> Result<EventPage, ControlError> {
     let unavailable = |error: StoreError| ControlError::Unavailable(error.to_string());
     let mut conn = store.reader().await.map_err(unavailable)?;
     let (first, last) = events::bounds(&mut conn).await.map_err(unavailable)?;
-    // From this node's own low watermark on, numbers before the first are open gaps and not cleaned rows.
-    let is_cut_off = request.after.0.saturating_add(1) < first.0 && first.0 > 1 && request.after < low_watermark;
+    let is_cut_off = request.after.0.saturating_add(1) < first.0 && first.0 > 1;
     let is_ahead = request.after > last;
     if is_cut_off || is_ahead {
         return Err(ControlError::SnapshotNeeded);

@@ -125,7 +125,9 @@ async fn accept_one(
     // Otherwise the system calls a connection writable only when a third of its buffer is free, which may be a megabyte: to the
     // time-outs a slow reader would look like none.
     #[cfg(target_os = "linux")]
-    socket2::SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT_BYTES_MAX)?;
+    if let Err(error) = socket2::SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT_BYTES_MAX) {
+        tracing::debug!(%error, "slow readers cannot be told from those that stopped");
+    }
     Ok((stream, address, slot))
 }
 

@@ -120,7 +120,9 @@ impl ClientEnd {
             let is_over = self.token_end.end_some(conn, &client, TokenState::Revoked).await?;
             next = (!is_over).then_some(Part::Tokens);
         }
-        if part == Part::First {
+        // Somebody may have given a client that goes a new secret in between.
+        let is_beginning = part == Part::First || matches!(self.cause, Cause::Deletion) && client.is_active;
+        if is_beginning {
             // The time is read as late as can be: others who have not yet heard of the change issue until it is committed.
             let now = self.token_end.now();
             match &self.cause {
@@ -140,7 +142,7 @@ impl ClientEnd {
                 next = Some(Part::Rows);
             }
         }
-        if part == Part::First || next.is_none() {
+        if is_beginning || next.is_none() {
             let event = Event::ClientChanged { consumer_key: client.key.clone() };
             conn.emit(event, self.token_end.now()).await?;
         }

@@ -151,7 +151,8 @@ impl NewVersion {
         let provider = object.provider.clone().unwrap_or_default();
         let mut served = vec![self.context.full.clone()];
         served.extend(object.is_default_version.then(|| self.context.default_context()));
-        served_contexts::check_free(conn, (&provider, &object.name), &served).await?;
+        let template = &self.context.row_template;
+        served_contexts::check_free(conn, (&provider, &object.name), template, &served).await?;
         let old = self.copied_from.as_ref().map(|old| &old.object);
         check_against_tenant(conn, &self.portal, actor, (object, old)).await?;
         let row = NewApi {
@@ -278,7 +279,8 @@ impl Update {
         check_products(conn, id, &object).await?;
         if object.is_default_version && !before.object.is_default_version {
             let served = [before.context.default_context()];
-            served_contexts::check_free(conn, (&before.row.provider, &before.row.name), &served).await?;
+            let row = &before.row;
+            served_contexts::check_free(conn, (&row.provider, &row.name), &row.context_template, &served).await?;
         }
         let writer = Writer { portal: &self.portal, actor, id, now: self.now };
         writer.put_scopes(conn, &object, &before.object.scopes).await?;

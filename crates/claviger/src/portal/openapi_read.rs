@@ -99,8 +99,11 @@ impl Definition {
         let definition = Self::parse(text).map_err(PortalError::Definition)?;
         definition.check_bounds().map_err(|finding| PortalError::Definition(vec![finding]))?;
         // The document itself is kept as JSON, which escapes; what is taken out of it goes into XML and columns.
+        let extension = |name: &str| definition.document.get(name);
+        let endpoints = ["x-wso2-production-endpoints", "x-wso2-sandbox-endpoints"].map(extension);
         let taken_out = json!({
             "info": definition.document.get("info"), "operations": definition.operations(), "scopes": definition.scopes(),
+            "endpoints": endpoints,
         });
         if !is_storable(&taken_out) {
             let text = "The definition holds a character that cannot be stored";

@@ -2,7 +2,7 @@
 //!
 //! A gateway takes the longest context that begins a path, so a context inside another one takes calls away from it. What is
 //! compared is what gateways serve: the context with its version, and without it for a default version. Versions of one API
-//! (same provider and name) may lie in each other: that is what a default version does. APIs that lie in each other already, because an old server let them, may have new versions.
+//! (same provider and name) may lie in each other: that is what a default version does. Where an old server let an API lie in another one, a new version with the same template may lie there too.
 //! Follows portal-gateway-3x.md 2.4, 6.3.
 
 use super::context::default_context;
@@ -11,7 +11,13 @@ use claviger_store::apis as rows;
 use claviger_store::db::Conn;
 
 /// Are these contexts free for the API of this provider and name? Looks at every row: the caller changes an API, which is rare.
-pub async fn check_free(conn: &mut Conn, (provider, name): (&str, &str), wanted: &[String]) -> Result<(), PortalError> {
+/// `template` is the context with its placeholder, as the rows have it.
+pub async fn check_free(
+    conn: &mut Conn,
+    (provider, name): (&str, &str),
+    template: &str,
+    wanted: &[String],
+) -> Result<(), PortalError> {
     let (own, others): (Vec<_>, Vec<_>) =
         rows::list(conn).await?.into_iter().partition(|row| row.provider == provider && row.name == name);
     for other in others {
@@ -20,16 +26,17 @@ pub async fn check_free(conn: &mut Conn, (provider, name): (&str, &str), wanted:
         if !is_any_overlapping(wanted, &contexts) {
             continue;
         }
-        let theirs = served(conn, &other).await?;
-        let Some(taken) = wanted.iter().find(|own| theirs.iter().any(|served| is_overlapping(own, served))) else {
-            continue;
-        };
-        let mut is_beside_already = false;
-        for version in &own {
-            is_beside_already |= is_any_overlapping(&served(conn, version).await?, &theirs);
+        let mut ours = Vec::new();
+        for version in own.iter().filter(|version| version.context_template == template) {
+            ours.extend(served(conn, version).await?);
         }
-        if !is_beside_already {
-            return Err(PortalError::ContextTaken(taken.clone()));
+        for their in served(conn, &other).await? {
+            // Only the very context in which another version lies already, and never that context itself.
+            let is_continued = ours.iter().any(|version| is_inside(version, &their));
+            let is_taken = |own: &&String| is_overlapping(own, &their) && !(is_continued && is_inside(own, &their));
+            if let Some(taken) = wanted.iter().find(is_taken) {
+                return Err(PortalError::ContextTaken(taken.clone()));
+            }
         }
     }
     Ok(())
@@ -47,9 +54,12 @@ fn is_any_overlapping(some: &[String], others: &[String]) -> bool {
     some.iter().any(|one| others.iter().any(|other| is_overlapping(one, other)))
 }
 
+fn is_inside(inner: &str, outer: &str) -> bool {
+    inner.strip_prefix(outer).is_some_and(|rest| rest.starts_with('/'))
+}
+
 /// Is one the other, or inside it? Rows of old may lack a context; an empty one is served nowhere.
 fn is_overlapping(one: &str, other: &str) -> bool {
-    let is_inside = |inner: &str, outer: &str| inner.strip_prefix(outer).is_some_and(|rest| rest.starts_with('/'));
     !one.is_empty() && !other.is_empty() && (one == other || is_inside(one, other) || is_inside(other, one))
 }
 
