@@ -1,9 +1,9 @@
 //! A connection as a whole: whether anything is asked on it, and whether its peer takes the answers.
 //!
 //! Owns: an end to what no time-out within a request can end (security.md 4.5): a connection of HTTP/2 on which nothing is
-//! asked, a peer that lets an answer wait, and one that does not go when it is told to. An answer that waits for the window
-//! of its stream is not even polled, so the connection looks after its answers, each by itself: a live one does not cover
-//! one that stands still. Leaves to hyper: the protocols, and the time-out of HTTP/1 between two requests; to `guard`: the
+//! asked, a peer that lets an answer wait, and one that does not go when it is told to. An answer of which a piece
+//! waits for the window of its stream is not polled again, so the connection looks after its answers, each by itself: a live one
+//! does not cover one that stands still. Leaves to hyper: the protocols, and the time-out of HTTP/1 between two requests; to `guard`: the
 //! time-outs of the bytes; to `body`: bodies that do not come.
 
 pub use crate::framing::HeadFault;
@@ -197,7 +197,7 @@ pub struct OpenRequest {
 impl OpenRequest {
     /// The body of the answer, with an eye on its reader.
     pub fn answer<B>(self, body: B) -> Answer<B> {
-        // Not polled before the reader lets it.
+        // An answer over HTTP/1 is not polled while the one before it is not taken (pipelining).
         self.wait_for_reader(0);
         Answer { open: self, body, rest: Bytes::new() }
     }

@@ -10,7 +10,6 @@ use crate::users::Users;
 use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
 use claviger_proto::entropy::Entropy;
 use claviger_proto::event::Event;
-use claviger_proto::ids::TenantId;
 use claviger_proto::time::{Clock, Timestamp};
 use claviger_store::db::Store;
 use claviger_store::error::StoreError;
@@ -58,11 +57,6 @@ impl App {
     /// Looks at an access token.
     pub async fn introspect(&self, token: &str) -> Result<Option<Introspected>, StoreError> {
         self.oauth.introspect(token).await
-    }
-
-    /// Domain of a tenant; `None` when there is no such tenant.
-    pub async fn tenant_domain(&self, tenant: TenantId) -> Result<Option<String>, StoreError> {
-        self.oauth.tenant_domain(tenant).await
     }
 }
 

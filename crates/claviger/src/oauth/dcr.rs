@@ -450,7 +450,7 @@ async fn answer(app: &App, status: StatusCode, result: Result<Arc<KnownClient>, 
         Err(error) => return refuse(&error),
     };
     let client = &known.client;
-    let tenant = match app.tenant_domain(client.tenant).await {
+    let tenant = match app.oauth.tenant_domain(client.tenant).await {
         Ok(tenant) => tenant.unwrap_or_default(),
         Err(error) => return reply::store_failure(&error),
     };

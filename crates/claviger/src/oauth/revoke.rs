@@ -100,7 +100,7 @@ pub async fn revoke_of_client(
     }
     let Some((token, is_refresh)) = revoke_stored(oauth, client, presented, is_jwt).await? else { return Ok(None) };
     tracing::info!(target: "audit", token = %token.hash(), client_id = %client.key, user = %token.key.user, "token revoked");
-    let tenant = app.tenant_domain(token.key.tenant).await?.unwrap_or_default();
+    let tenant = app.oauth.tenant_domain(token.key.tenant).await?.unwrap_or_default();
     let domain = if token.key.user_domain == "PRIMARY" { String::new() } else { format!("{}/", token.key.user_domain) };
     Ok(Some(Revoked {
         access: if is_refresh { token.identifier.expose().to_owned() } else { text.to_owned() },

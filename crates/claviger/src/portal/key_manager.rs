@@ -182,7 +182,7 @@ impl<'a> KeyManager<'a> {
         let mut conn = self.0.store.reader().await?;
         let is_saas = clients::is_saas(&mut conn, client).await?;
         drop(conn);
-        let tenant = self.0.tenant_domain(client.tenant).await?.unwrap_or_default();
+        let tenant = self.0.oauth.tenant_domain(client.tenant).await?.unwrap_or_default();
         let owner = Username { domain: client.owner_domain.clone(), name: client.owner.clone(), tenant };
         Ok(ClientInfo {
             key: client.key.clone(),

@@ -2,8 +2,8 @@
 //!
 //! A gateway takes the longest context that begins a path, so a context inside another one takes calls away from it. What is
 //! compared is what gateways serve: the context with its version, and without it for a default version. Versions of one API
-//! (same provider and name) may lie in each other: that is what a default version does. Where an old server let an API lie in another one, a new version with the same template may lie there too.
-//! Follows portal-gateway-3x.md 2.4, 6.3.
+//! (same provider and name) may lie in each other: that is what a default version does. Where an old server let an API
+//! lie in another one, a new version with the same template may lie there too. Follows portal-gateway-3x.md 2.4, 6.3.
 
 use super::context::default_context;
 use super::error::PortalError;

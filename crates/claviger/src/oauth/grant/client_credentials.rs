@@ -30,7 +30,7 @@ impl Grant for ClientCredentials {
     fn authorize<'a>(&'a self, cx: TokenContext<'a>) -> BoxFuture<'a, Result<Authorized, TokenError>> {
         Box::pin(async move {
             let client = &cx.client.client;
-            let tenant = cx.app.tenant_domain(client.tenant).await?;
+            let tenant = cx.app.oauth.tenant_domain(client.tenant).await?;
             let tenant =
                 tenant.ok_or_else(|| StoreError::Corrupt(format!("client of unknown tenant {}", client.tenant)))?;
             let mut scopes = cx.scopes.clone();
