@@ -4,9 +4,10 @@
 //! AM_API of 3.2 has neither id nor status as the REST knows them: those are in the registry artifact (fact 1), which is
 //! [`crate::registry`]'s. Url mappings are deleted and inserted again on every update (fact 8).
 
-use crate::db::{Conn, Row};
+use crate::conn::Conn;
 use crate::error::{StoreError, check_widths};
 use crate::sql::queries;
+use crate::value::Row;
 use claviger_proto::ids::{ApiId, TenantId};
 use claviger_proto::time::Timestamp;
 

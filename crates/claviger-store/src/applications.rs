@@ -2,9 +2,10 @@
 //! AM_APPLICATION_REGISTRATION, AM_APPLICATION_KEY_MAPPING, AM_APP_KEY_DOMAIN_MAPPING (contract database.md 2.5, 4.5;
 //! portal-gateway-3x.md 3.3, 3.4).
 
-use crate::db::{Conn, Row};
+use crate::conn::Conn;
 use crate::error::{self, StoreError};
 use crate::sql::queries;
+use crate::value::{Arg, Row};
 use claviger_proto::ids::{ApplicationId, ApplicationUuid, ConsumerKey, TenantId};
 use claviger_proto::time::Timestamp;
 use std::collections::BTreeMap;
@@ -310,7 +311,7 @@ pub async fn insert_key(conn: &mut Conn, id: ApplicationId, key: &KeyMapping) ->
         consumer_key.into(),
         (&key.key_type).into(),
         (&key.create_mode).into(),
-        crate::db::Arg::Bytes(key.info.as_deref()),
+        Arg::Bytes(key.info.as_deref()),
         (&key.key_manager).into(),
     ];
     conn.execute(&INSERT_KEY, &args).await?;

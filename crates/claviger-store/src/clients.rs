@@ -1,28 +1,34 @@
 //! OAuth clients: IDN_OAUTH_CONSUMER_APPS with its service provider (SP_APP, SP_INBOUND_AUTH) and IDN_OIDC_PROPERTY rows
 //! (contract database.md 2.1-2.3). The rows of one registration are written in the contract's order.
 
-use crate::db::{Conn, Row};
+use crate::capability::Capability;
+use crate::conn::Conn;
 use crate::error::{self, StoreError};
+use crate::forms::{ClientSecret, Forms};
 use crate::sql::{Engine, queries};
 use crate::users;
+use crate::value::Row;
 use claviger_proto::ids::{ConsumerKey, ConsumerKeyId, TenantId};
 use claviger_proto::oauth::TokenType;
 use claviger_proto::secret::Secret;
 
 queries! {
     FIND_BY_KEY = "SELECT ID, CONSUMER_KEY, CONSUMER_SECRET, USERNAME, USER_DOMAIN, TENANT_ID, APP_NAME, CALLBACK_URL, GRANT_TYPES, \
-                   PKCE_MANDATORY, PKCE_SUPPORT_PLAIN, APP_STATE, USER_ACCESS_TOKEN_EXPIRE_TIME, APP_ACCESS_TOKEN_EXPIRE_TIME, \
-                   REFRESH_TOKEN_EXPIRE_TIME, ID_TOKEN_EXPIRE_TIME FROM IDN_OAUTH_CONSUMER_APPS \
+                   PKCE_MANDATORY, PKCE_SUPPORT_PLAIN, APP_STATE, \
+                   [app_expiry:USER_ACCESS_TOKEN_EXPIRE_TIME, APP_ACCESS_TOKEN_EXPIRE_TIME, REFRESH_TOKEN_EXPIRE_TIME, ID_TOKEN_EXPIRE_TIME\
+                   |0, 0, 0, 0] FROM IDN_OAUTH_CONSUMER_APPS \
                    WHERE CONSUMER_KEY = ? AND OAUTH_VERSION = 'OAuth-2.0'";
     LIST_PROPERTIES = "SELECT PROPERTY_KEY, PROPERTY_VALUE FROM IDN_OIDC_PROPERTY WHERE CONSUMER_KEY = ? AND TENANT_ID = ?";
     INSERT_CLIENT = "INSERT INTO IDN_OAUTH_CONSUMER_APPS (CONSUMER_KEY, CONSUMER_SECRET, USERNAME, TENANT_ID, USER_DOMAIN, APP_NAME, \
-                     OAUTH_VERSION, CALLBACK_URL, GRANT_TYPES, PKCE_MANDATORY, PKCE_SUPPORT_PLAIN, APP_STATE, \
-                     USER_ACCESS_TOKEN_EXPIRE_TIME, APP_ACCESS_TOKEN_EXPIRE_TIME, REFRESH_TOKEN_EXPIRE_TIME, ID_TOKEN_EXPIRE_TIME) \
-                     VALUES (?, ?, ?, ?, ?, ?, 'OAuth-2.0', ?, ?, ?, ?, 'ACTIVE', ?, ?, ?, ?)",
+                     OAUTH_VERSION, CALLBACK_URL, GRANT_TYPES, PKCE_MANDATORY, PKCE_SUPPORT_PLAIN, APP_STATE\
+                     [app_expiry:, USER_ACCESS_TOKEN_EXPIRE_TIME, APP_ACCESS_TOKEN_EXPIRE_TIME, REFRESH_TOKEN_EXPIRE_TIME, \
+                     ID_TOKEN_EXPIRE_TIME]) \
+                     VALUES (?, ?, ?, ?, ?, ?, 'OAuth-2.0', ?, ?, ?, ?, 'ACTIVE'[app_expiry:, ?, ?, ?, ?])",
         Postgres = "INSERT INTO IDN_OAUTH_CONSUMER_APPS (CONSUMER_KEY, CONSUMER_SECRET, USERNAME, TENANT_ID, USER_DOMAIN, APP_NAME, \
-                     OAUTH_VERSION, CALLBACK_URL, GRANT_TYPES, PKCE_MANDATORY, PKCE_SUPPORT_PLAIN, APP_STATE, \
-                     USER_ACCESS_TOKEN_EXPIRE_TIME, APP_ACCESS_TOKEN_EXPIRE_TIME, REFRESH_TOKEN_EXPIRE_TIME, ID_TOKEN_EXPIRE_TIME) \
-                     VALUES (?, ?, ?, ?, ?, ?, 'OAuth-2.0', ?, ?, ?, ?, 'ACTIVE', ?, ?, ?, ?) RETURNING ID";
+                     OAUTH_VERSION, CALLBACK_URL, GRANT_TYPES, PKCE_MANDATORY, PKCE_SUPPORT_PLAIN, APP_STATE\
+                     [app_expiry:, USER_ACCESS_TOKEN_EXPIRE_TIME, APP_ACCESS_TOKEN_EXPIRE_TIME, REFRESH_TOKEN_EXPIRE_TIME, \
+                     ID_TOKEN_EXPIRE_TIME]) \
+                     VALUES (?, ?, ?, ?, ?, ?, 'OAuth-2.0', ?, ?, ?, ?, 'ACTIVE'[app_expiry:, ?, ?, ?, ?]) RETURNING ID";
     LOCK_CLIENT = "SELECT ID FROM IDN_OAUTH_CONSUMER_APPS WHERE ID = ?",
         MySql = "SELECT ID FROM IDN_OAUTH_CONSUMER_APPS WHERE ID = ? FOR UPDATE",
         Postgres = "SELECT pg_advisory_xact_lock(1129072195, CAST(? AS INTEGER))";
@@ -30,17 +36,20 @@ queries! {
         MySql = "SELECT ID FROM IDN_OAUTH_CONSUMER_APPS WHERE ID = ? LOCK IN SHARE MODE",
         Postgres = "SELECT pg_advisory_xact_lock_shared(1129072195, CAST(? AS INTEGER))";
     UPDATE_CLIENT = "UPDATE IDN_OAUTH_CONSUMER_APPS SET APP_NAME = ?, CALLBACK_URL = ?, GRANT_TYPES = ?, PKCE_MANDATORY = ?, \
-                     PKCE_SUPPORT_PLAIN = ?, USER_ACCESS_TOKEN_EXPIRE_TIME = ?, APP_ACCESS_TOKEN_EXPIRE_TIME = ?, \
-                     REFRESH_TOKEN_EXPIRE_TIME = ?, ID_TOKEN_EXPIRE_TIME = ? WHERE ID = ?";
+                     PKCE_SUPPORT_PLAIN = ?\
+                     [app_expiry:, USER_ACCESS_TOKEN_EXPIRE_TIME = ?, APP_ACCESS_TOKEN_EXPIRE_TIME = ?, \
+                     REFRESH_TOKEN_EXPIRE_TIME = ?, ID_TOKEN_EXPIRE_TIME = ?] WHERE ID = ?";
     UPDATE_SECRET = "UPDATE IDN_OAUTH_CONSUMER_APPS SET CONSUMER_SECRET = ?, APP_STATE = 'ACTIVE' WHERE ID = ?";
     BLOCK_CLIENT = "UPDATE IDN_OAUTH_CONSUMER_APPS SET APP_STATE = 'REVOKED' WHERE ID = ?";
     DELETE_CLIENT = "DELETE FROM IDN_OAUTH_CONSUMER_APPS WHERE ID = ?";
     DELETE_PROPERTIES = "DELETE FROM IDN_OIDC_PROPERTY WHERE CONSUMER_KEY = ? AND TENANT_ID = ? AND PROPERTY_KEY = ?";
     INSERT_PROPERTY = "INSERT INTO IDN_OIDC_PROPERTY (TENANT_ID, CONSUMER_KEY, PROPERTY_KEY, PROPERTY_VALUE) VALUES (?, ?, ?, ?)";
     INSERT_PROVIDER = "INSERT INTO SP_APP (TENANT_ID, APP_NAME, USER_STORE, USERNAME, DESCRIPTION, AUTH_TYPE, IS_USE_TENANT_DOMAIN_SUBJECT, \
-                       IS_USE_USER_DOMAIN_SUBJECT, ENABLE_AUTHORIZATION, IS_SAAS_APP, UUID) VALUES (?, ?, ?, ?, ?, 'default', '0', '0', '0', ?, ?)",
+                       IS_USE_USER_DOMAIN_SUBJECT, ENABLE_AUTHORIZATION, IS_SAAS_APP[provider_uuid:, UUID]) \
+                       VALUES (?, ?, ?, ?, ?, 'default', '0', '0', '0', ?[provider_uuid:, ?])",
         Postgres = "INSERT INTO SP_APP (TENANT_ID, APP_NAME, USER_STORE, USERNAME, DESCRIPTION, AUTH_TYPE, IS_USE_TENANT_DOMAIN_SUBJECT, \
-                       IS_USE_USER_DOMAIN_SUBJECT, ENABLE_AUTHORIZATION, IS_SAAS_APP, UUID) VALUES (?, ?, ?, ?, ?, 'default', '0', '0', '0', ?, ?) \
+                       IS_USE_USER_DOMAIN_SUBJECT, ENABLE_AUTHORIZATION, IS_SAAS_APP[provider_uuid:, UUID]) \
+                       VALUES (?, ?, ?, ?, ?, 'default', '0', '0', '0', ?[provider_uuid:, ?]) \
                        RETURNING ID";
     FIND_PROVIDER = "SELECT A.ID, I.INBOUND_AUTH_KEY, A.IS_SAAS_APP, A.APP_NAME FROM SP_APP A JOIN SP_INBOUND_AUTH I ON I.APP_ID = A.ID \
                      WHERE A.APP_NAME = ? AND A.TENANT_ID = ? AND I.INBOUND_AUTH_KEY = ? AND I.INBOUND_AUTH_TYPE = 'oauth2'";
@@ -67,7 +76,7 @@ pub struct Client {
     /// Client id.
     pub key: ConsumerKey,
     /// Client secret.
-    pub secret: Secret,
+    pub secret: ClientSecret,
     /// Owner, without domain and tenant.
     pub owner: String,
     /// Owner's user-store domain.
@@ -171,10 +180,13 @@ pub async fn find(conn: &mut Conn, key: &ConsumerKey) -> Result<Option<Client>, 
     let mut found = None;
     for row in &rows {
         if row.text(1)? == key.0 {
-            found = Some(decode(row)?);
+            found = Some(decode(conn.forms(), row)?);
         }
     }
     let Some(mut client) = found else { return Ok(None) };
+    if !conn.capabilities().has(Capability::OidcProperty) {
+        return Ok(Some(client));
+    }
     for row in conn.rows(&LIST_PROPERTIES, &[key.into(), client.tenant.into()]).await? {
         let value = row.opt_text(1)?.unwrap_or_default();
         match row.text(0)?.as_str() {
@@ -187,12 +199,12 @@ pub async fn find(conn: &mut Conn, key: &ConsumerKey) -> Result<Option<Client>, 
     Ok(Some(client))
 }
 
-fn decode(row: &Row) -> Result<Client, StoreError> {
+fn decode(forms: &Forms, row: &Row) -> Result<Client, StoreError> {
     let flag = |column| Ok::<_, StoreError>(row.opt_text(column)?.is_some_and(|flag| flag != "0"));
     Ok(Client {
         id: ConsumerKeyId(row.int(0)?),
         key: ConsumerKey(row.text(1)?),
-        secret: Secret::new(row.opt_text(2)?.unwrap_or_default()),
+        secret: forms.secret(row.opt_text(2)?.unwrap_or_default())?,
         owner: row.opt_text(3)?.unwrap_or_default(),
         owner_domain: row.opt_text(4)?.filter(|domain| !domain.is_empty()).unwrap_or_else(|| "PRIMARY".to_owned()),
         tenant: TenantId(row.int(5)?),
@@ -236,10 +248,11 @@ pub async fn find_key_by_name(
 /// [`StoreError::Conflict`].
 pub async fn insert(conn: &mut Conn, client: &NewClient) -> Result<ConsumerKeyId, StoreError> {
     let settings = &client.settings;
-    check_widths(settings)?;
+    check_widths(conn, settings)?;
+    let secret = conn.forms().secret_column(&client.secret)?;
     error::check_widths(&[
         ("the client id", client.key.as_str(), 255),
-        ("the client secret", client.secret.expose(), 2048),
+        ("the client secret", &secret, if conn.capabilities().has(Capability::TokenHash) { 2048 } else { 512 }),
         ("the owner's name", &client.owner, 255),
         ("the owner's domain", &client.owner_domain, 50),
     ])?;
@@ -258,7 +271,7 @@ pub async fn insert(conn: &mut Conn, client: &NewClient) -> Result<ConsumerKeyId
     let lifetimes = settings.lifetimes;
     let args = [
         (&client.key).into(),
-        client.secret.expose().into(),
+        (&secret).into(),
         (&client.owner).into(),
         client.tenant.into(),
         (&client.owner_domain).into(),
@@ -281,7 +294,7 @@ pub async fn insert(conn: &mut Conn, client: &NewClient) -> Result<ConsumerKeyId
 
 /// Changes what registration set. A new name renames the service provider and the owner's role too.
 pub async fn update(conn: &mut Conn, client: &Client, settings: &ClientSettings) -> Result<(), StoreError> {
-    check_widths(settings)?;
+    check_widths(conn, settings)?;
     let grants = settings.grants.join(" ");
     let lifetimes = settings.lifetimes;
     let args = [
@@ -312,7 +325,8 @@ pub async fn update(conn: &mut Conn, client: &Client, settings: &ClientSettings)
 
 /// Stores a new secret and makes the client active. Its tokens are the caller's to revoke.
 pub async fn update_secret(conn: &mut Conn, client: &Client, secret: &Secret) -> Result<(), StoreError> {
-    conn.execute(&UPDATE_SECRET, &[secret.expose().into(), client.id.into()]).await?;
+    let column = conn.forms().secret_column(secret)?;
+    conn.execute(&UPDATE_SECRET, &[(&column).into(), client.id.into()]).await?;
     Ok(())
 }
 
@@ -369,6 +383,10 @@ async fn write_properties(
     key: &ConsumerKey,
     settings: &ClientSettings,
 ) -> Result<(), StoreError> {
+    if !conn.capabilities().has(Capability::OidcProperty) {
+        // 2.1 knows neither token types nor public clients: what it would not find is not written elsewhere.
+        return Ok(());
+    }
     let renew = settings.is_refresh_renewed.map(|is_renewed| is_renewed.to_string());
     let properties = [
         (TOKEN_TYPE, Some(settings.token_type.as_word())),
@@ -383,10 +401,11 @@ async fn write_properties(
 }
 
 /// SQLite checks no widths and MySQL may truncate: check before writing (database.md 1.6).
-fn check_widths(settings: &ClientSettings) -> Result<(), StoreError> {
+fn check_widths(conn: &Conn, settings: &ClientSettings) -> Result<(), StoreError> {
+    let callback_max = if conn.capabilities().has(Capability::IdpId) { 2048 } else { 1024 };
     let limits = [
         ("the application name", settings.name.chars().count(), 255),
-        ("the callback URL", settings.callback.chars().count(), 2048),
+        ("the callback URL", settings.callback.chars().count(), callback_max),
         ("the list of grants", settings.grants.join(" ").chars().count(), 1024),
     ];
     match limits.iter().find(|(_, length, limit)| length > limit) {

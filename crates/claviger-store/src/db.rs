@@ -4,28 +4,21 @@
 //! engine asks for that, and tells the listeners about its events after the commit and before it returns. A write runs in
 //! a task of its own, so a caller that goes away in the middle leaves no half transaction behind.
 
+use crate::capability::{self, Capabilities};
+use crate::conn::Conn;
 use crate::error::{StoreError, WriteError};
+use crate::forms::Forms;
 use crate::location::Location;
-use crate::sql::{Engine, Sql};
+use crate::sql::{Engine, Family};
 use crate::start_lock::StartLock;
 use crate::writer::Writer;
-use chrono::{DateTime, NaiveDateTime};
 use claviger_proto::event::Event;
-use claviger_proto::ids::{
-    ApiId, ApiUuid, ApplicationId, ApplicationUuid, ConsumerKey, ConsumerKeyId, EventId, SubscriptionUuid, TenantId,
-    TokenId,
-};
-use claviger_proto::time::Timestamp;
 use futures_util::future::BoxFuture;
-use sqlx::mysql::{MySqlArguments, MySqlPool, MySqlPoolOptions, MySqlRow};
-use sqlx::pool::PoolConnection;
-use sqlx::postgres::{PgArguments, PgPool, PgPoolOptions, PgRow};
-use sqlx::sqlite::{
-    SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow,
-    SqliteSynchronous,
-};
-use sqlx::{Arguments as _, MySql, Postgres, Row as _, Sqlite};
+use sqlx::mysql::{MySqlPool, MySqlPoolOptions};
+use sqlx::postgres::{PgPool, PgPoolOptions};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
@@ -35,10 +28,10 @@ pub const WRITE_MS_MAX: u64 = 30_000;
 const ATTEMPTS_MAX: u32 = 8;
 /// Each statement sees what is committed when it begins, as on PostgreSQL: what is read behind a lock is no older than the
 /// lock, whatever was read before. WSO2's registry asks for the same (database.md 1.7).
-const BEGIN_MYSQL: &str = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; BEGIN";
+pub(crate) const BEGIN_MYSQL: &str = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; BEGIN";
 /// PostgreSQL answers the COMMIT of a transaction with a failed statement as if it were well and rolls back; any statement
 /// before it says what is the matter.
-const COMMIT_POSTGRES: &str = "SELECT 1; COMMIT";
+pub(crate) const COMMIT_POSTGRES: &str = "SELECT 1; COMMIT";
 
 /// Bounds of the connection pool.
 #[derive(Clone, Copy, Debug)]
@@ -55,8 +48,71 @@ impl Default for PoolLimits {
     }
 }
 
+/// Where a family of tables is.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// Its database.
+    pub location: Location,
+    /// Bounds of the pool. Of families that share a database the first one's count.
+    pub limits: PoolLimits,
+}
+
+/// Where the four families of tables are (database.md 1.1). Equal databases share one pool.
+#[derive(Clone, Debug)]
+pub struct Places {
+    /// IDN_*, SP_*, and our own tables.
+    pub identity: Place,
+    /// AM_*.
+    pub api: Place,
+    /// UM_*.
+    pub user: Place,
+    /// REG_*.
+    pub registry: Place,
+}
+
+impl Places {
+    /// All in one database.
+    pub fn one(location: Location, limits: PoolLimits) -> Self {
+        let place = Place { location, limits };
+        Self { identity: place.clone(), api: place.clone(), user: place.clone(), registry: place }
+    }
+}
+
+/// Most databases: one for each family.
+pub(crate) const DATABASES_MAX: usize = Family::ALL.len();
+
+/// The open databases, the identity family's first.
+pub(crate) struct Databases {
+    pub(crate) all: Vec<Database>,
+    index_of: [usize; DATABASES_MAX],
+    capabilities: AtomicU32,
+    pub(crate) forms: Forms,
+}
+
+pub(crate) struct Database {
+    pub(crate) pool: Pool,
+}
+
+impl Databases {
+    pub(crate) fn index_of(&self, family: Family) -> usize {
+        self.index_of[family as usize]
+    }
+
+    pub(crate) fn engine_of(&self, family: Family) -> Engine {
+        match self.all[self.index_of(family)].pool {
+            Pool::Sqlite(_) => Engine::Sqlite,
+            Pool::MySql(_) => Engine::MySql,
+            Pool::Postgres(_) => Engine::Postgres,
+        }
+    }
+
+    pub(crate) fn capabilities(&self) -> Capabilities {
+        Capabilities::from_bits(self.capabilities.load(Ordering::Relaxed))
+    }
+}
+
 #[derive(Clone)]
-enum Pool {
+pub(crate) enum Pool {
     Sqlite(SqlitePool),
     MySql(MySqlPool),
     Postgres(PgPool),
@@ -65,10 +121,10 @@ enum Pool {
 /// Told about a write's events after its commit and before the write returns.
 pub type CommitListener = Arc<dyn Fn(&[Event]) + Send + Sync>;
 
-/// The database. Cheap to clone.
+/// The databases. Cheap to clone.
 #[derive(Clone)]
 pub struct Store {
-    pool: Pool,
+    databases: Arc<Databases>,
     writer: Option<Writer>,
     listeners: Listeners,
 }
@@ -93,50 +149,69 @@ impl Listeners {
 
 impl Store {
     /// Connects. Nothing is created or altered but an absent SQLite file.
-    pub async fn open(location: Location, limits: PoolLimits) -> Result<Self, StoreError> {
+    pub async fn open(places: Places, forms: Forms) -> Result<Self, StoreError> {
         let listeners = Listeners::default();
-        let wait = Duration::from_millis(limits.acquire_ms_max);
-        let pool = match location {
-            Location::Sqlite(path) => {
-                let options = SqliteConnectOptions::new()
-                    .filename(path)
-                    .create_if_missing(true)
-                    .foreign_keys(true)
-                    .journal_mode(SqliteJournalMode::Wal)
-                    .synchronous(SqliteSynchronous::Full)
-                    .busy_timeout(Duration::from_secs(5));
-                let writer = SqlitePoolOptions::new()
-                    .max_connections(1)
-                    .acquire_timeout(wait)
-                    .idle_timeout(None)
-                    .max_lifetime(None);
-                let writer = writer.connect_with(options.clone()).await?;
-                let writer = Writer::start(writer, listeners.clone());
-                let readers =
-                    SqlitePoolOptions::new().max_connections(limits.connections_max.min(8)).acquire_timeout(wait);
-                let readers =
-                    readers.max_lifetime(None).connect_lazy_with(options.read_only(true).create_if_missing(false));
-                return Ok(Self { pool: Pool::Sqlite(readers), writer: Some(writer), listeners });
+        let Places { identity, api, user, registry } = places;
+        let mut index_of = [0; DATABASES_MAX];
+        let mut places: Vec<Place> = Vec::new();
+        let mut all = Vec::new();
+        let mut writing = None;
+        for (family, place) in Family::ALL.into_iter().zip([identity, api, user, registry]) {
+            let found = places.iter().position(|other| other.location.is_same_database(&place.location));
+            if found.is_none() {
+                if let Location::Sqlite(_) = place.location
+                    && !places.is_empty()
+                {
+                    return Err(StoreError::Corrupt(format!(
+                        "the {} tables: an embedded database holds all families of tables or none",
+                        family.name()
+                    )));
+                }
+                let (pool, writer) = connect(&place).await?;
+                writing = writing.or(writer);
+                all.push(Database { pool });
+                places.push(place);
             }
-            Location::MySql(server) => {
-                let pool = MySqlPoolOptions::new().max_connections(limits.connections_max).acquire_timeout(wait);
-                Pool::MySql(pool.connect_with(server.mysql_options()).await?)
-            }
-            Location::Postgres(server) => {
-                let pool = PgPoolOptions::new().max_connections(limits.connections_max).acquire_timeout(wait);
-                Pool::Postgres(pool.connect_with(server.postgres_options()).await?)
-            }
-        };
-        Ok(Self { pool, writer: None, listeners })
+            index_of[family as usize] = found.unwrap_or(places.len() - 1);
+        }
+        let capabilities = AtomicU32::new(Capabilities::ALL.bits());
+        let databases = Arc::new(Databases { all, index_of, capabilities, forms });
+        let writer = writing.map(|pool| Writer::start(pool, databases.clone(), listeners.clone()));
+        Ok(Self { databases, writer, listeners })
     }
 
-    /// The engine in use.
+    /// The engine of clients and tokens.
     pub fn engine(&self) -> Engine {
-        match self.pool {
-            Pool::Sqlite(_) => Engine::Sqlite,
-            Pool::MySql(_) => Engine::MySql,
-            Pool::Postgres(_) => Engine::Postgres,
-        }
+        self.engine_of(Family::Identity)
+    }
+
+    /// The engine that a family of tables lives on.
+    pub fn engine_of(&self, family: Family) -> Engine {
+        self.databases.engine_of(family)
+    }
+
+    /// What the databases can hold; those of the newest release until [`Store::detect`] has looked.
+    pub fn capabilities(&self) -> Capabilities {
+        self.databases.capabilities()
+    }
+
+    /// Looks at what the databases can hold. Statements are chosen by it from then on.
+    pub async fn detect(&self) -> Result<Capabilities, StoreError> {
+        let found = capability::detect(&mut self.reader().await?).await?;
+        self.databases.capabilities.store(found.bits(), Ordering::Relaxed);
+        Ok(found)
+    }
+
+    /// One family for each database, the identity family's first.
+    pub(crate) fn families_of_databases(&self) -> Vec<Family> {
+        let of = |index: &usize| Family::ALL.into_iter().find(|family| self.databases.index_of(*family) == *index);
+        (0..self.databases.all.len()).filter_map(|index| of(&index)).collect()
+    }
+
+    /// The families that live in the same database.
+    pub(crate) fn families_beside(&self, family: Family) -> impl Iterator<Item = Family> {
+        let index = self.databases.index_of(family);
+        Family::ALL.into_iter().filter(move |other| self.databases.index_of(*other) == index)
     }
 
     /// Adds a listener for the events of this process' commits.
@@ -146,29 +221,26 @@ impl Store {
 
     /// Waits until no other node prepares this database.
     pub async fn lock_start(&self) -> Result<StartLock, StoreError> {
-        match &self.pool {
+        match &self.databases.all[0].pool {
             Pool::Sqlite(_) => Ok(StartLock::Sqlite),
             Pool::MySql(pool) => StartLock::on_mysql(&pool.connect_options()).await,
             Pool::Postgres(pool) => StartLock::on_postgres(&pool.connect_options()).await,
         }
     }
 
-    /// A connection for reading outside a transaction.
+    /// A connection for reading outside a transaction. Its databases' links are taken when they are needed.
+    #[expect(clippy::unused_async, reason = "callers wait here again when a link is taken at once")]
     pub async fn reader(&self) -> Result<Conn, StoreError> {
-        // Boxed: waiting for a connection takes 5 KB of state, and the future of every request would be as large.
-        let link = Box::pin(async {
-            Ok::<_, StoreError>(match &self.pool {
-                Pool::Sqlite(pool) => Link::Sqlite(pool.acquire().await?),
-                Pool::MySql(pool) => Link::MySql(pool.acquire().await?),
-                Pool::Postgres(pool) => Link::Postgres(pool.acquire().await?),
-            })
-        });
-        Ok(Conn::new(link.await?))
+        Ok(Conn::new(self.databases.clone(), false))
     }
 
-    /// Does the database answer?
+    /// Do the databases answer?
     pub async fn ping(&self) -> Result<(), StoreError> {
-        self.reader().await?.command("SELECT 1").await
+        let mut conn = self.reader().await?;
+        for family in self.families_of_databases() {
+            conn.command_in(family, "SELECT 1").await?;
+        }
+        Ok(())
     }
 
     /// Runs a closure in a transaction and commits it. The closure may run several times; it must have no effect but through
@@ -216,21 +288,15 @@ impl Store {
         F: for<'c> Fn(&'c mut Conn) -> BoxFuture<'c, Result<T, E>> + Send + Sync,
         E: WriteError,
     {
-        let mut conn = self.reader().await?;
-        let (begin, commit) = match conn.engine() {
-            Engine::MySql => (BEGIN_MYSQL, "COMMIT"),
-            Engine::Postgres => ("BEGIN", COMMIT_POSTGRES),
-            Engine::Sqlite => ("BEGIN", "COMMIT"),
-        };
-        conn.begin(begin).await?;
+        let mut conn = Conn::new(self.databases.clone(), true);
         match work(&mut conn).await {
             Ok(value) => {
-                conn.end(commit).await?;
+                conn.commit().await?;
                 Ok((value, std::mem::take(&mut conn.emitted)))
             }
             Err(error) => {
                 // When the connection is gone, so is the transaction; why the work failed matters more.
-                if let Err(second) = conn.end("ROLLBACK").await {
+                if let Err(second) = conn.rollback().await {
                     tracing::debug!(error = %second, "a failed write's connection is closed");
                 }
                 Err(error)
@@ -243,352 +309,44 @@ impl Store {
         if let Some(writer) = &self.writer {
             writer.close().await;
         }
-        match &self.pool {
-            Pool::Sqlite(pool) => pool.close().await,
-            Pool::MySql(pool) => pool.close().await,
-            Pool::Postgres(pool) => pool.close().await,
-        }
-    }
-}
-
-pub(crate) enum Link {
-    Sqlite(PoolConnection<Sqlite>),
-    MySql(PoolConnection<MySql>),
-    Postgres(PoolConnection<Postgres>),
-}
-
-/// A connection, in a transaction or not.
-pub struct Conn {
-    pub(crate) link: Link,
-    is_in_transaction: bool,
-    pub(crate) emitted: Vec<Event>,
-}
-
-/// A connection that is dropped inside a transaction (a panic, a time-out) is closed, so the server rolls back.
-impl Drop for Conn {
-    fn drop(&mut self) {
-        if self.is_in_transaction {
-            match &mut self.link {
-                Link::Sqlite(link) => link.close_on_drop(),
-                Link::MySql(link) => link.close_on_drop(),
-                Link::Postgres(link) => link.close_on_drop(),
+        for database in &self.databases.all {
+            match &database.pool {
+                Pool::Sqlite(pool) => pool.close().await,
+                Pool::MySql(pool) => pool.close().await,
+                Pool::Postgres(pool) => pool.close().await,
             }
         }
     }
 }
 
-/// Runs the same expression on whichever driver the connection has.
-macro_rules! on_link {
-    ($conn:expr, $sql:expr, $args:expr, $link:ident, $query:ident => $body:expr) => {{
-        let text = $sql.on($conn.engine());
-        match &mut $conn.link {
-            Link::Sqlite($link) => {
-                let $query = sqlx::query_with(text, sqlite_arguments($args)?);
-                $body
-            }
-            Link::MySql($link) => {
-                let $query = sqlx::query_with(text, mysql_arguments($args)?);
-                $body
-            }
-            Link::Postgres($link) => {
-                let $query = sqlx::query_with(text, postgres_arguments($args)?);
-                $body
-            }
+/// Opens a pool; for an embedded database also its writer's.
+async fn connect(place: &Place) -> Result<(Pool, Option<SqlitePool>), StoreError> {
+    let limits = place.limits;
+    let wait = Duration::from_millis(limits.acquire_ms_max);
+    Ok(match &place.location {
+        Location::Sqlite(path) => {
+            let options = SqliteConnectOptions::new()
+                .filename(path)
+                .create_if_missing(true)
+                .foreign_keys(true)
+                .journal_mode(SqliteJournalMode::Wal)
+                .synchronous(SqliteSynchronous::Full)
+                .busy_timeout(Duration::from_secs(5));
+            let writer =
+                SqlitePoolOptions::new().max_connections(1).acquire_timeout(wait).idle_timeout(None).max_lifetime(None);
+            let writer = writer.connect_with(options.clone()).await?;
+            let readers = SqlitePoolOptions::new().max_connections(limits.connections_max.min(8)).acquire_timeout(wait);
+            let readers =
+                readers.max_lifetime(None).connect_lazy_with(options.read_only(true).create_if_missing(false));
+            (Pool::Sqlite(readers), Some(writer))
         }
-    }};
-}
-
-impl Conn {
-    fn new(link: Link) -> Self {
-        Self { link, is_in_transaction: false, emitted: Vec::new() }
-    }
-
-    pub(crate) fn from_sqlite(link: PoolConnection<Sqlite>) -> Self {
-        Self::new(Link::Sqlite(link))
-    }
-
-    /// The engine in use.
-    pub fn engine(&self) -> Engine {
-        match self.link {
-            Link::Sqlite(_) => Engine::Sqlite,
-            Link::MySql(_) => Engine::MySql,
-            Link::Postgres(_) => Engine::Postgres,
+        Location::MySql(server) => {
+            let pool = MySqlPoolOptions::new().max_connections(limits.connections_max).acquire_timeout(wait);
+            (Pool::MySql(pool.connect_with(server.mysql_options()).await?), None)
         }
-    }
-
-    pub(crate) async fn begin(&mut self, statement: &'static str) -> Result<(), StoreError> {
-        self.is_in_transaction = true;
-        self.command(statement).await
-    }
-
-    pub(crate) async fn end(&mut self, statement: &'static str) -> Result<(), StoreError> {
-        self.command(statement).await?;
-        self.is_in_transaction = false;
-        Ok(())
-    }
-
-    /// A statement without parameters and rows, not prepared: transaction control and DDL.
-    pub(crate) async fn command(&mut self, text: &'static str) -> Result<(), StoreError> {
-        let query = sqlx::raw_sql(text);
-        match &mut self.link {
-            Link::Sqlite(link) => query.execute(&mut **link).await.map(|_| ())?,
-            Link::MySql(link) => query.execute(&mut **link).await.map(|_| ())?,
-            Link::Postgres(link) => query.execute(&mut **link).await.map(|_| ())?,
+        Location::Postgres(server) => {
+            let pool = PgPoolOptions::new().max_connections(limits.connections_max).acquire_timeout(wait);
+            (Pool::Postgres(pool.connect_with(server.postgres_options()).await?), None)
         }
-        Ok(())
-    }
-
-    /// All rows of a query.
-    pub async fn rows(&mut self, sql: &'static Sql, args: &[Arg<'_>]) -> Result<Vec<Row>, StoreError> {
-        Ok(on_link!(self, sql, args, link, query => {
-            query.fetch_all(&mut **link).await?.into_iter().map(Row::from).collect()
-        }))
-    }
-
-    /// The first row of a query.
-    pub async fn row(&mut self, sql: &'static Sql, args: &[Arg<'_>]) -> Result<Option<Row>, StoreError> {
-        Ok(on_link!(self, sql, args, link, query => query.fetch_optional(&mut **link).await?.map(Row::from)))
-    }
-
-    /// Runs a statement and returns the number of rows it touched.
-    pub async fn execute(&mut self, sql: &'static Sql, args: &[Arg<'_>]) -> Result<u64, StoreError> {
-        Ok(on_link!(self, sql, args, link, query => query.execute(&mut **link).await?.rows_affected()))
-    }
-
-    /// Inserts one row and returns its generated number. The PostgreSQL text ends with `RETURNING column`.
-    pub async fn insert(&mut self, sql: &'static Sql, args: &[Arg<'_>]) -> Result<i64, StoreError> {
-        let text = sql.on(self.engine());
-        match &mut self.link {
-            Link::Sqlite(link) => {
-                let done = sqlx::query_with(text, sqlite_arguments(args)?).execute(&mut **link).await?;
-                Ok(done.last_insert_rowid())
-            }
-            Link::MySql(link) => {
-                let done = sqlx::query_with(text, mysql_arguments(args)?).execute(&mut **link).await?;
-                i64::try_from(done.last_insert_id())
-                    .map_err(|_| StoreError::Corrupt("a generated id is out of range".into()))
-            }
-            Link::Postgres(link) => {
-                let row = sqlx::query_with(text, postgres_arguments(args)?).fetch_one(&mut **link).await?;
-                Row::from(row).int(0)
-            }
-        }
-    }
-
-    /// Lets the engine parse a statement, without running it.
-    pub async fn prepare(&mut self, sql: &'static Sql) -> Result<(), StoreError> {
-        use sqlx::{Executor as _, SqlSafeStr as _};
-        let text = sql.on(self.engine()).into_sql_str();
-        match &mut self.link {
-            Link::Sqlite(link) => link.prepare(text).await.map(|_| ())?,
-            Link::MySql(link) => link.prepare(text).await.map(|_| ())?,
-            Link::Postgres(link) => link.prepare(text).await.map(|_| ())?,
-        }
-        Ok(())
-    }
-}
-
-/// A parameter of a statement.
-#[derive(Clone, Copy, Debug)]
-pub enum Arg<'a> {
-    /// A number of any integer column.
-    Int(Option<i64>),
-    /// A text.
-    Text(Option<&'a str>),
-    /// A BOOLEAN column of PostgreSQL, TINYINT(1) or INTEGER of the others.
-    Bool(bool),
-    /// BLOB or BYTEA.
-    Bytes(Option<&'a [u8]>),
-    /// TIMESTAMP: UTC wall clock (database.md 1.4), whole seconds on MySQL.
-    Time(Option<Timestamp>),
-}
-
-/// Conversions into a parameter.
-macro_rules! arg_from {
-    ($($type:ty, $value:ident => $arg:expr;)*) => { $(
-        impl<'a> From<$type> for Arg<'a> {
-            fn from($value: $type) -> Self { $arg }
-        }
-    )* };
-}
-
-arg_from! {
-    i64, value => Arg::Int(Some(value));
-    Option<i64>, value => Arg::Int(value);
-    &'a str, value => Arg::Text(Some(value));
-    Option<&'a str>, value => Arg::Text(value);
-    &'a String, value => Arg::Text(Some(value));
-    &'a Option<String>, value => Arg::Text(value.as_deref());
-    bool, value => Arg::Bool(value);
-    &'a [u8], value => Arg::Bytes(Some(value));
-    Timestamp, value => Arg::Time(Some(value));
-    ApiId, value => Arg::Int(Some(value.0));
-    ApplicationId, value => Arg::Int(Some(value.0));
-    ConsumerKeyId, value => Arg::Int(Some(value.0));
-    EventId, value => Arg::Int(Some(value.0));
-    TenantId, value => Arg::Int(Some(value.0));
-    &'a ApiUuid, value => Arg::Text(Some(&value.0));
-    &'a ApplicationUuid, value => Arg::Text(Some(&value.0));
-    &'a ConsumerKey, value => Arg::Text(Some(&value.0));
-    &'a SubscriptionUuid, value => Arg::Text(Some(&value.0));
-    &'a TokenId, value => Arg::Text(Some(&value.0));
-}
-
-fn encode_error(error: sqlx::error::BoxDynError) -> StoreError {
-    StoreError::Database(sqlx::Error::Encode(error))
-}
-
-fn wall_clock(time: Timestamp) -> Option<NaiveDateTime> {
-    DateTime::from_timestamp_millis(time.as_millis()).map(|time| time.naive_utc())
-}
-
-const SQLITE_TIME: &str = "%Y-%m-%d %H:%M:%S%.3f";
-
-pub(crate) fn sqlite_arguments(args: &[Arg<'_>]) -> Result<SqliteArguments, StoreError> {
-    let mut out = SqliteArguments::default();
-    for arg in args {
-        let added = match arg {
-            Arg::Int(value) => out.add(*value),
-            Arg::Text(value) => out.add(value.map(str::to_owned)),
-            Arg::Bool(value) => out.add(i64::from(*value)),
-            Arg::Bytes(value) => out.add(value.map(<[u8]>::to_vec)),
-            Arg::Time(value) => out.add(value.and_then(wall_clock).map(|time| time.format(SQLITE_TIME).to_string())),
-        };
-        added.map_err(encode_error)?;
-    }
-    Ok(out)
-}
-
-pub(crate) fn mysql_arguments(args: &[Arg<'_>]) -> Result<MySqlArguments, StoreError> {
-    let mut out = MySqlArguments::default();
-    for arg in args {
-        let added = match arg {
-            Arg::Int(value) => out.add(*value),
-            Arg::Text(value) => out.add(*value),
-            Arg::Bool(value) => out.add(i64::from(*value)),
-            Arg::Bytes(value) => out.add(*value),
-            Arg::Time(value) => out.add(value.map(Timestamp::truncated_to_secs).and_then(wall_clock)),
-        };
-        added.map_err(encode_error)?;
-    }
-    Ok(out)
-}
-
-pub(crate) fn postgres_arguments(args: &[Arg<'_>]) -> Result<PgArguments, StoreError> {
-    let mut out = PgArguments::default();
-    for arg in args {
-        let added = match arg {
-            Arg::Int(value) => out.add(*value),
-            Arg::Text(value) => out.add(*value),
-            Arg::Bool(value) => out.add(*value),
-            Arg::Bytes(value) => out.add(*value),
-            Arg::Time(value) => out.add(value.and_then(wall_clock)),
-        };
-        added.map_err(encode_error)?;
-    }
-    Ok(out)
-}
-
-/// A row. Columns are read by their position in the SELECT list.
-pub struct Row(RowOf);
-
-enum RowOf {
-    Sqlite(SqliteRow),
-    MySql(MySqlRow),
-    Postgres(PgRow),
-}
-
-impl From<SqliteRow> for Row {
-    fn from(row: SqliteRow) -> Self {
-        Self(RowOf::Sqlite(row))
-    }
-}
-
-impl From<MySqlRow> for Row {
-    fn from(row: MySqlRow) -> Self {
-        Self(RowOf::MySql(row))
-    }
-}
-
-impl From<PgRow> for Row {
-    fn from(row: PgRow) -> Self {
-        Self(RowOf::Postgres(row))
-    }
-}
-
-/// Reads a column of whichever driver the row has. Unchecked: the declared types differ between engines and releases
-/// (INTEGER, SMALLINT, TINYINT), the decoders below take them all.
-macro_rules! get {
-    ($row:expr, $column:expr, $type:ty) => {
-        match &$row.0 {
-            RowOf::Sqlite(row) => row.try_get_unchecked::<$type, _>($column)?,
-            RowOf::MySql(row) => row.try_get_unchecked::<$type, _>($column)?,
-            RowOf::Postgres(row) => row.try_get_unchecked::<$type, _>($column)?,
-        }
-    };
-}
-
-impl Row {
-    /// A number.
-    pub fn int(&self, column: usize) -> Result<i64, StoreError> {
-        present(self.opt_int(column)?, column)
-    }
-
-    /// A number or NULL.
-    pub fn opt_int(&self, column: usize) -> Result<Option<i64>, StoreError> {
-        Ok(get!(self, column, Option<i64>))
-    }
-
-    /// A text.
-    pub fn text(&self, column: usize) -> Result<String, StoreError> {
-        present(self.opt_text(column)?, column)
-    }
-
-    /// A text or NULL.
-    pub fn opt_text(&self, column: usize) -> Result<Option<String>, StoreError> {
-        Ok(get!(self, column, Option<String>))
-    }
-
-    /// A boolean; NULL is false.
-    pub fn bool(&self, column: usize) -> Result<bool, StoreError> {
-        match &self.0 {
-            RowOf::Postgres(row) => Ok(row.try_get_unchecked::<Option<bool>, _>(column)?.unwrap_or(false)),
-            RowOf::Sqlite(_) | RowOf::MySql(_) => Ok(self.opt_int(column)?.unwrap_or(0) != 0),
-        }
-    }
-
-    /// Bytes.
-    pub fn bytes(&self, column: usize) -> Result<Vec<u8>, StoreError> {
-        present(self.opt_bytes(column)?, column)
-    }
-
-    /// Bytes or NULL.
-    pub fn opt_bytes(&self, column: usize) -> Result<Option<Vec<u8>>, StoreError> {
-        Ok(get!(self, column, Option<Vec<u8>>))
-    }
-
-    /// An instant.
-    pub fn time(&self, column: usize) -> Result<Timestamp, StoreError> {
-        present(self.opt_time(column)?, column)
-    }
-
-    /// An instant or NULL. The column's wall clock is read as UTC.
-    pub fn opt_time(&self, column: usize) -> Result<Option<Timestamp>, StoreError> {
-        let time = match &self.0 {
-            RowOf::MySql(row) => row.try_get_unchecked::<Option<NaiveDateTime>, _>(column)?,
-            RowOf::Postgres(row) => row.try_get_unchecked::<Option<NaiveDateTime>, _>(column)?,
-            RowOf::Sqlite(row) => match row.try_get_unchecked::<Option<String>, _>(column)? {
-                Some(text) => {
-                    let time = NaiveDateTime::parse_from_str(&text, "%Y-%m-%d %H:%M:%S%.f");
-                    Some(time.map_err(|_| StoreError::Corrupt(format!("{text:?} is not a time")))?)
-                }
-                None => None,
-            },
-        };
-        Ok(time.map(|time| Timestamp::from_millis(time.and_utc().timestamp_millis())))
-    }
-}
-
-fn present<T>(value: Option<T>, column: usize) -> Result<T, StoreError> {
-    value.ok_or_else(|| StoreError::Corrupt(format!("column {column} is NULL")))
+    })
 }

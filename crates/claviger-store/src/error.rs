@@ -41,6 +41,25 @@ impl StoreError {
         matches!(self, Self::Unavailable(_) | Self::Repeat(_) | Self::Timeout)
     }
 
+    /// May the account not do this?
+    pub(crate) fn is_denied(&self) -> bool {
+        // Command denied to the user (for a table, for the database); insufficient privilege.
+        self.is_numbered(&[1142, 1044], "42501")
+    }
+
+    /// Is the table or index that was to be made there? Only MySQL is asked: the others undo an interrupted start.
+    pub(crate) fn is_there_already(&self) -> bool {
+        self.is_numbered(&[1050, 1061], "42P07")
+    }
+
+    fn is_numbered(&self, mysql: &[u16], postgres: &str) -> bool {
+        let Self::Database(Driver::Database(error)) = self else { return false };
+        match error.try_downcast_ref::<MySqlDatabaseError>() {
+            Some(error) => mysql.contains(&error.number()),
+            None => error.code().as_deref() == Some(postgres),
+        }
+    }
+
     /// For a row that was looked for and not found before the insert: another writer made it at the same moment, and the
     /// next attempt finds it.
     pub(crate) fn or_repeat(self) -> Self {

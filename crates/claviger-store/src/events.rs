@@ -1,8 +1,9 @@
 //! CLV_EVENT: the numbered log of changes (design decision D2). An event is written in the transaction of its change.
 
-use crate::db::{Arg, Conn, Row};
+use crate::conn::Conn;
 use crate::error::StoreError;
 use crate::sql::queries;
+use crate::value::{Arg, Row};
 use claviger_proto::event::{Event, NumberedEvent};
 use claviger_proto::follow::EventsRequest;
 use claviger_proto::ids::EventId;

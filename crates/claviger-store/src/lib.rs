@@ -7,10 +7,13 @@
 
 pub mod apis;
 pub mod applications;
+pub mod capability;
 pub mod clients;
+pub mod conn;
 pub mod db;
 pub mod error;
 pub mod events;
+pub mod forms;
 pub mod location;
 pub mod plan;
 pub mod policies;
@@ -26,6 +29,7 @@ pub mod subscriptions;
 pub mod tenants;
 pub mod tokens;
 pub mod users;
+pub mod value;
 mod writer;
 
 /// Every statement of the crate by module and name (`claviger_store::tokens::RETIRE`), for the tests that prepare each one
@@ -33,6 +37,7 @@ mod writer;
 pub fn statements() -> impl Iterator<Item = (&'static str, &'static sql::Sql)> {
     [
         apis::STATEMENTS,
+        capability::STATEMENTS,
         applications::STATEMENTS,
         clients::STATEMENTS,
         events::STATEMENTS,

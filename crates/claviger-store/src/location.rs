@@ -16,6 +16,20 @@ pub enum Location {
     Postgres(Server),
 }
 
+impl Location {
+    /// Are both the same database, whoever logs in?
+    pub fn is_same_database(&self, other: &Self) -> bool {
+        let same = |a: &Server, b: &Server| {
+            a.host.eq_ignore_ascii_case(&b.host) && a.port == b.port && a.database == b.database && a.schema == b.schema
+        };
+        match (self, other) {
+            (Self::Sqlite(a), Self::Sqlite(b)) => a == b,
+            (Self::MySql(a), Self::MySql(b)) | (Self::Postgres(a), Self::Postgres(b)) => same(a, b),
+            _ => false,
+        }
+    }
+}
+
 /// A database on a server.
 #[derive(Clone, Debug)]
 pub struct Server {

@@ -2,9 +2,10 @@
 //!
 //! Reads each engine's `EXPLAIN` as far as that question needs. Leaves to the test which scans are acceptable.
 
-use crate::db::{Arg, Conn, Link, mysql_arguments, postgres_arguments, sqlite_arguments};
+use crate::conn::{Conn, Link};
 use crate::error::StoreError;
 use crate::sql::Sql;
+use crate::value::{Arg, mysql_arguments, postgres_arguments, sqlite_arguments};
 use sqlx::{AssertSqlSafe, Row as _};
 
 /// A plan.
@@ -20,9 +21,10 @@ impl Conn {
     /// The plan of a statement with these parameters. The statement does not run.
     #[doc(hidden)]
     pub async fn explain(&mut self, sql: &'static Sql, args: &[Arg<'_>]) -> Result<Plan, StoreError> {
-        let text = sql.on(self.engine());
+        let (link, rendered) = self.link_for(sql.family(), sql).await?;
+        let (text, args) = (rendered.text.as_str(), rendered.kept(args));
         let mut plan = Plan::default();
-        match &mut self.link {
+        match link {
             Link::Sqlite(link) => {
                 let query = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {text}"));
                 for row in sqlx::query_with(query, sqlite_arguments(args)?).fetch_all(&mut **link).await? {

@@ -1,9 +1,10 @@
 //! The throttling policies and key managers of a tenant, for reading: AM_POLICY_APPLICATION, AM_POLICY_SUBSCRIPTION,
 //! AM_API_THROTTLE_POLICY, AM_KEY_MANAGER (contract database.md 4.4, 6.6; portal-gateway-3x.md 2.6).
 
-use crate::db::{Conn, Row};
+use crate::conn::Conn;
 use crate::error::StoreError;
 use crate::sql::queries;
+use crate::value::Row;
 use claviger_proto::ids::TenantId;
 
 queries! {

@@ -5,9 +5,10 @@
 //! product does, so REG_VERSION tells a change. Properties and tags are linked by path and name (3.x) and read by version
 //! too (2.x). Leaves to the caller: what the bytes mean.
 
-use crate::db::{Conn, Row};
+use crate::conn::Conn;
 use crate::error::StoreError;
 use crate::sql::queries;
+use crate::value::Row;
 use claviger_proto::entropy::{Entropy, uuid};
 use claviger_proto::ids::TenantId;
 use claviger_proto::time::Timestamp;

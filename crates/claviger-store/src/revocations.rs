@@ -1,9 +1,11 @@
 //! CLV_REVOCATION: what gateways must refuse, as long as it matters. Written in the transaction of the revocation; JWTs
 //! also get their AM_REVOKED_JWT row, which an API-M gateway reads at its start (database.md 4.4).
 
-use crate::db::{Conn, Row};
+use crate::capability::Capability;
+use crate::conn::Conn;
 use crate::error::StoreError;
 use crate::sql::queries;
+use crate::value::Row;
 use claviger_proto::encode::{from_hex, hex};
 use claviger_proto::event::Event;
 use claviger_proto::hash::TokenHash;
@@ -37,6 +39,8 @@ pub struct RevokedJwt<'a> {
     pub uuid: &'a str,
     /// The `jti`.
     pub jti: &'a str,
+    /// The third part of the JWT, where it is known: the gateways of 3.0 and 3.1 look for it and not for the `jti`.
+    pub signature: Option<&'a str>,
     /// Tenant of the user.
     pub tenant_id: TenantId,
 }
@@ -50,8 +54,17 @@ pub async fn insert_token(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     upsert(conn, TOKEN, &hex(&token.0), now, expires_at).await?;
-    if let Some(jwt) = jwt {
-        let args = [jwt.uuid.into(), jwt.jti.into(), expires_at.as_millis().into(), jwt.tenant_id.into(), now.into()];
+    let capabilities = conn.capabilities();
+    let named = |jwt: &RevokedJwt<'_>| {
+        if capabilities.has(Capability::KeyManager) {
+            Some(jwt.jti.to_owned())
+        } else {
+            jwt.signature.map(str::to_owned)
+        }
+    };
+    let jwt = jwt.filter(|_| capabilities.has(Capability::RevokedJwt));
+    if let Some((jwt, name)) = jwt.and_then(|jwt| named(&jwt).map(|name| (jwt, name))) {
+        let args = [jwt.uuid.into(), (&name).into(), expires_at.as_millis().into(), jwt.tenant_id.into(), now.into()];
         conn.execute(&INSERT_JWT, &args).await?;
     }
     conn.emit(Event::TokenRevoked { token, expires_at }, now).await?;

@@ -1,6 +1,6 @@
 //! The names of a tenant's roles, for checks of what a publisher writes (contract users-ldap.md 3, database.md 5).
 
-use crate::db::Conn;
+use crate::conn::Conn;
 use crate::error::StoreError;
 use crate::sql::queries;
 use claviger_proto::ids::TenantId;

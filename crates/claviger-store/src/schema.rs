@@ -4,10 +4,12 @@
 //! MySQL commits every CREATE TABLE by itself, so a start that ends in the middle leaves some tables behind. CLV_SETUP says
 //! how far a start came: it is made first, and empty once the first rows are written too.
 
-use crate::db::{Conn, Store};
+use crate::conn::Conn;
+use crate::db::Store;
 use crate::error::{StoreError, WriteError};
-use crate::sql::{Engine, queries};
+use crate::sql::{Engine, Family, queries};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 queries! {
     LIST_TABLES = "SELECT UPPER(name) FROM sqlite_master WHERE type = 'table'",
@@ -30,9 +32,12 @@ const WSO2_POSTGRES: &str = include_str!("../ddl/postgres.sql");
 
 const SETUP: &str = "CLV_SETUP";
 
+/// Name, and the statement on SQLite, MySQL and PostgreSQL.
+type OwnTable = (&'static str, &'static str, &'static str, &'static str);
+
 /// Our own tables, one row per table and engine. Released statements never change; later versions add new ones.
 /// On MySQL their character set is their own: a WSO2 database is often latin1, and keys compare exactly.
-const OWN_TABLES: &[(&str, &str, &str, &str)] = &[
+const OWN_TABLES: &[OwnTable] = &[
     (
         SETUP,
         "CREATE TABLE CLV_SETUP (STEP VARCHAR(10) NOT NULL)",
@@ -63,7 +68,7 @@ const OWN_TABLES: &[(&str, &str, &str, &str)] = &[
 /// What [`prepare`] found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Prepared {
-    /// The database was empty: all tables were made, and [`crate::seed`] must fill in the first rows.
+    /// The databases were empty: all tables were made, and [`crate::seed`] must fill in the first rows.
     Created,
     /// The WSO2 tables were there.
     Found,
@@ -72,23 +77,38 @@ pub enum Prepared {
 /// Why the tables cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum PrepareError {
-    /// MySQL keeps the tables that an interrupted start made.
-    #[error(
-        "an earlier start was interrupted while it made the tables, and some are missing; they hold nothing yet: drop the \
-         database, create it again, empty, and start once more"
-    )]
-    Interrupted,
     /// Neither empty nor a database of the product.
     #[error(
-        "the database holds {found} of the product's tables ({first} is one) but not IDN_OAUTH2_ACCESS_TOKEN: give an empty \
-         database, or one that has them all; if an interrupted start left these tables, drop the database and create it again"
+        "the database of the {} tables holds {found} of the product's tables ({first} is one) but not {proof}: give an empty \
+         database, or one that has them all", family.name()
     )]
     Incomplete {
+        /// Whose database.
+        family: Family,
         /// How many there are.
         found: usize,
         /// One of them.
         first: String,
+        /// The table that is missed.
+        proof: &'static str,
     },
+    /// One database of several is empty.
+    #[error(
+        "there are clients and tokens, but the database of the {} tables has no {proof}: name the database that the old server \
+         uses for them", family.name()
+    )]
+    Missing {
+        /// Whose database.
+        family: Family,
+        /// The table that is missed.
+        proof: &'static str,
+    },
+    /// The account may not make tables.
+    #[error(
+        "the database account may not make our own tables beside the product's: let an administrator run what \
+         `claviger db create --print` prints, or grant CREATE"
+    )]
+    Denied(#[source] StoreError),
     /// The database did not do it.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -98,19 +118,31 @@ impl WriteError for PrepareError {
     fn store_error(&self) -> Option<&StoreError> {
         match self {
             Self::Store(error) => Some(error),
-            Self::Interrupted | Self::Incomplete { .. } => None,
+            Self::Incomplete { .. } | Self::Missing { .. } | Self::Denied(_) => None,
         }
     }
 }
 
-/// Makes the tables that are missing: all of them in an empty database, only our own beside existing WSO2 tables. One node at
-/// a time, behind [`Store::lock_start`].
+/// Makes the tables that are missing - all of them in empty databases, only our own beside existing WSO2 tables - and finds
+/// out what the databases can hold. One node at a time, behind [`Store::lock_start`].
 pub async fn prepare(store: &Store) -> Result<Prepared, PrepareError> {
-    if store.engine() == Engine::MySql {
+    let parts = Arc::new(parts(store));
+    let prepared = if store.engine() == Engine::MySql {
         // No transaction holds CREATE TABLE there, and the bound of a write would stop a slow server half-way.
-        return prepare_on(&mut store.reader().await?).await;
+        prepare_on(&mut store.reader().await?, &parts).await?
+    } else {
+        let work = store.write(move |conn| {
+            let parts = parts.clone();
+            Box::pin(async move { prepare_on(conn, &parts).await })
+        });
+        work.await?
+    };
+    let capabilities = store.detect().await?;
+    if prepared == Prepared::Found {
+        let release = capabilities.release().unwrap_or("of no release: half migrated?");
+        tracing::info!(release, "the layout of the database was found");
     }
-    store.write(|conn| Box::pin(prepare_on(conn))).await
+    Ok(prepared)
 }
 
 /// Notes that the first rows are written; call it in their transaction.
@@ -119,57 +151,164 @@ pub(crate) async fn finish(conn: &mut Conn) -> Result<(), StoreError> {
     Ok(())
 }
 
-async fn prepare_on(conn: &mut Conn) -> Result<Prepared, PrepareError> {
-    let tables = tables(conn).await?;
-    let step = if tables.contains(SETUP) { step(conn).await? } else { None };
-    if step.as_deref() == Some(TABLES) {
-        return Err(PrepareError::Interrupted);
+/// The statements that make our own tables, for an administrator who makes them in our place.
+pub fn own_statements(engine: Engine) -> impl Iterator<Item = &'static str> {
+    OWN_TABLES.iter().map(move |table| of_engine(table, engine))
+}
+
+/// The statements that make all tables of some families in an empty database.
+pub fn statements(engine: Engine, families: &[Family]) -> impl Iterator<Item = &'static str> {
+    let kinds: Vec<Kind> = families.iter().map(|family| Kind::of(*family)).collect();
+    all_statements(engine).filter(move |statement| kinds.contains(&Kind::of_statement(statement)))
+}
+
+/// The two scripts of the product: one makes the IDN_* and AM_* tables, the other UM_* and REG_*.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Identity,
+    Shared,
+}
+
+impl Kind {
+    fn of(family: Family) -> Self {
+        match family {
+            Family::Identity | Family::Api => Self::Identity,
+            Family::User | Family::Registry => Self::Shared,
+        }
     }
-    if tables.contains("IDN_OAUTH2_ACCESS_TOKEN") {
-        make_own(conn, &tables).await?;
+
+    fn of_statement(statement: &str) -> Self {
+        Self::of(Family::of_table(subject(statement)))
+    }
+
+    /// The table that is there when the script has run.
+    const fn proof(self) -> &'static str {
+        match self {
+            Self::Identity => "IDN_OAUTH2_ACCESS_TOKEN",
+            Self::Shared => "UM_USER",
+        }
+    }
+}
+
+/// One database, with the scripts that it needs.
+struct Part {
+    /// The first family that lives there.
+    family: Family,
+    kinds: BTreeSet<Kind>,
+}
+
+/// The identity family's database comes first.
+fn parts(store: &Store) -> Vec<Part> {
+    let of = |family: Family| Part { family, kinds: store.families_beside(family).map(Kind::of).collect() };
+    store.families_of_databases().into_iter().map(of).collect()
+}
+
+async fn prepare_on(conn: &mut Conn, parts: &[Part]) -> Result<Prepared, PrepareError> {
+    let mut missing: Vec<(Family, Kind)> = Vec::new();
+    let own = tables(conn, Family::Identity).await?;
+    let step = if own.contains(SETUP) { step(conn).await? } else { None };
+    let is_resumed = step.as_deref() == Some(TABLES);
+    for part in parts {
+        let found = tables(conn, part.family).await?;
+        for kind in &part.kinds {
+            if is_resumed {
+                missing.push((part.family, *kind));
+            } else if !found.contains(kind.proof()) {
+                let of_kind = all_statements(conn.engine_of(part.family)).filter(|it| Kind::of_statement(it) == *kind);
+                let some: Vec<&str> = of_kind.filter_map(table_made).filter(|name| found.contains(*name)).collect();
+                if let Some(first) = some.first() {
+                    return Err(PrepareError::Incomplete {
+                        family: part.family,
+                        found: some.len(),
+                        first: (*first).to_owned(),
+                        proof: kind.proof(),
+                    });
+                }
+                missing.push((part.family, *kind));
+            }
+        }
+    }
+    let is_identity_missing = missing.iter().any(|(_, kind)| *kind == Kind::Identity);
+    if let Some((family, kind)) = missing.first()
+        && !is_identity_missing
+    {
+        return Err(PrepareError::Missing { family: *family, proof: kind.proof() });
+    }
+    make_own(conn, &own).await?;
+    if missing.is_empty() {
         return Ok(if step.as_deref() == Some(ROWS) { Prepared::Created } else { Prepared::Found });
     }
-    let statements = match conn.engine() {
-        Engine::Sqlite => WSO2_SQLITE,
-        Engine::MySql => WSO2_MYSQL,
-        Engine::Postgres => WSO2_POSTGRES,
-    };
-    let found: Vec<&str> = names(statements).filter(|name| tables.contains(*name)).collect();
-    if let Some(first) = found.first() {
-        return Err(PrepareError::Incomplete { found: found.len(), first: (*first).to_owned() });
+    if !is_resumed {
+        conn.execute(&INSERT_STEP, &[TABLES.into()]).await?;
     }
-    make_own(conn, &tables).await?;
-    conn.execute(&INSERT_STEP, &[TABLES.into()]).await?;
-    conn.command(statements).await?;
+    for part in parts {
+        let is_wanted = |statement: &&str| missing.contains(&(part.family, Kind::of_statement(statement)));
+        let wanted: Vec<&str> = all_statements(conn.engine_of(part.family)).filter(is_wanted).collect();
+        if is_resumed {
+            // Only MySQL keeps what an interrupted start made; we made it, and it holds nothing yet.
+            for statement in wanted {
+                conn.command_unless_there(part.family, statement).await?;
+            }
+        } else if !wanted.is_empty() {
+            conn.script_in(part.family, wanted.join(";\n")).await?;
+        }
+    }
     conn.execute(&UPDATE_STEP, &[ROWS.into()]).await?;
     Ok(Prepared::Created)
 }
 
-async fn make_own(conn: &mut Conn, tables: &BTreeSet<String>) -> Result<(), StoreError> {
-    for (name, sqlite, mysql, postgres) in OWN_TABLES {
-        if !tables.contains(*name) {
-            let statement = match conn.engine() {
-                Engine::Sqlite => sqlite,
-                Engine::MySql => mysql,
-                Engine::Postgres => postgres,
-            };
-            conn.command(statement).await?;
+async fn tables(conn: &mut Conn, family: Family) -> Result<BTreeSet<String>, StoreError> {
+    conn.rows_in(family, &LIST_TABLES, &[]).await?.iter().map(|row| row.text(0)).collect()
+}
+
+async fn make_own(conn: &mut Conn, tables: &BTreeSet<String>) -> Result<(), PrepareError> {
+    for table in OWN_TABLES.iter().filter(|(name, ..)| !tables.contains(*name)) {
+        match conn.command(of_engine(table, conn.engine())).await {
+            Err(error) if error.is_denied() => return Err(PrepareError::Denied(error)),
+            done => done?,
         }
     }
     Ok(())
 }
 
-async fn tables(conn: &mut Conn) -> Result<BTreeSet<String>, StoreError> {
-    conn.rows(&LIST_TABLES, &[]).await?.iter().map(|row| row.text(0)).collect()
+fn of_engine((_, sqlite, mysql, postgres): &OwnTable, engine: Engine) -> &'static str {
+    match engine {
+        Engine::Sqlite => sqlite,
+        Engine::MySql => mysql,
+        Engine::Postgres => postgres,
+    }
 }
 
 async fn step(conn: &mut Conn) -> Result<Option<String>, StoreError> {
     conn.row(&FIND_STEP, &[]).await?.map(|row| row.text(0)).transpose()
 }
 
-/// Names of the tables that a script makes.
-fn names(statements: &str) -> impl Iterator<Item = &str> {
-    statements.lines().filter_map(|line| line.strip_prefix("CREATE TABLE ")?.split([' ', '(']).next())
+/// The statements of the product's two scripts.
+fn all_statements(engine: Engine) -> impl Iterator<Item = &'static str> {
+    let script = match engine {
+        Engine::Sqlite => WSO2_SQLITE,
+        Engine::MySql => WSO2_MYSQL,
+        Engine::Postgres => WSO2_POSTGRES,
+    };
+    let without_comment = |statement: &'static str| {
+        let is_comment = |line: &&str| line.starts_with("--");
+        statement.lines().find(is_comment).map_or(statement, |line| statement[line.len()..].trim_start()).trim()
+    };
+    script.split(";\n").map(without_comment).filter(|statement| !statement.is_empty())
+}
+
+/// The table or sequence that a statement of the scripts is about.
+fn subject(statement: &str) -> &str {
+    let mut words = statement.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
+    match (words.next(), words.next()) {
+        (Some("CREATE"), Some("TABLE" | "SEQUENCE")) => words.next().unwrap_or_default(),
+        _ => words.skip_while(|word| *word != "ON").nth(1).unwrap_or_default(),
+    }
+}
+
+/// The table that a statement makes.
+fn table_made(statement: &str) -> Option<&str> {
+    statement.starts_with("CREATE TABLE ").then(|| subject(statement))
 }
 
 #[cfg(test)]
@@ -178,9 +317,26 @@ mod tests {
 
     #[test]
     fn the_scripts_make_the_same_tables() {
-        let of = |script| names(script).map(str::to_ascii_uppercase).collect::<BTreeSet<_>>();
-        let sqlite = of(WSO2_SQLITE);
+        let of = |engine| {
+            all_statements(engine).filter_map(table_made).map(str::to_ascii_uppercase).collect::<BTreeSet<_>>()
+        };
+        let sqlite = of(Engine::Sqlite);
         assert!(sqlite.len() >= 200 && sqlite.contains("IDN_OAUTH2_ACCESS_TOKEN"), "{}", sqlite.len());
-        assert_eq!((&of(WSO2_MYSQL), &of(WSO2_POSTGRES)), (&sqlite, &sqlite));
+        assert_eq!((&of(Engine::MySql), &of(Engine::Postgres)), (&sqlite, &sqlite));
+    }
+
+    #[test]
+    fn every_statement_of_the_scripts_is_about_something() {
+        for engine in [Engine::Sqlite, Engine::MySql, Engine::Postgres] {
+            for statement in all_statements(engine) {
+                let subject = subject(statement);
+                assert!(statement.starts_with("CREATE ") && subject.contains('_') || subject == "IDP", "{statement}");
+            }
+            let shared = statements(engine, &[Family::User]).filter_map(table_made).collect::<Vec<_>>();
+            assert!(
+                shared.contains(&"REG_LOG") && shared.contains(&"UM_USER") && !shared.contains(&"IDP"),
+                "{shared:?}"
+            );
+        }
     }
 }

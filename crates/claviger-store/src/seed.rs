@@ -1,6 +1,6 @@
 //! The first rows of a database we create, and of each tenant (contract schema/seed-rows.md).
 
-use crate::db::Conn;
+use crate::conn::Conn;
 use crate::error::StoreError;
 use crate::sql::queries;
 use crate::{schema, users};
@@ -13,7 +13,7 @@ queries! {
     INSERT_PURPOSE_CATEGORY = "INSERT INTO CM_PURPOSE_CATEGORY (NAME, DESCRIPTION, TENANT_ID) VALUES ('DEFAULT', ?, -1234)";
     INSERT_ALERT_TYPE = "INSERT INTO AM_ALERT_TYPES (ALERT_TYPE_NAME, STAKE_HOLDER) VALUES (?, ?)";
     INSERT_IDP = "INSERT INTO IDP (TENANT_ID, NAME, HOME_REALM_ID, IS_PRIMARY, IS_ENABLED, INBOUND_PROV_ENABLED, IS_FEDERATION_HUB, \
-                  IS_LOCAL_CLAIM_DIALECT, CERTIFICATE, UUID) VALUES (?, 'LOCAL', ?, '1', '1', '0', '0', '0', ?, ?)";
+                  IS_LOCAL_CLAIM_DIALECT, CERTIFICATE[idp_uuid:, UUID]) VALUES (?, 'LOCAL', ?, '1', '1', '0', '0', '0', ?[idp_uuid:, ?])";
     FIND_IDP = "SELECT ID FROM IDP WHERE TENANT_ID = ? AND NAME = 'LOCAL'";
     INSERT_APPLICATION_POLICY = "INSERT INTO AM_POLICY_APPLICATION (NAME, DISPLAY_NAME, TENANT_ID, DESCRIPTION, QUOTA_TYPE, QUOTA, UNIT_TIME, \
                                  TIME_UNIT, IS_DEPLOYED, UUID) VALUES (?, ?, ?, ?, 'requestCount', ?, 1, 'min', ?, ?)";
@@ -87,8 +87,8 @@ pub async fn tenant(conn: &mut Conn, seed: &TenantSeed, rng: &dyn Entropy) -> Re
     }
     users::ensure_hybrid_role(conn, id, "everyone").await?;
     users::ensure_role(conn, id, &seed.admin_role).await?;
-    if conn.row(&FIND_IDP, &[id.into()]).await?.is_none() {
-        let root = if id == TenantId::SUPER { "/permission" } else { "/permission/admin" };
+    let root = if id == TenantId::SUPER { "/permission" } else { "/permission/admin" };
+    if resident_idp(conn, id, &seed.host, rng).await? {
         users::grant(conn, id, "PRIMARY", &seed.admin_role, root).await?;
         for (role, permissions) in PORTAL_ROLES {
             users::ensure_hybrid_role(conn, id, role).await?;
@@ -96,8 +96,6 @@ pub async fn tenant(conn: &mut Conn, seed: &TenantSeed, rng: &dyn Entropy) -> Re
                 users::grant(conn, id, "INTERNAL", role, permission).await?;
             }
         }
-        let certificates: &[u8] = b"[]";
-        conn.execute(&INSERT_IDP, &[id.into(), (&seed.host).into(), certificates.into(), (&uuid(rng)).into()]).await?;
     }
     policies(conn, id, rng).await?;
     if conn.row(&FIND_KEY_MANAGER, &[(&seed.domain).into()]).await?.is_none() {
@@ -107,6 +105,22 @@ pub async fn tenant(conn: &mut Conn, seed: &TenantSeed, rng: &dyn Entropy) -> Re
         conn.execute(&INSERT_KEY_MANAGER, &args).await?;
     }
     Ok(())
+}
+
+/// The resident identity provider of a tenant; true when it was made now. From 3.0 on an old server does not see tokens
+/// without it (database.md 3.3).
+pub async fn resident_idp(
+    conn: &mut Conn,
+    tenant: TenantId,
+    host: &str,
+    rng: &dyn Entropy,
+) -> Result<bool, StoreError> {
+    if conn.row(&FIND_IDP, &[tenant.into()]).await?.is_some() {
+        return Ok(false);
+    }
+    let certificates: &[u8] = b"[]";
+    conn.execute(&INSERT_IDP, &[tenant.into(), host.into(), certificates.into(), (&uuid(rng)).into()]).await?;
+    Ok(true)
 }
 
 /// Default throttling policies. The presence of `Unlimited` stops the seeding for a tenant.

@@ -1,7 +1,10 @@
-//! Statements: one text for all engines, exceptions in view, `?` placeholders everywhere.
+//! Statements: one text for all engines and releases, exceptions in view, `?` placeholders everywhere.
 //!
-//! Names are upper case and unquoted, which all three engines resolve (database.md 1.2).
+//! Names are upper case and unquoted, which all three engines resolve (database.md 1.2). What only some releases have stands
+//! in brackets, `[capability:text]` or `[capability:text|otherwise]`: a caller gives all arguments, and those of placeholders
+//! that fall away are left out. Tables and columns of later releases are named in no other way.
 
+use crate::capability::{Capabilities, Capability};
 use std::sync::OnceLock;
 
 /// The engines.
@@ -15,43 +18,170 @@ pub enum Engine {
     Postgres,
 }
 
+/// The families of tables, each of which may live in a database of its own (database.md 1.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// IDN_*, SP_*, IDP*, CM_*, and our own CLV_*: clients and tokens.
+    Identity,
+    /// AM_*: APIs, applications, subscriptions.
+    Api,
+    /// UM_*: users, roles, permissions, tenants.
+    User,
+    /// REG_*: the registry.
+    Registry,
+}
+
+impl Family {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Identity, Self::Api, Self::User, Self::Registry];
+
+    /// The family of a table.
+    pub fn of_table(name: &str) -> Self {
+        match name {
+            _ if name.starts_with("AM_") => Self::Api,
+            _ if name.starts_with("UM_") => Self::User,
+            _ if name.starts_with("REG_") => Self::Registry,
+            _ => Self::Identity,
+        }
+    }
+
+    /// How messages call it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Identity => "identity (IDN_*)",
+            Self::Api => "API (AM_*)",
+            Self::User => "user (UM_*)",
+            Self::Registry => "registry (REG_*)",
+        }
+    }
+}
+
 /// One statement. Made by `queries!`, never from input.
 pub struct Sql {
     text: &'static str,
     exceptions: &'static [(Engine, &'static str)],
-    numbered: OnceLock<String>,
+    family: OnceLock<Family>,
+    rendered: OnceLock<Box<Rendered>>,
+}
+
+/// A statement as one engine and one set of capabilities get it. The few variants of a statement form a list.
+pub(crate) struct Rendered {
+    engine: Engine,
+    capabilities: Capabilities,
+    /// The text, for PostgreSQL with `$1`, `$2`, ... in place of `?`.
+    pub(crate) text: String,
+    /// Bit n: the n-th argument has its place in the text.
+    kept: u64,
+    next: OnceLock<Box<Rendered>>,
+}
+
+impl Rendered {
+    /// The arguments that have a place in the text.
+    pub(crate) fn kept<'a, T>(&self, args: &'a [T]) -> impl Iterator<Item = &'a T> {
+        let kept = self.kept;
+        args.iter().enumerate().filter_map(move |(index, arg)| (kept >> index & 1 == 1).then_some(arg))
+    }
 }
 
 impl Sql {
     /// A statement with its exceptions.
     pub const fn new(text: &'static str, exceptions: &'static [(Engine, &'static str)]) -> Self {
-        Self { text, exceptions, numbered: OnceLock::new() }
+        Self { text, exceptions, family: OnceLock::new(), rendered: OnceLock::new() }
     }
 
-    /// The text for an engine; for PostgreSQL with `$1`, `$2`, ... in place of `?`.
+    /// The text for an engine on the newest release.
     pub fn on(&'static self, engine: Engine) -> &'static str {
+        &self.rendered(engine, Capabilities::ALL).text
+    }
+
+    /// The family of its tables; a statement without tables counts as one of the identity family.
+    pub fn family(&self) -> Family {
+        *self.family.get_or_init(|| tables(self.text).next().map_or(Family::Identity, Family::of_table))
+    }
+
+    /// Every table it names, in the text that an engine gets on the newest release.
+    pub fn tables(&'static self, engine: Engine) -> impl Iterator<Item = &'static str> {
+        tables(self.on(engine))
+    }
+
+    pub(crate) fn rendered(&'static self, engine: Engine, capabilities: Capabilities) -> &'static Rendered {
+        let mut place = &self.rendered;
+        loop {
+            let rendered = place.get_or_init(|| Box::new(self.render(engine, capabilities)));
+            if rendered.engine == engine && rendered.capabilities == capabilities {
+                return rendered;
+            }
+            place = &rendered.next;
+        }
+    }
+
+    fn render(&self, engine: Engine, capabilities: Capabilities) -> Rendered {
         let exception = self.exceptions.iter().find(|(named, _)| *named == engine);
         let text = exception.map_or(self.text, |(_, text)| text);
-        if engine == Engine::Postgres { self.numbered.get_or_init(|| number_placeholders(text)) } else { text }
+        let mut out = Rendering { text: String::with_capacity(text.len() + 16), engine, kept: 0, seen: 0, placed: 0 };
+        let mut rest = text;
+        while let Some((before, after)) = rest.split_once('[') {
+            out.push(before, true);
+            let (segment, after) = after.split_once(']').expect("a bracket of a statement is closed");
+            let (name, segment) = segment.split_once(':').expect("a bracket names a capability");
+            let (text, otherwise) = segment.split_once('|').unwrap_or((segment, ""));
+            let has = capabilities.has(Capability::named(name));
+            out.push(text, has);
+            out.push(otherwise, !has);
+            rest = after;
+        }
+        out.push(rest, true);
+        Rendered { engine, capabilities, text: out.text, kept: out.kept, next: OnceLock::new() }
     }
 }
 
-/// Replaces each `?` outside a quoted text by `$n`.
-fn number_placeholders(text: &str) -> String {
-    let mut numbered = String::with_capacity(text.len() + 16);
-    let mut count = 0;
-    let mut is_quoted = false;
-    for letter in text.chars() {
-        is_quoted ^= letter == '\'';
-        if letter == '?' && !is_quoted {
-            count += 1;
-            numbered.push('$');
-            numbered.push_str(&count.to_string());
-        } else {
-            numbered.push(letter);
+struct Rendering {
+    text: String,
+    engine: Engine,
+    kept: u64,
+    seen: u32,
+    placed: u32,
+}
+
+impl Rendering {
+    /// Takes over a piece, or only counts its placeholders. No piece of ours ends inside a quoted text.
+    fn push(&mut self, piece: &str, is_kept: bool) {
+        let mut is_quoted = false;
+        for letter in piece.chars() {
+            is_quoted ^= letter == '\'';
+            if letter == '?' && !is_quoted {
+                assert!(self.seen < u64::BITS, "a statement has at most 64 placeholders");
+                self.kept |= u64::from(is_kept) << self.seen;
+                self.seen += 1;
+                self.placed += u32::from(is_kept);
+                if is_kept && self.engine == Engine::Postgres {
+                    self.text.push('$');
+                    self.text.push_str(&self.placed.to_string());
+                    continue;
+                }
+            }
+            if is_kept {
+                self.text.push(letter);
+            }
         }
     }
-    numbered
+}
+
+/// The words behind FROM, JOIN, INTO and UPDATE.
+fn tables(text: &str) -> impl Iterator<Item = &str> {
+    let mut words = text.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_' && letter != '.');
+    std::iter::from_fn(move || {
+        loop {
+            let word = words.next()?;
+            if matches!(word, "FROM" | "JOIN" | "INTO" | "UPDATE") {
+                // `FOR UPDATE` ends a statement; a subselect's bracket is followed by its own FROM.
+                let table = words.find(|word| !word.is_empty())?;
+                if table.contains('_') || table == "IDP" {
+                    return Some(table);
+                }
+            }
+        }
+    })
 }
 
 /// Declares statements and lists them:
@@ -70,8 +200,35 @@ pub(crate) use queries;
 mod tests {
     use super::*;
 
+    static INSERT: Sql =
+        Sql::new("INSERT INTO T_A (A[idp_id:, B], C) VALUES (?[idp_id:, ?], '?', ?[token_hash:|, NULL])", &[]);
+
     #[test]
     fn placeholders_are_numbered_outside_quotes() {
-        assert_eq!(number_placeholders("A=? AND B='?' AND C=?"), "A=$1 AND B='?' AND C=$2");
+        static PLAIN: Sql = Sql::new("SELECT A FROM T_A WHERE A=? AND B='?' AND C=?", &[]);
+        assert_eq!(PLAIN.on(Engine::Postgres), "SELECT A FROM T_A WHERE A=$1 AND B='?' AND C=$2");
+        assert_eq!(PLAIN.on(Engine::MySql), "SELECT A FROM T_A WHERE A=? AND B='?' AND C=?");
+    }
+
+    #[test]
+    fn what_a_release_lacks_falls_away_with_its_argument() {
+        let all = INSERT.rendered(Engine::Postgres, Capabilities::ALL);
+        assert_eq!(all.text, "INSERT INTO T_A (A, B, C) VALUES ($1, $2, '?', $3)");
+        assert_eq!(all.kept(&[1, 2, 3]).collect::<Vec<_>>(), [&1, &2, &3]);
+        let old = INSERT.rendered(Engine::Postgres, Capabilities::NONE);
+        assert_eq!(old.text, "INSERT INTO T_A (A, C) VALUES ($1, '?', $2, NULL)");
+        assert_eq!(old.kept(&[1, 2, 3]).collect::<Vec<_>>(), [&1, &3]);
+        // Both variants stay.
+        assert!(std::ptr::eq(all, INSERT.rendered(Engine::Postgres, Capabilities::ALL)));
+    }
+
+    #[test]
+    fn a_statement_tells_its_tables() {
+        static JOIN: Sql =
+            Sql::new("SELECT REG_ID FROM AM_X A JOIN AM_Y B ON 1=1 WHERE A.Z IN (SELECT Q FROM AM_V) FOR UPDATE", &[]);
+        assert_eq!(JOIN.tables(Engine::MySql).collect::<Vec<_>>(), ["AM_X", "AM_Y", "AM_V"]);
+        assert_eq!(JOIN.family(), Family::Api);
+        static NONE: Sql = Sql::new("SELECT pg_advisory_xact_lock(1)", &[]);
+        assert_eq!(NONE.family(), Family::Identity);
     }
 }

@@ -3,9 +3,10 @@
 //! No unique key protects (application, API): the caller locks the application ([`crate::applications::lock`]) and looks
 //! first. Every row and every join names its API and its application.
 
-use crate::db::{Conn, Row};
+use crate::conn::Conn;
 use crate::error::StoreError;
 use crate::sql::queries;
+use crate::value::Row;
 use claviger_proto::ids::{ApiId, ApplicationId, ApplicationUuid, SubscriptionUuid};
 use claviger_proto::time::Timestamp;
 

@@ -1,7 +1,7 @@
 //! UM_TENANT and the rows every tenant needs before its first token: UM_DOMAIN names and the resident identity provider
 //! (contract schema/seed-rows.md 2-4).
 
-use crate::db::Conn;
+use crate::conn::Conn;
 use crate::error::StoreError;
 use crate::sql::queries;
 use claviger_proto::ids::{SUPER_TENANT_DOMAIN, TenantId};

@@ -1,9 +1,12 @@
 //! IDN_OAUTH2_ACCESS_TOKEN and its scopes (contract database.md 3). One row per issued pair; for a JWT the row holds the
 //! `jti`. Look-ups go through the hash columns and are compared exactly in our own code.
 
-use crate::db::{Arg, Conn, Row};
+use crate::capability::Capability;
+use crate::conn::Conn;
 use crate::error::{StoreError, check_widths};
+use crate::forms::Forms;
 use crate::sql::{Engine, queries};
+use crate::value::{Arg, Row};
 use claviger_proto::hash::TokenHash;
 use claviger_proto::ids::{ConsumerKey, ConsumerKeyId, TenantId, TokenId};
 use claviger_proto::scope::Scopes;
@@ -20,7 +23,7 @@ macro_rules! select_tokens {
         concat!(
             "SELECT T.TOKEN_ID, T.ACCESS_TOKEN, T.REFRESH_TOKEN, C.CONSUMER_KEY, T.CONSUMER_KEY_ID, T.AUTHZ_USER, T.TENANT_ID, T.USER_DOMAIN, \
              T.USER_TYPE, T.GRANT_TYPE, T.TIME_CREATED, T.REFRESH_TOKEN_TIME_CREATED, T.VALIDITY_PERIOD, T.REFRESH_TOKEN_VALIDITY_PERIOD, \
-             T.TOKEN_STATE, T.SUBJECT_IDENTIFIER, ",
+             T.TOKEN_STATE, T.SUBJECT_IDENTIFIER, [token_hash:T.ACCESS_TOKEN_HASH|NULL], ",
             $scope,
             " FROM IDN_OAUTH2_ACCESS_TOKEN T JOIN IDN_OAUTH_CONSUMER_APPS C ON C.ID = T.CONSUMER_KEY_ID ",
             $join,
@@ -30,19 +33,26 @@ macro_rules! select_tokens {
 }
 
 queries! {
-    FIND_BY_ACCESS = select_tokens!("WHERE T.ACCESS_TOKEN_HASH = ?");
-    FIND_BY_REFRESH = select_tokens!("WHERE T.REFRESH_TOKEN_HASH = ? AND T.CONSUMER_KEY_ID = ? ORDER BY T.TIME_CREATED DESC, \
+    FIND_BY_ACCESS = select_tokens!("WHERE T.[token_hash:ACCESS_TOKEN_HASH|ACCESS_TOKEN] = ?");
+    FIND_UNHASHED_BY_ACCESS = select_tokens!("WHERE [token_hash:T.ACCESS_TOKEN_HASH IS NULL AND ]T.ACCESS_TOKEN = ?");
+    FIND_BY_REFRESH = select_tokens!("WHERE T.[token_hash:REFRESH_TOKEN_HASH|REFRESH_TOKEN] = ? AND T.CONSUMER_KEY_ID = ? \
+                                      ORDER BY T.TIME_CREATED DESC, \
+                                      CASE T.TOKEN_STATE WHEN 'ACTIVE' THEN 0 WHEN 'REVOKED' THEN 1 WHEN 'EXPIRED' THEN 2 ELSE 3 END, \
+                                      T.TOKEN_ID");
+    FIND_UNHASHED_BY_REFRESH = select_tokens!("WHERE [token_hash:T.REFRESH_TOKEN_HASH IS NULL AND ]T.REFRESH_TOKEN = ? \
+                                      AND T.CONSUMER_KEY_ID = ? ORDER BY T.TIME_CREATED DESC, \
                                       CASE T.TOKEN_STATE WHEN 'ACTIVE' THEN 0 WHEN 'REVOKED' THEN 1 WHEN 'EXPIRED' THEN 2 ELSE 3 END, \
                                       T.TOKEN_ID");
     FIND_ACTIVE = select_tokens!("WHERE T.CONSUMER_KEY_ID = ? AND T.AUTHZ_USER = ? AND T.TENANT_ID = ? AND T.USER_DOMAIN = ? \
-                                  AND T.TOKEN_SCOPE_HASH = ? AND T.TOKEN_STATE = 'ACTIVE' AND T.USER_TYPE = ? AND T.IDP_ID = ? \
-                                  AND T.TOKEN_BINDING_REF = 'NONE' ORDER BY T.TIME_CREATED DESC, T.TOKEN_ID");
+                                  AND T.TOKEN_SCOPE_HASH = ? AND T.TOKEN_STATE = 'ACTIVE' AND T.USER_TYPE = ? \
+                                  [idp_id:AND (T.IDP_ID = ? OR T.IDP_ID IS NULL OR T.IDP_ID = -1) ]\
+                                  [token_binding:AND T.TOKEN_BINDING_REF = 'NONE' ]ORDER BY T.TIME_CREATED DESC, T.TOKEN_ID");
     LIST_ACTIVE_OF_CLIENT = select_tokens!("NULL", "", "WHERE T.CONSUMER_KEY_ID = ? AND T.TOKEN_STATE = 'ACTIVE' LIMIT ?");
     INSERT_TOKEN = "INSERT INTO IDN_OAUTH2_ACCESS_TOKEN (TOKEN_ID, ACCESS_TOKEN, REFRESH_TOKEN, CONSUMER_KEY_ID, AUTHZ_USER, TENANT_ID, \
                     USER_DOMAIN, USER_TYPE, GRANT_TYPE, TIME_CREATED, REFRESH_TOKEN_TIME_CREATED, VALIDITY_PERIOD, \
-                    REFRESH_TOKEN_VALIDITY_PERIOD, TOKEN_SCOPE_HASH, TOKEN_STATE, TOKEN_STATE_ID, SUBJECT_IDENTIFIER, ACCESS_TOKEN_HASH, \
-                    REFRESH_TOKEN_HASH, IDP_ID, TOKEN_BINDING_REF) \
-                    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'ACTIVE', 'NONE', ?, ?, ?, ?, 'NONE')";
+                    REFRESH_TOKEN_VALIDITY_PERIOD, TOKEN_SCOPE_HASH, TOKEN_STATE, TOKEN_STATE_ID, SUBJECT_IDENTIFIER\
+                    [token_hash:, ACCESS_TOKEN_HASH, REFRESH_TOKEN_HASH][idp_id:, IDP_ID][token_binding:, TOKEN_BINDING_REF]) \
+                    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'ACTIVE', 'NONE', ?[token_hash:, ?, ?][idp_id:, ?][token_binding:, 'NONE'])";
     INSERT_SCOPE = "INSERT INTO IDN_OAUTH2_ACCESS_TOKEN_SCOPE (TOKEN_ID, TOKEN_SCOPE, TENANT_ID) VALUES (?, ?, ?)";
     RETIRE = "UPDATE IDN_OAUTH2_ACCESS_TOKEN SET TOKEN_STATE = ?, TOKEN_STATE_ID = ? WHERE TOKEN_ID = ? AND TOKEN_STATE = ?";
     LIST_IDS_OF_CLIENT = "SELECT TOKEN_ID FROM IDN_OAUTH2_ACCESS_TOKEN WHERE CONSUMER_KEY_ID = ? LIMIT ?";
@@ -131,9 +141,11 @@ pub struct TokenKey {
 pub struct Token {
     /// TOKEN_ID.
     pub id: TokenId,
-    /// The opaque token, or the `jti` of a JWT.
-    pub identifier: Secret,
-    /// The refresh token.
+    /// Digest of the opaque token or of the `jti`, under which events and logs name the token.
+    pub hash: TokenHash,
+    /// The opaque token, or the `jti` of a JWT; `None` when the database holds its hash only and nobody presented it.
+    pub identifier: Option<Secret>,
+    /// The refresh token; `None` when there is none, or as with the identifier.
     pub refresh: Option<Secret>,
     /// Client id.
     pub consumer_key: ConsumerKey,
@@ -159,11 +171,6 @@ pub struct Token {
 const ENDLESS_MS: i64 = 99_999_999_999_990;
 
 impl Token {
-    /// Digest under which the access token is named in events and logs.
-    pub fn hash(&self) -> TokenHash {
-        TokenHash::of(self.identifier.expose())
-    }
-
     /// End of the access token.
     pub fn expires_at(&self) -> Timestamp {
         end_of(self.created, self.validity_ms)
@@ -181,9 +188,16 @@ fn end_of(created: Timestamp, validity_ms: i64) -> Timestamp {
 
 /// A token by its opaque text or `jti`, whatever its state.
 pub async fn find_by_access(conn: &mut Conn, identifier: &str) -> Result<Option<Token>, StoreError> {
-    let rows = conn.rows(&FIND_BY_ACCESS, &[(&TokenHash::of(identifier).to_column()).into()]).await?;
-    let tokens = decode(&rows)?;
-    Ok(tokens.into_iter().find(|token| token.identifier.is_equal(identifier)))
+    let column = looked_up(conn, identifier)?;
+    let mut rows = conn.rows(&FIND_BY_ACCESS, &[(&column).into()]).await?;
+    if rows.is_empty() && conn.capabilities().has(Capability::TokenHash) {
+        // A row that came from 2.1 has no hash; the index on the hash finds those few (database.md 3.2).
+        rows = conn.rows(&FIND_UNHASHED_BY_ACCESS, &[identifier.into()]).await?;
+    }
+    let hash = TokenHash::of(identifier);
+    // The collation may find another spelling too (database.md 1.5).
+    let found = decode(conn, &rows)?.into_iter().find(|token| token.hash == hash);
+    Ok(found.map(|token| Token { identifier: Some(Secret::new(identifier)), ..token }))
 }
 
 /// The newest row of a client that carries this refresh token, whatever its state.
@@ -192,14 +206,25 @@ pub async fn find_by_refresh(
     client: ConsumerKeyId,
     refresh: &str,
 ) -> Result<Option<Token>, StoreError> {
-    let hash = TokenHash::of(refresh).to_column();
-    let rows = conn.rows(&FIND_BY_REFRESH, &[(&hash).into(), client.into()]).await?;
-    let is_same = |token: &Token| token.refresh.as_ref().is_some_and(|stored| stored.is_equal(refresh));
-    Ok(decode(&rows)?.into_iter().find(is_same))
+    let column = looked_up(conn, refresh)?;
+    let mut rows = conn.rows(&FIND_BY_REFRESH, &[(&column).into(), client.into()]).await?;
+    if rows.is_empty() && conn.capabilities().has(Capability::TokenHash) {
+        rows = conn.rows(&FIND_UNHASHED_BY_REFRESH, &[refresh.into(), client.into()]).await?;
+    }
+    // Only the hash alone says nothing more than that it is the same text.
+    let is_same = |token: &Token| token.refresh.as_ref().is_none_or(|stored| stored.is_equal(refresh));
+    let found = decode(conn, &rows)?.into_iter().find(is_same);
+    Ok(found.map(|token| Token { refresh: Some(Secret::new(refresh)), ..token }))
+}
+
+/// What the column that tokens are looked up by holds for a text.
+fn looked_up(conn: &Conn, text: &str) -> Result<String, StoreError> {
+    let forms = conn.forms();
+    if conn.capabilities().has(Capability::TokenHash) { Ok(forms.hash(text)) } else { forms.column(&Secret::new(text)) }
 }
 
 /// The newest ACTIVE row for a key.
-pub async fn find_active(conn: &mut Conn, key: &TokenKey, idp: i64) -> Result<Option<Token>, StoreError> {
+pub async fn find_active(conn: &mut Conn, key: &TokenKey, idp: Option<i64>) -> Result<Option<Token>, StoreError> {
     let hash = key.scopes.column_hash();
     let args = [
         key.consumer_key_id.into(),
@@ -213,7 +238,7 @@ pub async fn find_active(conn: &mut Conn, key: &TokenKey, idp: i64) -> Result<Op
     let rows = conn.rows(&FIND_ACTIVE, &args).await?;
     let scopes = stored_scopes(conn.engine(), &key.scopes).map(str::to_owned).collect();
     let stored = TokenKey { scopes, ..key.clone() };
-    Ok(decode(&rows)?.into_iter().find(|token| token.key == stored))
+    Ok(decode(conn, &rows)?.into_iter().find(|token| token.key == stored))
 }
 
 /// Some ACTIVE rows of a client, without their scopes; fewer than asked for when there are no more.
@@ -223,19 +248,25 @@ pub async fn list_active_of_client(
     rows_max: usize,
 ) -> Result<Vec<Token>, StoreError> {
     let rows_max = i64::try_from(rows_max).unwrap_or(i64::MAX);
-    decode(&conn.rows(&LIST_ACTIVE_OF_CLIENT, &[client.into(), rows_max.into()]).await?)
+    let rows = conn.rows(&LIST_ACTIVE_OF_CLIENT, &[client.into(), rows_max.into()]).await?;
+    decode(conn, &rows)
 }
 
-/// Inserts an ACTIVE pair. Another ACTIVE row for the same key is [`StoreError::Conflict`].
-pub async fn insert(conn: &mut Conn, token: &Token, idp: i64) -> Result<(), StoreError> {
+/// Inserts an ACTIVE pair. Another ACTIVE row for the same key is [`StoreError::Conflict`] where the tables' own key says so
+/// (`Capability::ActiveKey`).
+pub async fn insert(conn: &mut Conn, token: &Token, idp: Option<i64>) -> Result<(), StoreError> {
     let key = &token.key;
+    let identifier = token.identifier.as_ref().ok_or_else(|| StoreError::Corrupt("a new token has no text".into()))?;
+    let access = conn.forms().column(identifier)?;
+    let refresh = token.refresh.as_ref().map(|refresh| conn.forms().column(refresh)).transpose()?;
+    let text_max = if conn.capabilities().has(Capability::TokenHash) { 2048 } else { 255 };
     let widths = [
         ("the user name", key.user.as_str(), 100),
         ("the user store's domain", &key.user_domain, 50),
         ("the subject", &token.subject, 255),
         ("the grant", &token.grant, 50),
-        ("the token", token.identifier.expose(), 2048),
-        ("the refresh token", token.refresh.as_ref().map_or("", Secret::expose), 2048),
+        ("the token", &access, text_max),
+        ("the refresh token", refresh.as_deref().unwrap_or_default(), text_max),
     ];
     check_widths(&widths)?;
     let scopes: Vec<&str> = stored_scopes(conn.engine(), &key.scopes).collect();
@@ -243,13 +274,12 @@ pub async fn insert(conn: &mut Conn, token: &Token, idp: i64) -> Result<(), Stor
         check_widths(&[("a scope", scope, 60)])?;
     }
     let scope_hash = key.scopes.column_hash();
-    let access_hash = token.hash().to_column();
-    let refresh = token.refresh.as_ref().map(Secret::expose);
-    let refresh_hash = refresh.map(|refresh| TokenHash::of(refresh).to_column());
+    let access_hash = conn.forms().hash(identifier.expose());
+    let refresh_hash = token.refresh.as_ref().map(|refresh| conn.forms().hash(refresh.expose()));
     let args = [
         (&token.id).into(),
-        token.identifier.expose().into(),
-        refresh.into(),
+        (&access).into(),
+        (&refresh).into(),
         key.consumer_key_id.into(),
         (&key.user).into(),
         key.tenant.into(),
@@ -302,20 +332,24 @@ pub async fn delete_of_client(conn: &mut Conn, client: ConsumerKeyId, rows_max: 
 }
 
 /// IDP.ID of a tenant's resident identity provider. Without that row a token would be invisible to WSO2 (database.md 3.3).
-pub async fn local_idp(conn: &mut Conn, tenant: TenantId) -> Result<i64, StoreError> {
+/// `None` where token rows name no provider.
+pub async fn local_idp(conn: &mut Conn, tenant: TenantId) -> Result<Option<i64>, StoreError> {
+    if !conn.capabilities().has(Capability::IdpId) {
+        return Ok(None);
+    }
     let row = conn.row(&FIND_LOCAL_IDP, &[tenant.into()]).await?;
-    row.ok_or_else(|| StoreError::Corrupt(format!("tenant {tenant} has no IDP row named LOCAL")))?.int(0)
+    row.ok_or_else(|| StoreError::Corrupt(format!("tenant {tenant} has no IDP row named LOCAL")))?.int(0).map(Some)
 }
 
 /// Gathers the scope rows of each token; rows of one token stand together.
-fn decode(rows: &[Row]) -> Result<Vec<Token>, StoreError> {
+fn decode(conn: &Conn, rows: &[Row]) -> Result<Vec<Token>, StoreError> {
     let mut tokens: Vec<(Token, Vec<String>)> = Vec::new();
     for row in rows {
         let id = row.text(0)?;
         if tokens.last().is_none_or(|(token, _)| token.id.0 != id) {
-            tokens.push((decode_one(row, id)?, Vec::new()));
+            tokens.push((decode_one(conn.forms(), row, id)?, Vec::new()));
         }
-        if let (Some((_, scopes)), Some(scope)) = (tokens.last_mut(), row.opt_text(16)?) {
+        if let (Some((_, scopes)), Some(scope)) = (tokens.last_mut(), row.opt_text(17)?) {
             scopes.push(scope);
         }
     }
@@ -326,16 +360,20 @@ fn decode(rows: &[Row]) -> Result<Vec<Token>, StoreError> {
     Ok(tokens.into_iter().map(with_scopes).collect())
 }
 
-fn decode_one(row: &Row, id: String) -> Result<Token, StoreError> {
+fn decode_one(forms: &Forms, row: &Row, id: String) -> Result<Token, StoreError> {
     let user_type = match row.opt_text(8)?.as_deref() {
         Some("APPLICATION") => UserType::Application,
         _ => UserType::ApplicationUser,
     };
     let created = row.time(10)?;
+    let identifier = forms.text(row.text(1)?)?;
+    let named = row.opt_text(16)?.as_deref().and_then(TokenHash::from_column);
+    let hash = named.or_else(|| identifier.as_ref().map(|text| TokenHash::of(text.expose())));
     Ok(Token {
         id: TokenId(id),
-        identifier: Secret::new(row.text(1)?),
-        refresh: row.opt_text(2)?.map(Secret::new),
+        hash: hash.ok_or_else(|| StoreError::Corrupt("a token is stored as a hash that is not SHA-256".into()))?,
+        identifier,
+        refresh: row.opt_text(2)?.map(|column| forms.text(column)).transpose()?.flatten(),
         consumer_key: ConsumerKey(row.text(3)?),
         key: TokenKey {
             consumer_key_id: ConsumerKeyId(row.int(4)?),

@@ -1,7 +1,8 @@
 //! Users, roles and permissions of the JDBC user store: UM_USER, UM_ROLE, UM_HYBRID_ROLE, UM_PERMISSION
 //! (contract database.md 5). Every row and every join carries the tenant.
 
-use crate::db::Conn;
+use crate::capability::Capability;
+use crate::conn::Conn;
 use crate::error::StoreError;
 use crate::sql::queries;
 use claviger_proto::ids::TenantId;
@@ -10,10 +11,10 @@ use claviger_proto::time::Timestamp;
 
 queries! {
     FIND_USER = "SELECT UM_ID, UM_USER_NAME, UM_USER_PASSWORD, UM_SALT_VALUE FROM UM_USER WHERE UM_USER_NAME = ? AND UM_TENANT_ID = ?";
-    INSERT_USER = "INSERT INTO UM_USER (UM_USER_ID, UM_USER_NAME, UM_USER_PASSWORD, UM_SALT_VALUE, UM_REQUIRE_CHANGE, UM_CHANGED_TIME, \
-                   UM_TENANT_ID) VALUES (?, ?, ?, ?, ?, ?, ?)",
-        Postgres = "INSERT INTO UM_USER (UM_USER_ID, UM_USER_NAME, UM_USER_PASSWORD, UM_SALT_VALUE, UM_REQUIRE_CHANGE, UM_CHANGED_TIME, \
-                    UM_TENANT_ID) VALUES (?, ?, ?, ?, ?, ?, ?) RETURNING UM_ID";
+    INSERT_USER = "INSERT INTO UM_USER ([user_id:UM_USER_ID, ]UM_USER_NAME, UM_USER_PASSWORD, UM_SALT_VALUE, UM_REQUIRE_CHANGE, UM_CHANGED_TIME, \
+                   UM_TENANT_ID) VALUES ([user_id:?, ]?, ?, ?, ?, ?, ?)",
+        Postgres = "INSERT INTO UM_USER ([user_id:UM_USER_ID, ]UM_USER_NAME, UM_USER_PASSWORD, UM_SALT_VALUE, UM_REQUIRE_CHANGE, UM_CHANGED_TIME, \
+                    UM_TENANT_ID) VALUES ([user_id:?, ]?, ?, ?, ?, ?, ?) RETURNING UM_ID";
     INSERT_ATTRIBUTE = "INSERT INTO UM_USER_ATTRIBUTE (UM_ATTR_NAME, UM_ATTR_VALUE, UM_PROFILE_ID, UM_USER_ID, UM_TENANT_ID) \
                         VALUES (?, ?, 'default', ?, ?)";
     FIND_ROLE = "SELECT UM_ID FROM UM_ROLE WHERE UM_ROLE_NAME = ? AND UM_TENANT_ID = ?";
@@ -108,6 +109,9 @@ pub async fn insert(conn: &mut Conn, user: &NewUser, now: Timestamp) -> Result<i
         user.tenant.into(),
     ];
     let id = conn.insert(&INSERT_USER, &args).await?;
+    if !conn.capabilities().has(Capability::UserId) {
+        return Ok(id);
+    }
     for (attribute, value) in [("scimId", &user.uuid), ("uid", &user.name)] {
         conn.execute(&INSERT_ATTRIBUTE, &[attribute.into(), value.into(), id.into(), user.tenant.into()]).await?;
     }

@@ -3,13 +3,15 @@
 //!
 //! Each write runs in a savepoint of its own: one that fails takes nothing else with it.
 
-use crate::db::{Conn, Listeners, WRITE_MS_MAX};
+use crate::conn::Conn;
+use crate::db::{Databases, Listeners, WRITE_MS_MAX};
 use crate::error::{StoreError, WriteError};
 use claviger_proto::event::Event;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use sqlx::sqlite::SqlitePool;
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -88,11 +90,11 @@ where
 }
 
 impl Writer {
-    pub(crate) fn start(pool: SqlitePool, listeners: Listeners) -> Self {
+    pub(crate) fn start(pool: SqlitePool, databases: Arc<Databases>, listeners: Listeners) -> Self {
         let (queue, waiting) = mpsc::channel(QUEUE_MAX);
         let (end, ended) = watch::channel(false);
         tokio::spawn(async move {
-            write_batches(&pool, waiting, &listeners).await;
+            write_batches(&pool, &databases, waiting, &listeners).await;
             pool.close().await;
             end.send_replace(true);
         });
@@ -120,13 +122,18 @@ impl Writer {
     }
 }
 
-async fn write_batches(pool: &SqlitePool, mut waiting: mpsc::Receiver<Message>, listeners: &Listeners) {
+async fn write_batches(
+    pool: &SqlitePool,
+    databases: &Arc<Databases>,
+    mut waiting: mpsc::Receiver<Message>,
+    listeners: &Listeners,
+) {
     let mut messages = Vec::with_capacity(BATCH_MAX);
     let mut is_ending = false;
     while !is_ending && waiting.recv_many(&mut messages, BATCH_MAX).await > 0 {
         is_ending = messages.iter().any(Option::is_none);
         let mut batch: Vec<Box<dyn Job>> = messages.drain(..).flatten().collect();
-        let committed = commit_batch(pool, &mut batch).await;
+        let committed = commit_batch(pool, databases, &mut batch).await;
         if let Err(error) = &committed {
             tracing::error!(%error, writes = batch.len(), "a batch of writes could not be committed");
         }
@@ -136,9 +143,13 @@ async fn write_batches(pool: &SqlitePool, mut waiting: mpsc::Receiver<Message>, 
     }
 }
 
-async fn commit_batch(pool: &SqlitePool, batch: &mut [Box<dyn Job>]) -> Result<(), StoreError> {
-    let mut conn = Conn::from_sqlite(pool.acquire().await?);
-    conn.begin("BEGIN IMMEDIATE").await?;
+async fn commit_batch(
+    pool: &SqlitePool,
+    databases: &Arc<Databases>,
+    batch: &mut [Box<dyn Job>],
+) -> Result<(), StoreError> {
+    let mut conn = Conn::of_writer(databases.clone(), pool.acquire().await?);
+    conn.command("BEGIN IMMEDIATE").await?;
     for job in batch.iter_mut() {
         conn.command("SAVEPOINT JOB").await?;
         if job.run(&mut conn).await {
@@ -149,5 +160,5 @@ async fn commit_batch(pool: &SqlitePool, batch: &mut [Box<dyn Job>]) -> Result<(
         }
         conn.command("RELEASE JOB").await?;
     }
-    conn.end("COMMIT").await
+    conn.commit().await
 }

@@ -22,7 +22,7 @@ use claviger_proto::follow::{EventsRequest, GAPS_ASKED_MAX};
 use claviger_proto::ids::{ApiId, ApplicationId, EventId};
 use claviger_store::apis::ApiRow;
 use claviger_store::applications::{Application, KeyMapping};
-use claviger_store::db::Conn;
+use claviger_store::conn::Conn;
 use claviger_store::error::StoreError;
 use claviger_store::subscriptions::Subscription;
 use claviger_store::{apis as api_rows, applications, revocations, subscriptions, tenants};

@@ -21,8 +21,9 @@ use claviger_proto::password::StoredPassword;
 use claviger_proto::secret::Secret;
 use claviger_proto::time::Clock;
 use claviger_proto::user::Username;
-use claviger_store::db::{PoolLimits, Store};
+use claviger_store::db::{Places, PoolLimits, Store};
 use claviger_store::error::StoreError;
+use claviger_store::forms::Forms;
 use claviger_store::location::{Location, Server, Tls};
 use claviger_store::schema::Prepared;
 use claviger_store::seed::TenantSeed;
@@ -66,9 +67,8 @@ pub async fn start(
     let pool = config.database.pool;
     let limits = PoolLimits { connections_max: pool.connections_max, acquire_ms_max: pool.acquire_timeout_ms };
     let label = config.database.url.label();
-    let store = Store::open(location(&config.database.url), limits)
-        .await
-        .with_context(|| format!("the database {label} cannot be opened"))?;
+    let places = Places::one(location(&config.database.url), limits);
+    let store = Store::open(places, Forms).await.with_context(|| format!("the database {label} cannot be opened"))?;
     let lock = store.lock_start().await.with_context(|| format!("another node is still preparing {label}"))?;
     let prepared =
         schema::prepare(&store).await.with_context(|| format!("the tables of {label} cannot be prepared"))?;
@@ -155,20 +155,26 @@ async fn seed_rows(
     prepared: Prepared,
     rng: &Arc<dyn Entropy>,
 ) -> Result<(), StoreError> {
+    let rng = rng.clone();
+    if prepared == Prepared::Found {
+        let host = config.server.hostname.clone();
+        let add = store.write(move |conn| {
+            let (host, rng) = (host.clone(), rng.clone());
+            Box::pin(async move { seed::resident_idp(conn, TenantId::SUPER, &host, &*rng).await })
+        });
+        return add.await.map(|_| ());
+    }
     let tenant = TenantSeed {
         id: TenantId::SUPER,
         domain: SUPER_TENANT_DOMAIN.to_owned(),
         admin_role: config.super_admin.admin_role.clone(),
         host: config.server.hostname.clone(),
     };
-    let rng = rng.clone();
     store
         .write(move |conn| {
             let (tenant, rng) = (tenant.clone(), rng.clone());
             Box::pin(async move {
-                if prepared == Prepared::Created {
-                    seed::database(conn).await?;
-                }
+                seed::database(conn).await?;
                 seed::tenant(conn, &tenant, &*rng).await
             })
         })

@@ -31,7 +31,7 @@ async fn every_acknowledged_insert_is_there() {
         assert!(results.iter().all(Result::is_ok), "{results:?}");
         let mut conn = store.reader().await.unwrap();
         for token in &all {
-            let found = tokens::find_by_access(&mut conn, token.identifier.expose()).await.unwrap();
+            let found = tokens::find_by_access(&mut conn, token.identifier.as_ref().unwrap().expose()).await.unwrap();
             assert_eq!(found.unwrap().key, token.key);
         }
     })

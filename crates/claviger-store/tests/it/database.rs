@@ -3,8 +3,9 @@
 use claviger_proto::entropy::Entropy;
 use claviger_proto::ids::{SUPER_TENANT_DOMAIN, TenantId};
 use claviger_proto::secret::Secret;
-use claviger_store::db::{PoolLimits, Store};
+use claviger_store::db::{Place, Places, PoolLimits, Store};
 use claviger_store::error::StoreError;
+use claviger_store::forms::Forms;
 use claviger_store::location::{Location, Server, Tls};
 use claviger_store::schema::{self, Prepared};
 use claviger_store::seed::{self, TenantSeed};
@@ -13,6 +14,9 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::str::FromStr as _;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Of every pool.
+const LIMITS: PoolLimits = PoolLimits { connections_max: 16, acquire_ms_max: 20_000 };
 
 static NUMBER: AtomicU64 = AtomicU64::new(0);
 
@@ -77,26 +81,66 @@ impl Drop for Directory {
     }
 }
 
+/// Runs a case on every server that is there, with the databases of an installation that keeps three: apimgtdb, userdb, regdb.
+pub(crate) async fn on_three_databases<F: Future<Output = ()>>(case: impl Fn(Places) -> F) {
+    let place = |location| Place { location, limits: LIMITS };
+    for (name, is_mysql) in [("CLAVIGER_TEST_MYSQL_URL", true), ("CLAVIGER_TEST_POSTGRES_URL", false)] {
+        let Some(url) = url(name) else { continue };
+        let mut made = Vec::new();
+        for _ in 0..3 {
+            made.push(if is_mysql { make_on_mysql(&url).await } else { make_on_postgres(&url).await });
+        }
+        let [identity, user, registry] = [0, 1, 2].map(|index: usize| place(made[index].0.clone()));
+        case(Places { api: identity.clone(), identity, user, registry }).await;
+        for (_, name) in made {
+            remove(&url, is_mysql, &name).await;
+        }
+    }
+}
+
 async fn on_mysql<F: Future<Output = ()>>(url: &str, case: impl Fn(Location) -> F) {
-    let name = fresh_name();
-    let options = sqlx::mysql::MySqlConnectOptions::from_str(url).unwrap();
-    let mut admin = options.connect().await.unwrap();
-    let run = |text: String| sqlx::raw_sql(sqlx::AssertSqlSafe(text));
-    run(format!("CREATE DATABASE {name}")).execute(&mut admin).await.unwrap();
-    case(Location::MySql(server(options.get_host(), options.get_port(), options.get_username(), &name))).await;
-    run(format!("DROP DATABASE {name}")).execute(&mut admin).await.unwrap();
-    admin.close().await.unwrap();
+    let (location, name) = make_on_mysql(url).await;
+    case(location).await;
+    remove(url, true, &name).await;
 }
 
 async fn on_postgres<F: Future<Output = ()>>(url: &str, case: impl Fn(Location) -> F) {
+    let (location, name) = make_on_postgres(url).await;
+    case(location).await;
+    remove(url, false, &name).await;
+}
+
+async fn make_on_mysql(url: &str) -> (Location, String) {
+    let name = fresh_name();
+    let options = sqlx::mysql::MySqlConnectOptions::from_str(url).unwrap();
+    run(url, true, format!("CREATE DATABASE {name}")).await;
+    let server = server(options.get_host(), options.get_port(), options.get_username(), &name);
+    (Location::MySql(server), name)
+}
+
+async fn make_on_postgres(url: &str) -> (Location, String) {
     let name = fresh_name();
     let options = sqlx::postgres::PgConnectOptions::from_str(url).unwrap();
-    let mut admin = options.connect().await.unwrap();
-    let run = |text: String| sqlx::raw_sql(sqlx::AssertSqlSafe(text));
-    run(format!("CREATE DATABASE {name}")).execute(&mut admin).await.unwrap();
-    case(Location::Postgres(server(options.get_host(), options.get_port(), options.get_username(), &name))).await;
-    run(format!("DROP DATABASE {name}")).execute(&mut admin).await.unwrap();
-    admin.close().await.unwrap();
+    run(url, false, format!("CREATE DATABASE {name}")).await;
+    let server = server(options.get_host(), options.get_port(), options.get_username(), &name);
+    (Location::Postgres(server), name)
+}
+
+async fn remove(url: &str, is_mysql: bool, name: &str) {
+    run(url, is_mysql, format!("DROP DATABASE {name}")).await;
+}
+
+async fn run(url: &str, is_mysql: bool, text: String) {
+    let text = sqlx::raw_sql(sqlx::AssertSqlSafe(text));
+    if is_mysql {
+        let mut admin = sqlx::mysql::MySqlConnectOptions::from_str(url).unwrap().connect().await.unwrap();
+        text.execute(&mut admin).await.unwrap();
+        admin.close().await.unwrap();
+    } else {
+        let mut admin = sqlx::postgres::PgConnectOptions::from_str(url).unwrap().connect().await.unwrap();
+        text.execute(&mut admin).await.unwrap();
+        admin.close().await.unwrap();
+    }
 }
 
 /// The test servers' password is their user's name.
@@ -114,7 +158,7 @@ fn server(host: &str, port: u16, user: &str, database: &str) -> Server {
 }
 
 pub(crate) async fn open(location: Location) -> Store {
-    Store::open(location, PoolLimits { connections_max: 16, acquire_ms_max: 20_000 }).await.unwrap()
+    Store::open(Places::one(location, LIMITS), Forms).await.unwrap()
 }
 
 /// Writes the first rows.

@@ -1,10 +1,15 @@
 //! Preparing a database: several nodes at once, and starts that ended in the middle.
 
-use crate::database::{on_every_engine, on_every_location, open, seed};
-use claviger_store::db::Store;
+use crate::clients::{insert, new_client};
+use crate::database::{on_every_engine, on_every_location, on_three_databases, open, seed};
+use claviger_proto::ids::TenantId;
+use claviger_store::clients;
+use claviger_store::db::{Places, Store};
 use claviger_store::error::StoreError;
+use claviger_store::forms::Forms;
+use claviger_store::roles;
 use claviger_store::schema::{self, PrepareError, Prepared};
-use claviger_store::sql::{Engine, Sql};
+use claviger_store::sql::{Engine, Family, Sql};
 use futures_util::future::join_all;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -52,15 +57,23 @@ async fn a_start_that_ended_before_the_first_rows_is_taken_up_again() {
 
 /// As a start leaves it that was killed while it made the tables.
 #[tokio::test]
-async fn half_a_schema_is_named_and_left_alone() {
+async fn half_a_schema_is_finished() {
     static STEP: Sql = Sql::new("INSERT INTO CLV_SETUP (STEP) VALUES ('TABLES')", &[]);
     static DROP: Sql = Sql::new("DROP TABLE REG_LOG", &[]);
+    static EVENTS: Sql = Sql::new("DROP TABLE CLV_EVENT", &[]);
+    static USE: Sql = Sql::new("DELETE FROM REG_LOG", &[]);
+    static USE_EVENTS: Sql = Sql::new("DELETE FROM CLV_EVENT", &[]);
     on_every_engine(|store| async move {
-        run(&store, &STEP).await;
-        run(&store, &DROP).await;
-        let interrupted = schema::prepare(&store).await;
-        assert!(matches!(interrupted, Err(PrepareError::Interrupted)), "{interrupted:?}");
-        assert!(interrupted.unwrap_err().to_string().contains("drop the database"), "it says what to do");
+        if store.engine() != Engine::MySql {
+            // The others undo an interrupted start.
+            return;
+        }
+        for statement in [&STEP, &DROP, &EVENTS] {
+            run(&store, statement).await;
+        }
+        assert_eq!(schema::prepare(&store).await.unwrap(), Prepared::Created);
+        run(&store, &USE).await;
+        run(&store, &USE_EVENTS).await;
     })
     .await;
 }
@@ -76,6 +89,57 @@ async fn tables_without_a_note_are_left_alone_too() {
             assert!(matches!(incomplete, Err(PrepareError::Incomplete { found: 1, .. })), "{incomplete:?}");
         }
         store.close().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn three_empty_databases_become_one_installation() {
+    static USERS: Sql = Sql::new("DELETE FROM UM_USER", &[]);
+    on_three_databases(|places| async move {
+        let store = Store::open(places, Forms).await.unwrap();
+        assert_eq!(schema::prepare(&store).await.unwrap(), Prepared::Created);
+        seed(&store).await;
+        assert_eq!(schema::prepare(&store).await.unwrap(), Prepared::Found);
+        // Writes to two of them, or to none.
+        let failed = store.write::<(), StoreError, _>(|conn| {
+            Box::pin(async move {
+                clients::insert(conn, &new_client("left", "Key_0")).await?;
+                Err(StoreError::Timeout)
+            })
+        });
+        failed.await.unwrap_err();
+        let client = insert(&store, new_client("app", "Key_1")).await.unwrap();
+        let mut conn = store.reader().await.unwrap();
+        let roles = roles::list(&mut conn, TenantId::SUPER).await.unwrap();
+        let own = roles.iter().filter(|role| role.starts_with("Application/")).collect::<Vec<_>>();
+        assert_eq!(own, ["Application/app"]);
+        assert!(clients::find(&mut conn, &"Key_0".into()).await.unwrap().is_none());
+        drop(conn);
+        let user = store.write(|conn| Box::pin(conn.execute(&USERS, &[])));
+        assert_eq!(user.await.map_err(|error: StoreError| error.to_string()), Ok(0), "the right database");
+        assert_eq!(client.key.as_str(), "Key_1");
+        store.close().await;
+    })
+    .await;
+}
+
+/// Clients and tokens are there, but the database named for users is a wrong, empty one.
+#[tokio::test]
+async fn an_empty_database_beside_a_full_one_is_named() {
+    on_three_databases(|places| async move {
+        let alone =
+            Store::open(Places::one(places.identity.location.clone(), places.identity.limits), Forms).await.unwrap();
+        schema::prepare(&alone).await.unwrap();
+        seed(&alone).await;
+        let store = Store::open(places, Forms).await.unwrap();
+        let missing = schema::prepare(&store).await;
+        assert!(
+            matches!(missing, Err(PrepareError::Missing { family: Family::User, proof: "UM_USER" })),
+            "{missing:?}"
+        );
+        store.close().await;
+        alone.close().await;
     })
     .await;
 }

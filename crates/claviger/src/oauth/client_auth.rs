@@ -61,8 +61,6 @@ pub async fn authenticate(oauth: &OAuth, headers: &HeaderMap, form: &Form) -> Re
     let client = &known.client;
     let is_authentic = match secrets.as_slice() {
         [] => client.settings.is_public,
-        // A client without a secret cannot show it (CONSUMER_SECRET may be NULL).
-        _ if client.secret.expose().is_empty() => false,
         secrets => secrets.iter().any(|secret| client.secret.is_equal(secret.expose())),
     };
     if !is_authentic {
@@ -78,8 +76,7 @@ pub async fn authenticate(oauth: &OAuth, headers: &HeaderMap, form: &Form) -> Re
 /// Is a client still the one that authenticated? Asked where its token is made: it may have a new secret by then, which ends
 /// what the old one was good for, or be gone.
 pub fn check_unchanged(authenticated: &Client, present: Option<&Client>) -> Result<(), TokenError> {
-    let is_same =
-        |present: &&Client| present.id == authenticated.id && present.secret.is_equal(authenticated.secret.expose());
+    let is_same = |present: &&Client| present.id == authenticated.id && present.secret.is_same(&authenticated.secret);
     let present = present.filter(is_same).ok_or(TokenError::ClientAuthentication)?;
     if !present.is_active {
         return Err(TokenError::InactiveClient);

@@ -12,7 +12,8 @@ use claviger_proto::oauth::TokenType;
 use claviger_proto::secret::Secret;
 use claviger_proto::time::{Clock, Timestamp};
 use claviger_store::clients::{self, Client, Hold};
-use claviger_store::db::{Conn, Store};
+use claviger_store::conn::Conn;
+use claviger_store::db::Store;
 use claviger_store::error::StoreError;
 use claviger_store::revocations;
 use claviger_store::tokens::{self, TokenState};
@@ -28,8 +29,9 @@ const ROWS_PER_WRITE: usize = 5_000;
 /// of a token that was EXPIRED lives on, as upstream's.
 pub async fn renew_secret(oauth: &OAuth, known: &Arc<KnownClient>) -> Result<Arc<KnownClient>, RegistrationError> {
     let secret = Secret::new(key_text(&*oauth.rng, KEY_LENGTH));
-    ClientEnd::new(oauth, known, Cause::NewSecret(secret)).run().await?;
-    oauth.find_client(&known.client.key).await?.ok_or(RegistrationError::NotFound)
+    ClientEnd::new(oauth, known, Cause::NewSecret(secret.clone())).run().await?;
+    let known = oauth.find_client(&known.client.key).await?.ok_or(RegistrationError::NotFound)?;
+    Ok(known.with_secret(&secret))
 }
 
 /// Deletes a client with its tokens.
@@ -63,7 +65,7 @@ impl TokenEnd {
         let tokens = tokens::list_active_of_client(conn, client.id, TOKENS_PER_WRITE).await?;
         for token in &tokens {
             let ids = [uuid(&*self.rng), uuid(&*self.rng)];
-            end_row(conn, token, to, is_jwt, &ids, times).await?;
+            end_row(conn, token, to, None, is_jwt, &ids, times).await?;
         }
         Ok(tokens.len() < TOKENS_PER_WRITE)
     }

@@ -21,7 +21,7 @@ use claviger_proto::secret::Secret;
 use claviger_proto::time::Timestamp;
 use claviger_proto::user::Username;
 use claviger_store::clients::{self, ClientSettings, Hold, Lifetimes, NewClient};
-use claviger_store::db::Conn;
+use claviger_store::conn::Conn;
 use claviger_store::error::{StoreError, WriteError};
 use claviger_store::tenants;
 use claviger_store::tokens::TokenState;
@@ -66,7 +66,8 @@ pub struct RegistrationRequest {
 #[derive(Debug, Serialize)]
 struct ApplicationBody<'a> {
     client_id: &'a str,
-    client_secret: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_secret: Option<&'a str>,
     client_secret_expires_at: Option<i64>,
     redirect_uris: [&'a str; 1],
     client_name: &'a str,
@@ -331,7 +332,8 @@ pub struct Prepared {
     provider_uuid: String,
     /// Client id.
     pub key: ConsumerKey,
-    secret: Secret,
+    /// Client secret.
+    pub secret: Secret,
 }
 
 /// Checks a registration and draws its id and secret.
@@ -376,7 +378,7 @@ pub async fn insert(conn: &mut Conn, prepared: &Prepared, now: Timestamp) -> Res
 /// Registers a client in a transaction of its own.
 pub async fn register(oauth: &OAuth, registration: Registration) -> Result<Arc<KnownClient>, RegistrationError> {
     let prepared = prepare(oauth, registration)?;
-    let (key, now) = (prepared.key.clone(), oauth.clock.now());
+    let (key, secret, now) = (prepared.key.clone(), prepared.secret.clone(), oauth.clock.now());
     oauth
         .store
         .write(move |conn| {
@@ -384,7 +386,8 @@ pub async fn register(oauth: &OAuth, registration: Registration) -> Result<Arc<K
             Box::pin(async move { insert(conn, &prepared, now).await })
         })
         .await?;
-    oauth.find_client(&key).await?.ok_or(RegistrationError::NotFound)
+    let known = oauth.find_client(&key).await?.ok_or(RegistrationError::NotFound)?;
+    Ok(known.with_secret(&secret))
 }
 
 async fn check_free(conn: &mut Conn, tenant: TenantId, name: &str) -> Result<(), RegistrationError> {
@@ -458,7 +461,7 @@ async fn answer(app: &App, status: StatusCode, result: Result<Arc<KnownClient>, 
     let (settings, lifetimes) = (&client.settings, client.settings.lifetimes);
     let body = ApplicationBody {
         client_id: client.key.as_str(),
-        client_secret: client.secret.expose(),
+        client_secret: client.secret.text().map(Secret::expose),
         client_secret_expires_at: None,
         redirect_uris: [&settings.callback],
         client_name: &settings.name,

@@ -6,19 +6,22 @@
 
 use crate::oauth::grant::Authorized;
 use crate::oauth::reply::TokenError;
-use crate::oauth::revoke::Times;
+use crate::oauth::revoke::{self, Times};
 use crate::oauth::{KnownClient, OAuth, client_auth};
 use claviger_proto::entropy::uuid;
 use claviger_proto::event::Event;
+use claviger_proto::hash::TokenHash;
 use claviger_proto::ids::TokenId;
 use claviger_proto::oauth::TokenType;
 use claviger_proto::scope::Scopes;
 use claviger_proto::secret::Secret;
 use claviger_proto::time::Timestamp;
+use claviger_store::capability::Capability;
 use claviger_store::clients::{self, Hold};
-use claviger_store::db::Conn;
+use claviger_store::conn::Conn;
+use claviger_store::db::Store;
 use claviger_store::error::StoreError;
-use claviger_store::revocations::{self, RevokedJwt};
+use claviger_store::revocations;
 use claviger_store::sql::Engine;
 use claviger_store::tokens::{self, Token, TokenKey, TokenState, UserType};
 use serde::Serialize;
@@ -105,9 +108,15 @@ struct Rules {
 }
 
 impl Rules {
-    /// How the first transaction holds the client: alone where a row is likely to be retired, and where it costs nothing.
-    fn first_hold(self, engine: Engine) -> Hold {
-        let is_alone = engine == Engine::Sqlite || self.is_jwt || self.is_renewed_per_request || self.is_refresh;
+    /// How the first transaction holds the client: alone where a row is likely to be retired, where it costs nothing, and where
+    /// the tables' own key would let two nodes insert the same token.
+    fn first_hold(self, store: &Store) -> Hold {
+        let is_kept_single = store.capabilities().has(Capability::ActiveKey);
+        let is_alone = store.engine() == Engine::Sqlite
+            || !is_kept_single
+            || self.is_jwt
+            || self.is_renewed_per_request
+            || self.is_refresh;
         if is_alone { Hold::Alone } else { Hold::Shared }
     }
 }
@@ -148,7 +157,7 @@ pub async fn issue(oauth: &OAuth, order: Order) -> Result<Issued, TokenError> {
     }
     let may_refresh = order.may_refresh;
     let order = Arc::new(order);
-    let mut hold = rules.first_hold(oauth.store.engine());
+    let mut hold = rules.first_hold(&oauth.store);
     let mut conflicts = 0;
     loop {
         // Boxed: the way through the database is long, and the future of every request would be as large.
@@ -210,6 +219,10 @@ fn decide(active: Option<&Token>, rules: Rules, now: Timestamp) -> Decision {
     if rules.is_jwt || rules.is_renewed_per_request || rules.is_refresh {
         return Decision::New { retire: Some(TokenState::Revoked), is_refresh_kept: false };
     }
+    if active.identifier.is_none() {
+        // The database holds its hash only: nobody can be given it again (database.md 3.4).
+        return Decision::New { retire: Some(TokenState::Expired), is_refresh_kept: false };
+    }
     let is_alive = |end: Timestamp| end.millis_since(now).saturating_add(rules.skew_ms) > LEFTOVER_MS;
     let is_access_alive = is_alive(active.expires_at());
     let is_refresh_alive = active.refresh.is_some() && is_alive(active.refresh_expires_at());
@@ -232,7 +245,7 @@ async fn write(
 ) -> Result<Written, TokenError> {
     // What is random or timed is made here and is the same in every attempt.
     let fresh = new_token(oauth, order, key.clone());
-    let generation = oauth.tokens.generation(&fresh.hash());
+    let generation = oauth.tokens.generation(&fresh.hash);
     let fresh_id = fresh.id.clone();
     let ids = [uuid(&*oauth.rng), uuid(&*oauth.rng), uuid(&*oauth.rng)];
     let (shared, key_copy, now) = (order.clone(), key.clone(), oauth.clock.now());
@@ -268,13 +281,15 @@ async fn write(
         })
         .await?;
     let Some(token) = token else { return Ok(Written::MustRetire) };
-    let hash = token.hash();
+    let hash = token.hash;
     let token = Arc::new(token);
     if token.id == fresh_id {
         oauth.tokens.insert(hash, generation, token.clone());
     } else {
         // Another node's token: remember it as it stands now, not as it was when the transaction read it.
-        oauth.find_token(&hash, token.identifier.expose()).await?;
+        if let Some(identifier) = &token.identifier {
+            oauth.find_token(&hash, identifier.expose()).await?;
+        }
     }
     oauth.active.insert(key.clone(), hash);
     Ok(Written::Token(token))
@@ -291,7 +306,7 @@ async fn retire(
     if !tokens::retire(conn, active, state, state_id).await? {
         return Err(StoreError::Repeat(None).into());
     }
-    let event = Event::TokenRetired { token: active.hash() };
+    let event = Event::TokenRetired { token: active.hash };
     // Nobody else can have cached the row in the embedded database, which has one process; nobody calls it active when it
     // is over.
     if conn.engine() == Engine::Sqlite || active.expires_at() <= ended_before {
@@ -315,8 +330,8 @@ async fn retire_refreshed(
         return Err(TokenError::InvalidGrant("Invalid refresh token state".into()));
     }
     if replaced.expires_at() > ended_before {
-        let jwt = RevokedJwt { uuid: &ids[1], jti: replaced.identifier.expose(), tenant_id: replaced.key.tenant };
-        revocations::insert_token(conn, replaced.hash(), replaced.expires_at(), is_jwt.then_some(jwt), now).await?;
+        let jwt = revoke::revoked_jwt(replaced, &ids[1], None).filter(|_| is_jwt);
+        revocations::insert_token(conn, replaced.hash, replaced.expires_at(), jwt, now).await?;
     }
     Ok(())
 }
@@ -332,9 +347,11 @@ fn new_token(oauth: &OAuth, order: &Order, key: TokenKey) -> Token {
     let refresh_s = or_default(lifetimes.refresh_s, settings.refresh_s);
     let is_renewed = client.settings.is_refresh_renewed.unwrap_or(settings.is_refresh_renewed);
     let kept = order.authorized.replaces.as_ref().filter(|_| !is_renewed);
+    let identifier = uuid(&*oauth.rng);
     Token {
         id: TokenId(uuid(&*oauth.rng)),
-        identifier: Secret::new(uuid(&*oauth.rng)),
+        hash: TokenHash::of(&identifier),
+        identifier: Some(Secret::new(identifier)),
         refresh: match kept {
             Some(replaced) => replaced.refresh.clone(),
             None => order.may_refresh.then(|| Secret::new(uuid(&*oauth.rng))),
@@ -367,6 +384,8 @@ struct Claims<'a> {
 }
 
 fn present(oauth: &OAuth, token: &Token, may_refresh: bool, is_jwt: bool) -> Issued {
+    // Only a token whose text is known is handed out (`decide`).
+    let identifier = token.identifier.as_ref().map_or("", Secret::expose);
     let scope = token.key.scopes.to_string();
     let end = token.expires_at();
     let access_token = if is_jwt {
@@ -379,11 +398,11 @@ fn present(oauth: &OAuth, token: &Token, may_refresh: bool, is_jwt: bool) -> Iss
             iss: &oauth.settings.issuer,
             exp: end.as_secs().min(EXP_S_MAX),
             iat: token.created.as_secs(),
-            jti: token.identifier.expose(),
+            jti: identifier,
         };
         oauth.keys.signing.sign(&serde_json::to_string(&claims).expect("texts and numbers always serialise"))
     } else {
-        token.identifier.expose().to_owned()
+        identifier.to_owned()
     };
     Issued {
         access_token,
@@ -409,7 +428,8 @@ mod tests {
             Rules { skew_ms: 0, is_renewed_per_request: false, is_jwt: false, is_refresh: false, may_refresh: true };
         let in_state = |state| Token {
             id: TokenId("id".into()),
-            identifier: Secret::new("access"),
+            hash: TokenHash::of("access"),
+            identifier: Some(Secret::new("access")),
             refresh: Some(Secret::new("refresh")),
             consumer_key: ConsumerKey("client".into()),
             key: TokenKey {

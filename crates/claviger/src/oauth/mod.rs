@@ -25,10 +25,12 @@ use claviger_proto::entropy::Entropy;
 use claviger_proto::event::Event;
 use claviger_proto::hash::TokenHash;
 use claviger_proto::ids::ConsumerKey;
+use claviger_proto::secret::Secret;
 use claviger_proto::time::{Clock, Timestamp};
 use claviger_store::clients::{self, Client};
 use claviger_store::db::Store;
 use claviger_store::error::StoreError;
+use claviger_store::forms::ClientSecret;
 use claviger_store::revocations;
 use claviger_store::tokens;
 use claviger_store::tokens::{Token, TokenKey};
@@ -97,6 +99,14 @@ pub struct KnownClient {
     pub client: Client,
     /// Self-contained tokens issued before this instant are dead.
     pub revoked_before: Option<Timestamp>,
+}
+
+impl KnownClient {
+    /// The same with the secret that its requester is to be told: the database may hold only its hash.
+    pub(crate) fn with_secret(&self, secret: &Secret) -> Arc<Self> {
+        let client = Client { secret: ClientSecret::Text(secret.clone()), ..self.client.clone() };
+        Arc::new(Self { client, revoked_before: self.revoked_before })
+    }
 }
 
 /// The OAuth server's state. Everything in it can be rebuilt from the database.

@@ -14,9 +14,10 @@ use claviger_proto::entropy::uuid;
 use claviger_proto::hash::TokenHash;
 use claviger_proto::jose;
 use claviger_proto::oauth::TokenType;
+use claviger_proto::secret::Secret;
 use claviger_proto::time::Timestamp;
 use claviger_store::clients::{self, Client, Hold};
-use claviger_store::db::Conn;
+use claviger_store::conn::Conn;
 use claviger_store::error::StoreError;
 use claviger_store::revocations::{self, RevokedJwt};
 use claviger_store::tokens::{self, Token, TokenState};
@@ -99,11 +100,15 @@ pub async fn revoke_of_client(
         (None, None) => return Ok(None),
     }
     let Some((token, is_refresh)) = revoke_stored(oauth, client, presented, is_jwt).await? else { return Ok(None) };
-    tracing::info!(target: "audit", token = %token.hash(), client_id = %client.key, user = %token.key.user, "token revoked");
+    tracing::info!(target: "audit", token = %token.hash, client_id = %client.key, user = %token.key.user, "token revoked");
     let tenant = app.oauth.tenant_domain(token.key.tenant).await?.unwrap_or_default();
     let domain = if token.key.user_domain == "PRIMARY" { String::new() } else { format!("{}/", token.key.user_domain) };
     Ok(Some(Revoked {
-        access: if is_refresh { token.identifier.expose().to_owned() } else { text.to_owned() },
+        access: if is_refresh {
+            token.identifier.as_ref().map_or("", Secret::expose).to_owned()
+        } else {
+            text.to_owned()
+        },
         refresh: token.refresh.as_ref().map(|refresh| refresh.expose().to_owned()),
         user: format!("{domain}{}@{tenant}", token.key.user),
     }))
@@ -157,7 +162,8 @@ async fn revoke_stored(
                 }
                 let found = presented.find(conn, client).await?;
                 if let Some((token, _)) = &found {
-                    end_row(conn, token, TokenState::Revoked, is_jwt, ids, times).await?;
+                    let signature = signature_of(&presented.text).filter(|_| is_jwt);
+                    end_row(conn, token, TokenState::Revoked, signature, is_jwt, ids, times).await?;
                 }
                 Ok(found)
             })
@@ -180,6 +186,7 @@ pub(crate) async fn end_row(
     conn: &mut Conn,
     token: &Token,
     to: TokenState,
+    signature: Option<&str>,
     is_jwt: bool,
     ids: &[String; 2],
     Times { now, ended_before }: Times,
@@ -188,12 +195,23 @@ pub(crate) async fn end_row(
     if is_alive && !tokens::retire(conn, token, to, &ids[0]).await? {
         return Err(StoreError::Repeat(None));
     }
-    let is_told = token.state != TokenState::Active && revocations::is_token_revoked(conn, token.hash()).await?;
+    let is_told = token.state != TokenState::Active && revocations::is_token_revoked(conn, token.hash).await?;
     if !is_told && token.expires_at() > ended_before {
-        let jwt = RevokedJwt { uuid: &ids[1], jti: token.identifier.expose(), tenant_id: token.key.tenant };
-        revocations::insert_token(conn, token.hash(), token.expires_at(), is_jwt.then_some(jwt), now).await?;
+        let jwt = revoked_jwt(token, &ids[1], signature).filter(|_| is_jwt);
+        revocations::insert_token(conn, token.hash, token.expires_at(), jwt, now).await?;
     }
     Ok(())
+}
+
+/// A stored JWT's line in the list that old gateways read.
+pub(crate) fn revoked_jwt<'a>(token: &'a Token, uuid: &'a str, signature: Option<&'a str>) -> Option<RevokedJwt<'a>> {
+    let jti = token.identifier.as_ref()?.expose();
+    Some(RevokedJwt { uuid, jti, signature, tenant_id: token.key.tenant })
+}
+
+/// The third part of a JWT.
+fn signature_of(text: &str) -> Option<&str> {
+    jose::has_jws_shape(text).then(|| text.rsplit('.').next()).flatten()
 }
 
 /// A JWT without a row: its signature proves that it is ours, its `azp` whose it is.
@@ -210,17 +228,18 @@ async fn revoke_unstored_jwt(
     let Some(jti) = claim("jti").map(str::to_owned) else { return Ok(None) };
     let expires_at = super::introspect::time_claim(claims, "exp").unwrap_or(Timestamp::NEVER);
     let user = claim("sub").unwrap_or_default().to_owned();
+    let signature = signature_of(text).map(str::to_owned);
     let (tenant_id, now, id) = (client.tenant, oauth.clock.now(), uuid(&*oauth.rng));
     oauth
         .store
         .write::<_, StoreError, _>(move |conn| {
-            let (jti, id) = (jti.clone(), id.clone());
+            let (jti, id, signature) = (jti.clone(), id.clone(), signature.clone());
             Box::pin(async move {
                 let hash = TokenHash::of(&jti);
                 if revocations::is_token_revoked(conn, hash).await? {
                     return Ok(());
                 }
-                let jwt = RevokedJwt { uuid: &id, jti: &jti, tenant_id };
+                let jwt = RevokedJwt { uuid: &id, jti: &jti, signature: signature.as_deref(), tenant_id };
                 revocations::insert_token(conn, hash, expires_at, Some(jwt), now).await
             })
         })

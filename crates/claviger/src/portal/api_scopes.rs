@@ -11,7 +11,7 @@ use super::error::PortalError;
 use crate::portal_scopes::{is_portal_scope, strip_prefix};
 use claviger_proto::ids::ApiId;
 use claviger_store::apis as rows;
-use claviger_store::db::Conn;
+use claviger_store::conn::Conn;
 use claviger_store::scopes;
 use std::collections::BTreeSet;
 

@@ -25,7 +25,7 @@ use claviger_proto::ids::ApiId;
 use claviger_proto::time::Timestamp;
 use claviger_proto::user::Username;
 use claviger_store::apis::{self as rows, ApiRow, DefaultVersion, NewApi, StateChange, UrlMapping};
-use claviger_store::db::Conn;
+use claviger_store::conn::Conn;
 use claviger_store::error::StoreError;
 use claviger_store::policies::{self, Level};
 use claviger_store::registry::{self, NewResource};

@@ -15,7 +15,7 @@ use claviger_proto::ids::{ApiUuid, TenantId};
 use claviger_proto::time::Timestamp;
 use claviger_proto::user::Username;
 use claviger_store::apis::{self as rows, ApiRow, UrlMapping};
-use claviger_store::db::Conn;
+use claviger_store::conn::Conn;
 use claviger_store::error::StoreError;
 use claviger_store::{registry, scopes};
 use std::collections::{BTreeSet, HashMap};

@@ -20,7 +20,7 @@ use claviger_proto::entropy::uuid;
 use claviger_proto::event::Event;
 use claviger_proto::ids::ApplicationUuid;
 use claviger_store::applications::{self as rows, Application, NewApplication};
-use claviger_store::db::Conn;
+use claviger_store::conn::Conn;
 use claviger_store::error::StoreError;
 use claviger_store::policies::Level;
 use claviger_store::subscriptions;

@@ -11,6 +11,7 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::response::Response;
 use claviger_proto::ids::TenantId;
+use claviger_proto::secret::Secret;
 use claviger_proto::user::Username;
 use http::{Method, StatusCode};
 use serde::Deserialize;
@@ -83,7 +84,7 @@ fn show(client: &ClientInfo, is_new: bool) -> Value {
     };
     object!({
         "clientId": client.key, "clientName": client.name, "callBackURL": client.callback,
-        "clientSecret": client.secret.expose(), "isSaasApplication": client.is_saas, "appOwner": client.owner,
+        "clientSecret": client.secret.as_ref().map(Secret::expose), "isSaasApplication": client.is_saas, "appOwner": client.owner,
         "jsonString": details.to_string(), "jsonAppAttribute": "{}", "applicationUUID": null,
         "tokenType": client.token_type,
     })

@@ -8,7 +8,7 @@ use super::deployment::{Identity, deployment};
 use super::error::PortalError;
 use claviger_gateway::model::ApiDeployment;
 use claviger_store::apis::{self as rows, ApiRow};
-use claviger_store::db::Conn;
+use claviger_store::conn::Conn;
 
 /// The API of a row; `None` when it is on no gateway.
 pub async fn of_row(conn: &mut Conn, row: &ApiRow) -> Result<Option<ApiDeployment>, PortalError> {

@@ -18,7 +18,7 @@ use crate::http::routes::Routes;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use claviger_proto::ids::{SUPER_TENANT_DOMAIN, TenantId};
-use claviger_store::db::Conn;
+use claviger_store::conn::Conn;
 use claviger_store::policies::Level;
 use claviger_store::{policies, tenants};
 use http::{HeaderMap, Method, StatusCode};

@@ -20,8 +20,8 @@ use std::sync::Arc;
 pub struct ClientInfo {
     /// Client id.
     pub key: ConsumerKey,
-    /// Client secret.
-    pub secret: Secret,
+    /// Client secret; `None` when the database holds its hash only.
+    pub secret: Option<Secret>,
     /// Name.
     pub name: String,
     /// Owner, tenant-aware.
@@ -186,7 +186,7 @@ impl<'a> KeyManager<'a> {
         let owner = Username { domain: client.owner_domain.clone(), name: client.owner.clone(), tenant };
         Ok(ClientInfo {
             key: client.key.clone(),
-            secret: client.secret.clone(),
+            secret: client.secret.text().cloned(),
             name: client.settings.name.clone(),
             owner: owner.to_string(),
             grants: client.settings.grants.clone(),

@@ -20,7 +20,7 @@ use claviger_proto::event::Event;
 use claviger_proto::ids::{ApplicationUuid, ConsumerKey};
 use claviger_proto::secret::Secret;
 use claviger_store::applications::{self as rows, Application, KeyMapping, Registration};
-use claviger_store::db::Conn;
+use claviger_store::conn::Conn;
 use claviger_store::policies;
 use http::{Method, StatusCode};
 use serde::Deserialize;
@@ -93,13 +93,15 @@ async fn generate(
     };
     let by_uuid = ClientOrder { name: format!("{}_{}", order.name, application.uuid), ..order.clone() };
     let uuid = &application.uuid;
-    let mapping = match register_and_map(&portal, &actor, &request, (uuid, order)).await {
+    let (mapping, secret) = match register_and_map(&portal, &actor, &request, (uuid, order)).await {
         // Left by an application that had this name before, or made of other parts: a name is not the application's own.
         Err(PortalError::ClientNameTaken(_)) => register_and_map(&portal, &actor, &request, (uuid, by_uuid)).await,
         other => other,
     }?;
-    let client =
+    let mut client =
         find_client(&portal, &mapping).await?.ok_or(PortalError::Damaged("a new client is missing".to_owned()))?;
+    // Now or never: the database may hold its hash only.
+    client.secret = Some(secret);
     let mut shown = show(&mapping, Some(&client));
     if client.grants.iter().any(|grant| grant == "client_credentials") {
         let token = portal.key_manager().issue(&client.key, &request.scopes).await?;
@@ -179,7 +181,7 @@ async fn register_and_map(
     actor: &Actor,
     request: &KeyRequest,
     (application, order): (&ApplicationUuid, ClientOrder),
-) -> Result<KeyMapping, PortalError> {
+) -> Result<(KeyMapping, Secret), PortalError> {
     let (name, callback, grants) = (order.name.clone(), order.callback.clone(), order.grants.join(" "));
     let client = portal.key_manager().prepare(order)?;
     let info = object!({
@@ -205,7 +207,8 @@ async fn register_and_map(
         validity_s: validity(request.validity_time.as_ref())?.unwrap_or(3600),
     };
     let now = portal.clock.now();
-    let (owner, application, result) = (actor.clone(), application.clone(), mapping.clone());
+    let (owner, application) = (actor.clone(), application.clone());
+    let result = ((*mapping).clone(), client.secret.clone());
     let written = portal.store.write(move |conn| {
         let (actor, id) = (owner.clone(), application.clone());
         let (mapping, registration, client) = (mapping.clone(), registration.clone(), client.clone());
@@ -223,7 +226,7 @@ async fn register_and_map(
         })
     });
     written.await?;
-    Ok((*result).clone())
+    Ok(result)
 }
 
 /// The keys of an application as the portal shows them. The key manager answers on connections of its own: hold none.
@@ -246,7 +249,7 @@ async fn find_client(portal: &Portal, mapping: &KeyMapping) -> Result<Option<Cli
 fn show(mapping: &KeyMapping, client: Option<&ClientInfo>) -> Value {
     object!({
         "keyMappingId": mapping.uuid, "keyManager": mapping.key_manager, "consumerKey": mapping.consumer_key,
-        "consumerSecret": client.map(|it| it.secret.expose()),
+        "consumerSecret": client.and_then(|it| it.secret.as_ref()).map(Secret::expose),
         "supportedGrantTypes": client.map(|it| it.grants.clone()).unwrap_or_default(),
         "callbackUrl": client.map(|it| it.callback.as_str()), "keyState": mapping.state, "keyType": mapping.key_type,
         "groupId": null, "token": {"accessToken": "", "tokenScopes": ["N/A"], "validityTime": 0},
@@ -356,7 +359,7 @@ async fn regenerate_secret(
 ) -> Result<Response, PortalError> {
     let (_, _, key) = find_all(&portal, &actor, &place).await?;
     let client = portal.key_manager().renew_secret(&key).await?;
-    let body = object!({"consumerKey": client.key, "consumerSecret": client.secret.expose()});
+    let body = object!({"consumerKey": client.key, "consumerSecret": client.secret.as_ref().map(Secret::expose)});
     Ok(json(StatusCode::OK, &body))
 }
 

@@ -14,7 +14,7 @@ use claviger_proto::event::Event;
 use claviger_proto::ids::SubscriptionUuid;
 use claviger_proto::time::Timestamp;
 use claviger_store::apis::{self as rows, ApiRow, StateChange};
-use claviger_store::db::Conn;
+use claviger_store::conn::Conn;
 use claviger_store::subscriptions::{self, NewSubscription};
 use serde_json::{Value, json};
 use std::sync::Arc;

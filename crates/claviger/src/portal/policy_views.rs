@@ -4,7 +4,7 @@ use super::api_object::UNLIMITED;
 use super::error::{PortalError, Resource};
 use super::state::Portal;
 use claviger_proto::ids::TenantId;
-use claviger_store::db::Conn;
+use claviger_store::conn::Conn;
 use claviger_store::policies::{self, Level, Policy};
 use serde_json::{Map, Value, json};
 

@@ -15,7 +15,7 @@ use axum::response::Response;
 use claviger_proto::event::Event;
 use claviger_proto::ids::SubscriptionUuid;
 use claviger_store::apis as rows;
-use claviger_store::db::Conn;
+use claviger_store::conn::Conn;
 use claviger_store::policies::Level;
 use claviger_store::subscriptions::{self, Subscription};
 use claviger_store::{applications, policies};

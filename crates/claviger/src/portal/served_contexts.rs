@@ -8,7 +8,7 @@
 use super::context::default_context;
 use super::error::PortalError;
 use claviger_store::apis as rows;
-use claviger_store::db::Conn;
+use claviger_store::conn::Conn;
 
 /// Are these contexts free for the API of this provider and name? Looks at every row: the caller changes an API, which is rare.
 /// `template` is the context with its placeholder, as the rows have it.

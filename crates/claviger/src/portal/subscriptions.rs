@@ -21,7 +21,7 @@ use claviger_proto::event::Event;
 use claviger_proto::ids::{ApplicationUuid, SubscriptionUuid};
 use claviger_store::apis as api_rows;
 use claviger_store::applications as application_rows;
-use claviger_store::db::Conn;
+use claviger_store::conn::Conn;
 use claviger_store::subscriptions::{self as rows, NewSubscription, Subscription};
 use http::{Method, StatusCode};
 use serde::Deserialize;

@@ -17,7 +17,7 @@ use claviger_proto::password::StoredPassword;
 use claviger_proto::secret::Secret;
 use claviger_proto::time::{Clock, Timestamp};
 use claviger_store::clients;
-use claviger_store::db::Conn;
+use claviger_store::conn::Conn;
 use claviger_store::error::StoreError;
 use claviger_store::seed::{self, TenantSeed};
 use claviger_store::tenants;

@@ -3,6 +3,7 @@
 use crate::harness::{ManualClock, Registered, Reply, Server, Told, on_every_engine, on_two_nodes_with, register};
 use claviger_proto::entropy::uuid;
 use claviger_proto::event::Event;
+use claviger_proto::hash::TokenHash;
 use claviger_proto::ids::ConsumerKey;
 use claviger_proto::secret::Secret;
 use claviger_proto::time::Clock as _;
@@ -201,12 +202,14 @@ async fn insert_tokens(server: &Server, client: &Registered, count: usize) -> Ve
     let rows: Vec<Token> = (1..count)
         .map(|number| {
             let mut row = model.clone();
-            (row.id.0, row.identifier) = (uuid(&rng), Secret::new(uuid(&rng)));
+            let text = uuid(&rng);
+            (row.id.0, row.hash) = (uuid(&rng), TokenHash::of(&text));
+            row.identifier = Some(Secret::new(text));
             row.key.user = format!("user{number}");
             row
         })
         .collect();
-    texts.extend(rows.iter().map(|row| row.identifier.expose().to_owned()));
+    texts.extend(rows.iter().map(|row| row.identifier.as_ref().unwrap().expose().to_owned()));
     let rows = Arc::new(rows);
     let write = server.app().store.write::<_, StoreError, _>(move |conn| {
         let rows = rows.clone();

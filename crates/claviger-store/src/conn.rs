@@ -1,0 +1,275 @@
+//! A connection as the store's functions see it: one for all families of tables, whichever databases they live in.
+//!
+//! Each database's link is taken from its pool at the first statement that needs it and, in a transaction, begun then. At the
+//! end the identity family's database is committed last: it has the events. Two databases cannot be committed at one instant;
+//! what an interrupted end leaves behind is a user's or registry row without its event, which caches outlive by 30 s at most,
+//! and never an event without its change.
+
+use crate::capability::Capabilities;
+use crate::db::{BEGIN_MYSQL, COMMIT_POSTGRES, DATABASES_MAX, Databases, Pool};
+use crate::error::StoreError;
+use crate::forms::Forms;
+use crate::sql::{Engine, Family, Rendered, Sql};
+use crate::value::{Arg, Row, mysql_arguments, postgres_arguments, sqlite_arguments};
+use claviger_proto::event::Event;
+use sqlx::pool::PoolConnection;
+use sqlx::sqlite::Sqlite;
+use sqlx::{AssertSqlSafe, MySql, Postgres, SqlSafeStr};
+use std::sync::Arc;
+
+/// One database's connection.
+pub(crate) enum Link {
+    Sqlite(PoolConnection<Sqlite>),
+    MySql(PoolConnection<MySql>),
+    Postgres(PoolConnection<Postgres>),
+}
+
+struct Open {
+    link: Link,
+    /// In a transaction.
+    is_begun: bool,
+}
+
+/// A connection, in a transaction or not.
+pub struct Conn {
+    databases: Arc<Databases>,
+    capabilities: Capabilities,
+    links: [Option<Open>; DATABASES_MAX],
+    is_in_transaction: bool,
+    pub(crate) emitted: Vec<Event>,
+}
+
+/// A connection that is dropped inside a transaction (a panic, a time-out) is closed, so the server rolls back.
+impl Drop for Conn {
+    fn drop(&mut self) {
+        for open in self.links.iter_mut().flatten().filter(|open| open.is_begun) {
+            match &mut open.link {
+                Link::Sqlite(link) => link.close_on_drop(),
+                Link::MySql(link) => link.close_on_drop(),
+                Link::Postgres(link) => link.close_on_drop(),
+            }
+        }
+    }
+}
+
+/// Runs the same expression on whichever driver the statement's database has.
+macro_rules! on_link {
+    ($conn:expr, $family:expr, $sql:expr, $args:expr, $link:ident, $query:ident => $body:expr) => {{
+        let (link, rendered) = $conn.link_for($family, $sql).await?;
+        let args = rendered.kept($args);
+        let text = rendered.text.as_str();
+        match link {
+            Link::Sqlite($link) => {
+                let $query = sqlx::query_with(text, sqlite_arguments(args)?);
+                $body
+            }
+            Link::MySql($link) => {
+                let $query = sqlx::query_with(text, mysql_arguments(args)?);
+                $body
+            }
+            Link::Postgres($link) => {
+                let $query = sqlx::query_with(text, postgres_arguments(args)?);
+                $body
+            }
+        }
+    }};
+}
+
+impl Conn {
+    pub(crate) fn new(databases: Arc<Databases>, is_in_transaction: bool) -> Self {
+        let capabilities = databases.capabilities();
+        let links = [const { None }; DATABASES_MAX];
+        Self { databases, capabilities, links, is_in_transaction, emitted: Vec::new() }
+    }
+
+    /// The connection of the embedded database's writer, which begins and ends by itself.
+    pub(crate) fn of_writer(databases: Arc<Databases>, link: PoolConnection<Sqlite>) -> Self {
+        let mut conn = Self::new(databases, true);
+        conn.links[0] = Some(Open { link: Link::Sqlite(link), is_begun: true });
+        conn
+    }
+
+    /// The engine of clients and tokens.
+    pub fn engine(&self) -> Engine {
+        self.engine_of(Family::Identity)
+    }
+
+    /// The engine that a family of tables lives on.
+    pub fn engine_of(&self, family: Family) -> Engine {
+        self.databases.engine_of(family)
+    }
+
+    /// What the databases can hold.
+    pub fn capabilities(&self) -> Capabilities {
+        self.capabilities
+    }
+
+    /// How texts stand in their columns.
+    pub(crate) fn forms(&self) -> &Forms {
+        &self.databases.forms
+    }
+
+    pub(crate) fn database_of(&self, family: Family) -> usize {
+        self.databases.index_of(family)
+    }
+
+    pub(crate) async fn link_for(
+        &mut self,
+        family: Family,
+        sql: &'static Sql,
+    ) -> Result<(&mut Link, &'static Rendered), StoreError> {
+        let rendered = sql.rendered(self.engine_of(family), self.capabilities);
+        Ok((self.link(family).await?, rendered))
+    }
+
+    pub(crate) async fn link(&mut self, family: Family) -> Result<&mut Link, StoreError> {
+        let index = self.databases.index_of(family);
+        if self.links[index].is_none() {
+            // Boxed: waiting for a connection takes 5 KB of state, and the future of every request would be as large.
+            let open = Box::pin(open(&self.databases.all[index].pool, self.is_in_transaction)).await?;
+            self.links[index] = Some(open);
+        }
+        Ok(&mut self.links[index].as_mut().expect("it was opened above").link)
+    }
+
+    /// Commits what was done on every database.
+    pub(crate) async fn commit(&mut self) -> Result<(), StoreError> {
+        for open in self.links.iter_mut().flatten().rev() {
+            let statement = match &open.link {
+                Link::Postgres(_) => COMMIT_POSTGRES,
+                Link::Sqlite(_) | Link::MySql(_) => "COMMIT",
+            };
+            command(&mut open.link, statement).await?;
+            open.is_begun = false;
+        }
+        self.is_in_transaction = false;
+        Ok(())
+    }
+
+    /// Undoes what was done on every database.
+    pub(crate) async fn rollback(&mut self) -> Result<(), StoreError> {
+        for open in self.links.iter_mut().flatten() {
+            command(&mut open.link, "ROLLBACK").await?;
+            open.is_begun = false;
+        }
+        self.is_in_transaction = false;
+        Ok(())
+    }
+
+    /// A statement without parameters and rows, not prepared, on the identity family's database: transaction control, DDL.
+    pub(crate) async fn command(&mut self, text: &'static str) -> Result<(), StoreError> {
+        self.command_in(Family::Identity, text).await
+    }
+
+    pub(crate) async fn command_in(&mut self, family: Family, text: &'static str) -> Result<(), StoreError> {
+        command(self.link(family).await?, text).await
+    }
+
+    /// A script of our own, made of constant texts.
+    pub(crate) async fn script_in(&mut self, family: Family, text: String) -> Result<(), StoreError> {
+        command(self.link(family).await?, AssertSqlSafe(text)).await
+    }
+
+    /// Makes a table or an index that may be there already.
+    pub(crate) async fn command_unless_there(&mut self, family: Family, text: &'static str) -> Result<(), StoreError> {
+        match self.command_in(family, text).await {
+            Err(error) if error.is_there_already() => Ok(()),
+            done => done,
+        }
+    }
+
+    /// All rows of a query.
+    pub async fn rows(&mut self, sql: &'static Sql, args: &[Arg<'_>]) -> Result<Vec<Row>, StoreError> {
+        self.rows_in(sql.family(), sql, args).await
+    }
+
+    /// All rows of a query on the catalogue of a family's database.
+    pub(crate) async fn rows_in(
+        &mut self,
+        family: Family,
+        sql: &'static Sql,
+        args: &[Arg<'_>],
+    ) -> Result<Vec<Row>, StoreError> {
+        Ok(on_link!(self, family, sql, args, link, query => {
+            query.fetch_all(&mut **link).await?.into_iter().map(Row::from).collect()
+        }))
+    }
+
+    /// The first row of a query.
+    pub async fn row(&mut self, sql: &'static Sql, args: &[Arg<'_>]) -> Result<Option<Row>, StoreError> {
+        Ok(on_link!(self, sql.family(), sql, args, link, query => {
+            query.fetch_optional(&mut **link).await?.map(Row::from)
+        }))
+    }
+
+    /// Runs a statement and returns the number of rows it touched.
+    pub async fn execute(&mut self, sql: &'static Sql, args: &[Arg<'_>]) -> Result<u64, StoreError> {
+        Ok(on_link!(self, sql.family(), sql, args, link, query => query.execute(&mut **link).await?.rows_affected()))
+    }
+
+    /// Inserts one row and returns its generated number. The PostgreSQL text ends with `RETURNING column`.
+    pub async fn insert(&mut self, sql: &'static Sql, args: &[Arg<'_>]) -> Result<i64, StoreError> {
+        let (link, rendered) = self.link_for(sql.family(), sql).await?;
+        let (text, args) = (rendered.text.as_str(), rendered.kept(args));
+        match link {
+            Link::Sqlite(link) => {
+                let done = sqlx::query_with(text, sqlite_arguments(args)?).execute(&mut **link).await?;
+                Ok(done.last_insert_rowid())
+            }
+            Link::MySql(link) => {
+                let done = sqlx::query_with(text, mysql_arguments(args)?).execute(&mut **link).await?;
+                i64::try_from(done.last_insert_id())
+                    .map_err(|_| StoreError::Corrupt("a generated id is out of range".into()))
+            }
+            Link::Postgres(link) => {
+                let row = sqlx::query_with(text, postgres_arguments(args)?).fetch_one(&mut **link).await?;
+                Row::from(row).int(0)
+            }
+        }
+    }
+
+    /// Lets the engine parse a statement, without running it.
+    pub async fn prepare(&mut self, sql: &'static Sql) -> Result<(), StoreError> {
+        use sqlx::Executor as _;
+        let (link, rendered) = self.link_for(sql.family(), sql).await?;
+        let text = rendered.text.as_str().into_sql_str();
+        match link {
+            Link::Sqlite(link) => link.prepare(text).await.map(|_| ())?,
+            Link::MySql(link) => link.prepare(text).await.map(|_| ())?,
+            Link::Postgres(link) => link.prepare(text).await.map(|_| ())?,
+        }
+        Ok(())
+    }
+}
+
+async fn open(pool: &Pool, is_in_transaction: bool) -> Result<Open, StoreError> {
+    let link = match pool {
+        Pool::Sqlite(pool) => Link::Sqlite(pool.acquire().await?),
+        Pool::MySql(pool) => Link::MySql(pool.acquire().await?),
+        Pool::Postgres(pool) => Link::Postgres(pool.acquire().await?),
+    };
+    let mut open = Open { link, is_begun: is_in_transaction };
+    if is_in_transaction {
+        let begin = if matches!(open.link, Link::MySql(_)) { BEGIN_MYSQL } else { "BEGIN" };
+        if let Err(error) = command(&mut open.link, begin).await {
+            // It may have begun all the same.
+            match &mut open.link {
+                Link::Sqlite(link) => link.close_on_drop(),
+                Link::MySql(link) => link.close_on_drop(),
+                Link::Postgres(link) => link.close_on_drop(),
+            }
+            return Err(error);
+        }
+    }
+    Ok(open)
+}
+
+async fn command(link: &mut Link, text: impl SqlSafeStr) -> Result<(), StoreError> {
+    let query = sqlx::raw_sql(text);
+    match link {
+        Link::Sqlite(link) => query.execute(&mut **link).await.map(|_| ())?,
+        Link::MySql(link) => query.execute(&mut **link).await.map(|_| ())?,
+        Link::Postgres(link) => query.execute(&mut **link).await.map(|_| ())?,
+    }
+    Ok(())
+}
