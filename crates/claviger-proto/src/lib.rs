@@ -1,9 +1,10 @@
 //! The pure core of Claviger: codecs and the rules of the RFCs and of the WSO2 contracts.
 //!
 //! Owns: types that are parsed at the edge and checked nowhere else (ids, scopes, secrets, times), JOSE, forms,
-//! permission trees, the events that nodes and gateways follow, and the follower's bookkeeping.
+//! Java keystores, permission trees, the events that nodes and gateways follow, and the follower's bookkeeping.
 //! Leaves to others: every socket, clock, random source, log line and SQL statement. `now` and `rng` are arguments.
 
+mod der;
 pub mod encode;
 pub mod entropy;
 pub mod event;
@@ -12,6 +13,7 @@ pub mod form;
 pub mod hash;
 pub mod ids;
 pub mod jose;
+pub mod keystore;
 pub mod oauth;
 pub mod password;
 pub mod permission;
