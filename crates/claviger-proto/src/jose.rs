@@ -4,6 +4,7 @@
 //! (security.md 4.2). `kid` and `x5t` follow IS 5.10 (rest-3x.md 1.6.3): base64url of the *hexadecimal text* of SHA-256 of
 //! the certificate, and that plus `_RS256`.
 
+use crate::der;
 use crate::encode::{base64url, from_base64url, hex};
 use crate::hash::sha256;
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
@@ -197,29 +198,6 @@ fn public_key(jwk: &Jwk) -> Option<ParsedPublicKey> {
 
 /// RSAPublicKey of RFC 8017 A.1.1: SEQUENCE { modulus INTEGER, exponent INTEGER }.
 fn rsa_public_key_der(n: &[u8], e: &[u8]) -> Vec<u8> {
-    let body = [der_integer(n), der_integer(e)].concat();
-    der_element(0x30, &body)
-}
-
-fn der_integer(unsigned: &[u8]) -> Vec<u8> {
-    let start = unsigned.iter().position(|byte| *byte != 0).unwrap_or(unsigned.len());
-    let mut value = unsigned[start..].to_vec();
-    if value.first().is_none_or(|byte| byte & 0x80 != 0) {
-        value.insert(0, 0);
-    }
-    der_element(0x02, &value)
-}
-
-fn der_element(tag: u8, content: &[u8]) -> Vec<u8> {
-    let length = content.len().to_be_bytes();
-    let significant = &length[length.iter().position(|byte| *byte != 0).unwrap_or(length.len() - 1)..];
-    let mut element = vec![tag];
-    if content.len() < 0x80 {
-        element.extend_from_slice(significant);
-    } else {
-        element.push(0x80 | u8::try_from(significant.len()).expect("a length has at most 8 bytes"));
-        element.extend_from_slice(significant);
-    }
-    element.extend_from_slice(content);
-    element
+    let body = [der::integer(n), der::integer(e)].concat();
+    der::element(der::SEQUENCE, &body)
 }

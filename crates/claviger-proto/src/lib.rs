@@ -1,9 +1,10 @@
 //! The pure core of Claviger: codecs and the rules of the RFCs and of the WSO2 contracts.
 //!
 //! Owns: types that are parsed at the edge and checked nowhere else (ids, scopes, secrets, times), JOSE, forms,
-//! permission trees, the events that nodes and gateways follow, and the follower's bookkeeping.
+//! Java keystores, the forms in which WSO2 stores secrets, permission trees, the events that nodes and gateways follow, and the follower's bookkeeping.
 //! Leaves to others: every socket, clock, random source, log line and SQL statement. `now` and `rng` are arguments.
 
+mod der;
 pub mod encode;
 pub mod entropy;
 pub mod event;
@@ -12,11 +13,13 @@ pub mod form;
 pub mod hash;
 pub mod ids;
 pub mod jose;
+pub mod keystore;
 pub mod oauth;
 pub mod password;
 pub mod permission;
 pub mod scope;
 pub mod secret;
+pub mod stored_form;
 pub mod time;
 pub mod user;
 

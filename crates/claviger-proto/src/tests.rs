@@ -14,7 +14,7 @@ use crate::user::Username;
 use std::cell::Cell;
 use std::sync::Mutex;
 
-struct Counting(Mutex<Cell<u8>>);
+pub(crate) struct Counting(Mutex<Cell<u8>>);
 
 impl Entropy for Counting {
     fn fill(&self, buffer: &mut [u8]) {
@@ -26,7 +26,7 @@ impl Entropy for Counting {
     }
 }
 
-fn rng() -> Counting {
+pub(crate) fn rng() -> Counting {
     Counting(Mutex::new(Cell::new(7)))
 }
 
