@@ -62,11 +62,13 @@ pub async fn start(
     clock: Arc<dyn Clock>,
     rng: Arc<dyn Entropy>,
 ) -> anyhow::Result<Started> {
+    refuse_several_databases(&config)?;
     let signing = signing_key(&config, data_dir, &*clock)?;
-    let pool = config.database.pool;
+    let database = &config.databases.identity;
+    let pool = database.pool;
     let limits = PoolLimits { connections_max: pool.connections_max, acquire_ms_max: pool.acquire_timeout_ms };
-    let label = config.database.url.label();
-    let store = Store::open(location(&config.database.url), limits)
+    let label = database.url.label();
+    let store = Store::open(location(&database.url), limits)
         .await
         .with_context(|| format!("the database {label} cannot be opened"))?;
     let lock = store.lock_start().await.with_context(|| format!("another node is still preparing {label}"))?;
@@ -98,6 +100,20 @@ pub async fn start(
         }
     }));
     Ok(Started { app, administrator, prepared })
+}
+
+/// The store keeps all tables in one database for now.
+fn refuse_several_databases(config: &Config) -> anyhow::Result<()> {
+    let first = &config.databases.identity;
+    for (tables, other) in config.databases.all() {
+        anyhow::ensure!(
+            other.url.is_same_database(&first.url),
+            "[{}] (the {tables} tables) is another database than [{}]: not supported yet: one database for all families",
+            other.name,
+            first.name
+        );
+    }
+    Ok(())
 }
 
 fn signing_key(config: &Config, data_dir: &DataDir, clock: &dyn Clock) -> anyhow::Result<SigningKey> {

@@ -3,6 +3,7 @@
 use super::database::{DatabaseUrl, SQLITE_FILE};
 use super::profile::Profile;
 use claviger_proto::secret::Secret;
+use claviger_proto::time::Zone;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
@@ -13,8 +14,8 @@ pub struct Config {
     pub server: Server,
     /// `[super_admin]`.
     pub super_admin: SuperAdmin,
-    /// `[database.*]`: the one database.
-    pub database: Database,
+    /// `[database.*]`, `[[datasource]]`: which database holds what.
+    pub databases: Databases,
     /// `[keystore.*]`, `[truststore]`.
     pub keystore: Keystores,
     /// `[oauth]`.
@@ -46,7 +47,9 @@ impl Config {
     /// The same with all relative files made relative to `data_dir`.
     #[must_use]
     pub fn in_data_dir(mut self, data_dir: &Path) -> Self {
-        self.database.url = self.database.url.in_data_dir(data_dir);
+        for database in self.databases.all_mut() {
+            database.url = std::mem::take(&mut database.url).in_data_dir(data_dir);
+        }
         let stores = [&mut self.keystore.primary, &mut self.keystore.tls, &mut self.keystore.internal];
         for store in stores.into_iter().flatten() {
             store.certificate_file = data_dir.join(&store.certificate_file);
@@ -107,9 +110,40 @@ pub struct SuperAdmin {
     pub is_account_created: bool,
 }
 
-/// The database behind all of `[database.*]`.
+/// Which database holds which family of tables (database.md 1.1). Families in the same database have the same `url` and
+/// `pool`, those of the first of them in the order below.
+#[derive(Clone, Debug)]
+pub struct Databases {
+    /// IDN_*, SP_*, IDP_*, CM_* and our own CLV_*.
+    pub identity: Database,
+    /// AM_*.
+    pub api: Database,
+    /// UM_*.
+    pub user: Database,
+    /// REG_*.
+    pub registry: Database,
+    /// Zone of the wall clocks in the token tables (database.md 1.4).
+    pub token_time_zone: Zone,
+    /// Zone of the other wall clocks in the WSO2 tables.
+    pub local_time_zone: Zone,
+}
+
+impl Databases {
+    /// The four, with the name of their tables' family.
+    pub fn all(&self) -> [(&'static str, &Database); 4] {
+        [("identity", &self.identity), ("API-M", &self.api), ("user", &self.user), ("registry", &self.registry)]
+    }
+
+    fn all_mut(&mut self) -> [&mut Database; 4] {
+        [&mut self.identity, &mut self.api, &mut self.user, &mut self.registry]
+    }
+}
+
+/// One database.
 #[derive(Clone, Debug)]
 pub struct Database {
+    /// Its section, for messages: `database.apim_db`, `datasource WSO2UM_DB`, `embedded database`.
+    pub name: String,
     /// Where.
     pub url: DatabaseUrl,
     /// Pool.

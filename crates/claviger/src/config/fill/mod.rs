@@ -1,8 +1,11 @@
 //! From checked values to `Config`: what keys mean together (class names, key files, environments).
 //!
-//! Owns: rules that need more than one key. Leaves to others: single values (`check`), the databases (`fill::database`).
+//! Owns: rules that need more than one key. Leaves to others: single values (`check`), the databases
+//! (`fill::roles`, `fill::database`, `fill::zones`).
 
 mod database;
+mod roles;
+mod zones;
 
 use super::check::{Checked, Leaf, Value, default_value};
 use super::expand::Expander;
@@ -22,12 +25,19 @@ use std::path::{Path, PathBuf};
 const DEFAULT_PASSWORD: &str = "admin";
 
 /// Fills the configuration. Problems go to `checked`; with any of them the result is not used.
-pub(super) fn fill(checked: &mut Checked, schema: &Schema, expander: &Expander<'_>, source: &Source<'_>) -> Config {
+pub(super) fn fill(
+    checked: &mut Checked,
+    schema: &Schema,
+    expander: &Expander<'_>,
+    source: &Source<'_>,
+    localtime: Option<&Path>,
+) -> Config {
     let mut values = Values {
         checked,
         schema,
         expander,
         source,
+        localtime,
         #[cfg(test)]
         read: Vec::new(),
     };
@@ -42,6 +52,8 @@ struct Values<'a> {
     schema: &'a Schema,
     expander: &'a Expander<'a>,
     source: &'a Source<'a>,
+    /// Where the host's /etc/localtime points to.
+    localtime: Option<&'a Path>,
     #[cfg(test)]
     read: Vec<String>,
 }
@@ -133,7 +145,7 @@ impl Values<'_> {
         let super_admin = self.super_admin(server.bind_address);
         Config {
             super_admin,
-            database: self.database(),
+            databases: self.databases(),
             keystore: self.keystores(),
             oauth: self.oauth(),
             key_manager: KeyManager {
