@@ -75,7 +75,8 @@ pub fn remote_control_plane(
 }
 
 fn trust_store(config: &Config) -> anyhow::Result<Vec<CertificateDer<'static>>> {
-    let Some(file) = &config.keystore.trust else { return Ok(Vec::new()) };
+    let Some(store) = &config.keystore.trust else { return Ok(Vec::new()) };
+    let file = &store.file;
     let certificates = CertificateDer::pem_file_iter(file).and_then(Iterator::collect);
     certificates.with_context(|| format!("[truststore] {} cannot be read as PEM certificates", file.display()))
 }

@@ -1,8 +1,11 @@
 //! From configuration to a working state: keys, database, first rows, administrator.
 
+#[cfg(test)]
+mod tests;
+
 use crate::app::App;
 use crate::config::database::{DatabaseServer, DatabaseTls, DatabaseUrl};
-use crate::config::model::{Lifetime, PemFiles};
+use crate::config::model::{KeystoreSettings, Lifetime, StoreFormat, TokenPersistence};
 use crate::config::{self, Config};
 use crate::events::EventLog;
 use crate::files::{DataDir, FilesError, KeyPair, load_pem};
@@ -63,6 +66,7 @@ pub async fn start(
     rng: Arc<dyn Entropy>,
 ) -> anyhow::Result<Started> {
     refuse_several_databases(&config)?;
+    refuse_stored_forms(&config)?;
     let signing = signing_key(&config, data_dir, &*clock)?;
     let database = &config.databases.identity;
     let pool = database.pool;
@@ -116,6 +120,51 @@ fn refuse_several_databases(config: &Config) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The store reads and writes plain tokens and secrets for now. To go on would make every live token unknown.
+fn refuse_stored_forms(config: &Config) -> anyhow::Result<()> {
+    let form = match config.oauth.stored.tokens {
+        TokenPersistence::Plain => return Ok(()),
+        TokenPersistence::Hashed { .. } => "hashed",
+        TokenPersistence::Encrypted => "encrypted",
+    };
+    anyhow::bail!("the configuration asks for {form} tokens in the database: not supported yet, only plain ones")
+}
+
+/// Checks the configured key and trust stores before anything is opened: their files must be there.
+pub fn check_stores(config: &Config) -> anyhow::Result<()> {
+    let stores = &config.keystore;
+    let keys = [&stores.primary, &stores.internal, &stores.tls].into_iter().flatten();
+    let keys = keys.flat_map(|store| {
+        let key_file = store.key_file.iter().map(|file| (store.section, "key_file_name", file));
+        [(store.section, "file_name", &store.file)].into_iter().chain(key_file)
+    });
+    for (section, key, file) in keys.chain(stores.trust.iter().map(|store| ("truststore", "file_name", &store.file))) {
+        anyhow::ensure!(
+            file.is_file(),
+            "`{section}.{key}`: there is no file {}; a relative name is looked for in the data directory",
+            file.display()
+        );
+    }
+    refuse_java_stores(config)
+}
+
+/// Only PEM files are read for now.
+fn refuse_java_stores(config: &Config) -> anyhow::Result<()> {
+    let stores = &config.keystore;
+    let keys = [&stores.primary, &stores.internal, &stores.tls].into_iter().flatten();
+    let keys = keys.map(|store| (store.section, store.format, &store.file));
+    for (section, format, file) in
+        keys.chain(stores.trust.iter().map(|store| ("truststore", store.format, &store.file)))
+    {
+        anyhow::ensure!(
+            format == StoreFormat::Pem,
+            "[{section}] {}: JKS and PKCS12 files cannot be read yet; convert it to PEM and set `type = \"PEM\"`",
+            file.display()
+        );
+    }
+    Ok(())
+}
+
 fn signing_key(config: &Config, data_dir: &DataDir, clock: &dyn Clock) -> anyhow::Result<SigningKey> {
     let pair = match &config.keystore.primary {
         Some(files) => load_files(files)?,
@@ -134,8 +183,8 @@ pub fn tls_pair(config: &Config, data_dir: &DataDir, clock: &dyn Clock) -> Resul
     }
 }
 
-fn load_files(files: &PemFiles) -> Result<KeyPair, FilesError> {
-    load_pem(&files.certificate_file, files.key_file.as_deref())
+fn load_files(store: &KeystoreSettings) -> Result<KeyPair, FilesError> {
+    load_pem(&store.file, store.key_file.as_deref())
 }
 
 fn location(url: &DatabaseUrl) -> Location {

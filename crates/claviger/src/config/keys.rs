@@ -51,7 +51,16 @@ const STORE_FILE: Key = key(
     "<keystore>.file_name",
     Text,
     "",
-    "PEM file with the certificate chain, and the private key unless `key_file_name` is set. Relative to the data directory.",
+    "File of the store; PEM: the certificate chain, and the private key unless `key_file_name` is set. A relative name is looked \
+     for in the data directory. Unset: that of `keystore.primary`, else `wso2carbon.jks`. When no section is given and that file is \
+     not there, keys are made at the first start.",
+);
+const TRUST_FILE: Key = key(
+    "truststore.file_name",
+    Text,
+    "",
+    "File with the certificates trusted for outgoing TLS. A relative name is looked for in the data directory. Unset: \
+     `client-truststore.jks`; when the section is not given and that file is not there, the system's list.",
 );
 const STORE_TYPE: Kind = OneOf(&["PEM", "JKS", "PKCS12"]);
 
@@ -155,14 +164,15 @@ pub const KEYS: &[Key] = &[
 
     STORE_FILE,
     STORE_FILE.also("<keystore>.name", "file_name"),
-    key("<keystore>.type", STORE_TYPE, "", "Format. Only PEM can be read for now. Unset: PEM for a file name with .pem, .crt or .cer, else JKS."),
-    key("<keystore>.key_file_name", Text, "", "Ours. PEM file with the private key."),
-    key("<keystore>.password", Secret, "", "Password of the store.").without_effect("PEM files have no password"),
-    key("<keystore>.alias", Text, "", "Entry of the store.").without_effect("a PEM file holds one key"),
-    key("<keystore>.key_password", Secret, "", "Password of the key.").without_effect("PEM files have no password"),
-    key("truststore.file_name", Text, "", "PEM file with certificates trusted for outgoing TLS. Relative to the data directory. Unset: the built-in list."),
-    key("truststore.type", STORE_TYPE, "", "As for the key stores."),
-    key("truststore.password", Secret, "", "Password of the store.").without_effect("PEM files have no password"),
+    key("<keystore>.type", STORE_TYPE, "", "Format. Unset: by the file's extension (.jks, .p12, .pfx, .pem, .crt, .cer), else that of `keystore.primary`, else JKS."),
+    key("<keystore>.password", Secret, "", "Password of the store. Unset: that of `keystore.primary`, else `wso2carbon`."),
+    key("<keystore>.alias", Text, "", "Entry of the key. Unset: as for `password`."),
+    key("<keystore>.key_password", Secret, "", "Password of the key. Unset: as for `password`."),
+    key("<keystore>.key_file_name", Text, "", "Ours, for PEM. File with the private key."),
+    TRUST_FILE,
+    TRUST_FILE.also("truststore.name", "file_name"),
+    key("truststore.type", STORE_TYPE, "", "Format. Unset: by the file's extension, else JKS."),
+    key("truststore.password", Secret, "", "Password of the store. Unset: `wso2carbon`."),
 
     key("oauth.timestamp_skew", seconds(0), "0", "Clock difference that is forgiven when a token's times are checked."),
     key("oauth.token_validation.authorization_code_validity", seconds(1), "5m", "Life of an authorization code.").without_effect("there is no authorization code grant"),
@@ -173,6 +183,17 @@ pub const KEYS: &[Key] = &[
     key("oauth.token_renewal.renew_access_token_per_request", Flag, "false", "Whether every request gets a new access token instead of the active one."),
     key("oauth.token_generation.access_token_type", OneOf(&["per_application", "opaque", "self_contained"]), "", "Form of access tokens. `self_contained` is a JWT; `per_application` (the default, ours as a name) follows each application."),
     key("oauth.extensions.token_generator", Text, "", "Java class of the token issuer; OauthTokenIssuerImpl, JWTTokenIssuer and APIMTokenIssuer are recognised as opaque, self_contained and per_application."),
+    key("oauth.token_storage_method", OneOf(&["plaintext", "encrypted", "hashed"]), "", "Form of tokens and codes in the database. It must be the one they were written with; the five keys below may say the same in other words."),
+    key("oauth.hash_tokens_and_secrets", Flag, "", "Whether tokens and client secrets are stored hashed. `false` beside hashed tokens: secrets are plain."),
+    key("oauth.hash_token_algorithm", OneOf(&["SHA-256", "SHA-384", "SHA-512", "SHA-1"]), "SHA-256", "Digest of hashed tokens and secrets."),
+    key("oauth.extensions.token_persistence_processor", Text, "", "The same as a Java class: PlainTextPersistenceProcessor, HashingPersistenceProcessor or EncryptionDecryptionPersistenceProcessor, with or without its package."),
+    key("oauth.extensions.client_secret_persistence_processor", Text, "", "Form of client secrets as a Java class. Unset: that of tokens, which it may differ from only as plain beside hashed."),
+    key("oauth.token_cleanup.enable", Flag, "true", "Whether the built-in cleaner removes expired and revoked tokens."),
+    key("oauth.token_cleanup.retain_access_tokens_for_auditing", Flag, "true", "Whether removed access tokens go to IDN_OAUTH2_ACCESS_TOKEN_AUDIT."),
+    key("cleanup.audit_retention_days", Duration { unit: Days, min: 1, may_be_never: true }, "-1", "Ours. How long rows stay in the audit table; negative: for ever."),
+    key("cleanup.interval_s", Duration { unit: Seconds, min: 1, may_be_never: false }, "60", "Ours. Rest between two runs of the cleaner."),
+    key("cleanup.batch_rows_max", Integer { min: 1, max: 10_000 }, "500", "Ours. Most rows that the cleaner removes in one transaction."),
+    key("cleanup.time_budget_ms", millis(10), "10000", "Ours. Longest run of the cleaner; the next one goes on."),
     key("oauth.token_persistence.persist_jwt_access_tokens", Flag, "true", "Ours. Whether self-contained tokens are also stored."),
     key("service_provider.sp_name_regex", Text, r"^[\sa-zA-Z0-9._-]*$", "Names a service provider may have.").without_effect("names are checked by the default expression"),
 
@@ -182,6 +203,8 @@ pub const KEYS: &[Key] = &[
     key("apim.key_manager.type", OneOf(&["default", "WSO2-IS"]), "default", "Kind of the key manager.").without_effect("a gateway talks to either kind in the same way"),
     key("apim.oauth_config.revoke_endpoint", HttpUrl, "https://localhost:${mgt.transport.https.port}/oauth2/revoke", "Revocation endpoint that is advertised to portals.").without_effect("the endpoint of `server.base_path` is shown"),
     key("apim.oauth_config.enable_outbound_auth_header", Flag, "false", "Whether the gateway passes the token on to the backend."),
+    key("apim.oauth_config.enable_token_encryption", Flag, "false", "API-M's word for `oauth.token_storage_method = \"encrypted\"`."),
+    key("apim.oauth_config.enable_token_hashing", Flag, "false", "API-M's word for `oauth.token_storage_method = \"hashed\"`."),
     key("apim.oauth_config.auth_header", Text, "Authorization", "Header that carries the token.").without_effect("each API names its own header"),
     key("apim.oauth_config.default_app_scope", Text, "am_application_scope", "Scope of an application token when none is asked for.").without_effect("a token without a scope has the scope `default`"),
     ALLOWED_SCOPES,

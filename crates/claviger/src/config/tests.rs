@@ -1,6 +1,7 @@
 //! Tests of the configuration. Rendered problems are files in tests/golden/config; `UPDATE_GOLDEN=1` rewrites them.
 
 mod databases;
+mod stored;
 
 use super::check::{Value, duration_text, nearest};
 use super::database::{DatabaseTls, DatabaseUrl, UrlError, parse_url};
