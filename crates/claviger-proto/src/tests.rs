@@ -9,7 +9,7 @@ use crate::jose::{JoseError, Jwk, JwkSet, SigningKey, VerifyingKeys, generate_rs
 use crate::permission::Permissions;
 use crate::scope::{ScopeError, Scopes};
 use crate::secret::Secret;
-use crate::time::Timestamp;
+use crate::time::{Instants, Timestamp, UnknownZone, Zone};
 use crate::user::Username;
 use std::cell::Cell;
 use std::sync::Mutex;
@@ -234,4 +234,96 @@ fn an_event_of_a_newer_version_is_passed_over() {
     let page: Vec<NumberedEvent> = serde_json::from_str(page).unwrap();
     assert_eq!((page[0].id, &page[0].event), (EventId(7), &Event::Unknown));
     assert_eq!(page[1].event, Event::KeysChanged);
+}
+
+fn zone(name: &str) -> Zone {
+    name.parse().unwrap_or_else(|_| panic!("{name}"))
+}
+
+fn wall(text: &str) -> chrono::NaiveDateTime {
+    chrono::NaiveDateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S%.f").unwrap()
+}
+
+fn utc(text: &str) -> Timestamp {
+    Timestamp::from_millis(chrono::DateTime::parse_from_rfc3339(text).unwrap().timestamp_millis())
+}
+
+#[test]
+fn wall_clocks_become_instants_across_both_changes() {
+    // Zone, wall clock, the instants it stands for.
+    let table: &[(&str, &str, &[&str])] = &[
+        ("UTC", "2026-03-29 02:30:00.125", &["2026-03-29T02:30:00.125Z"]),
+        ("Europe/Berlin", "2026-03-29 01:59:59", &["2026-03-29T00:59:59Z"]),
+        ("Europe/Berlin", "2026-03-29 02:00:00", &[]),
+        ("Europe/Berlin", "2026-03-29 02:59:59", &[]),
+        ("Europe/Berlin", "2026-03-29 03:00:00", &["2026-03-29T01:00:00Z"]),
+        ("Europe/Berlin", "2026-10-25 01:59:59", &["2026-10-24T23:59:59Z"]),
+        ("Europe/Berlin", "2026-10-25 02:00:00", &["2026-10-25T00:00:00Z", "2026-10-25T01:00:00Z"]),
+        ("Europe/Berlin", "2026-10-25 02:30:00", &["2026-10-25T00:30:00Z", "2026-10-25T01:30:00Z"]),
+        ("Europe/Berlin", "2026-10-25 03:00:00", &["2026-10-25T02:00:00Z"]),
+        ("America/New_York", "2026-11-01 01:30:00", &["2026-11-01T05:30:00Z", "2026-11-01T06:30:00Z"]),
+        ("America/New_York", "2026-03-08 02:30:00", &[]),
+        ("Australia/Lord_Howe", "2026-04-05 01:45:00", &["2026-04-04T14:45:00Z", "2026-04-04T15:15:00Z"]),
+        ("Asia/Colombo", "2026-07-01 05:30:00", &["2026-07-01T00:00:00Z"]),
+        // Daylight saving time goes on past the last year of 32-bit times.
+        ("Europe/Berlin", "2060-07-01 12:00:00", &["2060-07-01T10:00:00Z"]),
+        ("+05:30", "2026-03-29 02:30:00", &["2026-03-28T21:00:00Z"]),
+        ("GMT-3", "2026-03-29 02:30:00", &["2026-03-29T05:30:00Z"]),
+        ("Etc/GMT-3", "2026-03-29 02:30:00", &["2026-03-28T23:30:00Z"]),
+    ];
+    for (name, text, expected) in table {
+        let found = zone(name).to_utc(wall(text));
+        let expected = match *expected {
+            [] => Instants::None,
+            [one] => Instants::One(utc(one)),
+            [first, second, ..] => Instants::Two { earliest: utc(first), latest: utc(second) },
+        };
+        assert_eq!(found, expected, "{name} {text}");
+        for at in [found.earliest(), found.latest()].into_iter().flatten() {
+            assert_eq!(zone(name).to_wall(at), Some(wall(text)), "{name} {text}");
+        }
+    }
+    assert_eq!(zone("Europe/Berlin").to_wall(Timestamp::NEVER), None);
+    assert_eq!(zone("-18:00").to_utc(chrono::NaiveDateTime::MAX), Instants::None);
+    assert_eq!(zone("+01:00").to_wall(Timestamp::from_millis(-1)), Some(wall("1970-01-01 00:59:59.999")));
+}
+
+#[test]
+fn zones_by_name_and_by_offset() {
+    let good = [
+        ("UTC", "UTC"),
+        (" Europe/Berlin ", "Europe/Berlin"),
+        ("Z", "UTC"),
+        ("+02:00", "+02:00"),
+        ("-0530", "-05:30"),
+        ("+2", "+02:00"),
+        ("UTC+18", "+18:00"),
+        ("GMT+01:00", "+01:00"),
+    ];
+    for (text, shown) in good {
+        assert_eq!(text.parse::<Zone>().map(|zone| zone.to_string()), Ok(shown.to_owned()), "{text}");
+    }
+    let wrong = [
+        "",
+        "+",
+        "-",
+        "02:00",
+        "+2:0",
+        "+02:60",
+        "+18:01",
+        "+19",
+        "+1:00:00",
+        "+02000",
+        "+\u{661}",
+        "+ 2",
+        "++2",
+        "europe/berlin",
+        "Mars/Base",
+        "GMT+",
+        "\u{e4}",
+    ];
+    for text in wrong {
+        assert_eq!(text.parse::<Zone>(), Err(UnknownZone), "{text}");
+    }
+    assert!(Zone::names().any(|name| name == "Pacific/Auckland"));
 }

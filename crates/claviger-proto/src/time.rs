@@ -1,5 +1,9 @@
 //! Time as a value. Only the program's `app` module reads a real clock; everything else takes `now` as an argument.
 
+mod zone;
+
+pub use zone::{Instants, UnknownZone, Zone};
+
 use serde::{Deserialize, Serialize};
 
 /// An instant: milliseconds since 1970-01-01T00:00:00Z.

@@ -204,7 +204,7 @@ fn decode(forms: &Forms, row: &Row) -> Result<Client, StoreError> {
     Ok(Client {
         id: ConsumerKeyId(row.int(0)?),
         key: ConsumerKey(row.text(1)?),
-        secret: forms.secret(row.opt_text(2)?.unwrap_or_default())?,
+        secret: forms.secret(&row.opt_text(2)?.unwrap_or_default()),
         owner: row.opt_text(3)?.unwrap_or_default(),
         owner_domain: row.opt_text(4)?.filter(|domain| !domain.is_empty()).unwrap_or_else(|| "PRIMARY".to_owned()),
         tenant: TenantId(row.int(5)?),

@@ -9,9 +9,10 @@ use crate::capability::Capabilities;
 use crate::db::{BEGIN_MYSQL, COMMIT_POSTGRES, DATABASES_MAX, Databases, Pool};
 use crate::error::StoreError;
 use crate::forms::Forms;
-use crate::sql::{Engine, Family, Rendered, Sql};
+use crate::sql::{Engine, Face, Family, Rendered, Sql};
 use crate::value::{Arg, Row, mysql_arguments, postgres_arguments, sqlite_arguments};
 use claviger_proto::event::Event;
+use claviger_proto::time::Timestamp;
 use sqlx::pool::PoolConnection;
 use sqlx::sqlite::Sqlite;
 use sqlx::{AssertSqlSafe, MySql, Postgres, SqlSafeStr};
@@ -54,7 +55,10 @@ impl Drop for Conn {
 
 /// Runs the same expression on whichever driver the statement's database has.
 macro_rules! on_link {
-    ($conn:expr, $family:expr, $sql:expr, $args:expr, $link:ident, $query:ident => $body:expr) => {{
+    ($conn:expr, $family:expr, $sql:expr, $args:expr, $link:ident, $query:ident, $zone:ident => $body:expr) => {{
+        let databases = $conn.databases();
+        let clock = databases.clock_of($family, $sql.face());
+        let $zone = clock.zone;
         let (link, rendered) = $conn.link_for($family, $sql).await?;
         let args = rendered.kept($args);
         let text = rendered.text.as_str();
@@ -64,11 +68,11 @@ macro_rules! on_link {
                 $body
             }
             Link::MySql($link) => {
-                let $query = sqlx::query_with(text, mysql_arguments(args)?);
+                let $query = sqlx::query_with(text, mysql_arguments(args, clock)?);
                 $body
             }
             Link::Postgres($link) => {
-                let $query = sqlx::query_with(text, postgres_arguments(args)?);
+                let $query = sqlx::query_with(text, postgres_arguments(args, clock)?);
                 $body
             }
         }
@@ -106,7 +110,17 @@ impl Conn {
 
     /// How texts stand in their columns.
     pub(crate) fn forms(&self) -> &Forms {
-        &self.databases.forms
+        self.databases.forms()
+    }
+
+    /// The latest instant, not after this one, that a token's time column can say: two hours of a year have no wall clock of
+    /// their own (database.md 1.4).
+    pub(crate) fn token_time(&self, time: Timestamp) -> Timestamp {
+        self.databases.clock_of(Family::Identity, Face::Token).representable(time)
+    }
+
+    pub(crate) fn databases(&self) -> Arc<Databases> {
+        self.databases.clone()
     }
 
     pub(crate) fn database_of(&self, family: Family) -> usize {
@@ -190,25 +204,27 @@ impl Conn {
         sql: &'static Sql,
         args: &[Arg<'_>],
     ) -> Result<Vec<Row>, StoreError> {
-        Ok(on_link!(self, family, sql, args, link, query => {
-            query.fetch_all(&mut **link).await?.into_iter().map(Row::from).collect()
+        Ok(on_link!(self, family, sql, args, link, query, zone => {
+            query.fetch_all(&mut **link).await?.into_iter().map(|row| Row::new(row, zone)).collect()
         }))
     }
 
     /// The first row of a query.
     pub async fn row(&mut self, sql: &'static Sql, args: &[Arg<'_>]) -> Result<Option<Row>, StoreError> {
-        Ok(on_link!(self, sql.family(), sql, args, link, query => {
-            query.fetch_optional(&mut **link).await?.map(Row::from)
+        Ok(on_link!(self, sql.family(), sql, args, link, query, zone => {
+            query.fetch_optional(&mut **link).await?.map(|row| Row::new(row, zone))
         }))
     }
 
     /// Runs a statement and returns the number of rows it touched.
     pub async fn execute(&mut self, sql: &'static Sql, args: &[Arg<'_>]) -> Result<u64, StoreError> {
-        Ok(on_link!(self, sql.family(), sql, args, link, query => query.execute(&mut **link).await?.rows_affected()))
+        Ok(on_link!(self, sql.family(), sql, args, link, query, _zone => query.execute(&mut **link).await?.rows_affected()))
     }
 
     /// Inserts one row and returns its generated number. The PostgreSQL text ends with `RETURNING column`.
     pub async fn insert(&mut self, sql: &'static Sql, args: &[Arg<'_>]) -> Result<i64, StoreError> {
+        let databases = self.databases();
+        let clock = databases.clock_of(sql.family(), sql.face());
         let (link, rendered) = self.link_for(sql.family(), sql).await?;
         let (text, args) = (rendered.text.as_str(), rendered.kept(args));
         match link {
@@ -217,13 +233,13 @@ impl Conn {
                 Ok(done.last_insert_rowid())
             }
             Link::MySql(link) => {
-                let done = sqlx::query_with(text, mysql_arguments(args)?).execute(&mut **link).await?;
+                let done = sqlx::query_with(text, mysql_arguments(args, clock)?).execute(&mut **link).await?;
                 i64::try_from(done.last_insert_id())
                     .map_err(|_| StoreError::Corrupt("a generated id is out of range".into()))
             }
             Link::Postgres(link) => {
-                let row = sqlx::query_with(text, postgres_arguments(args)?).fetch_one(&mut **link).await?;
-                Row::from(row).int(0)
+                let row = sqlx::query_with(text, postgres_arguments(args, clock)?).fetch_one(&mut **link).await?;
+                Row::new(row, clock.zone).int(0)
             }
         }
     }

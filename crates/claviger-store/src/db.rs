@@ -9,17 +9,20 @@ use crate::conn::Conn;
 use crate::error::{StoreError, WriteError};
 use crate::forms::Forms;
 use crate::location::Location;
-use crate::sql::{Engine, Family};
+use crate::sql::{Engine, Face, Family};
+use crate::session_zone::{self, Gaps};
 use crate::start_lock::StartLock;
+use crate::value::Clock;
 use crate::writer::Writer;
 use claviger_proto::event::Event;
+use claviger_proto::time::Zone;
 use futures_util::future::BoxFuture;
 use sqlx::mysql::{MySqlPool, MySqlPoolOptions};
 use sqlx::postgres::{PgPool, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, LazyLock, OnceLock, RwLock};
 use std::time::Duration;
 
 /// Longest time one attempt of a write may take. Followers of the event log rely on it (claviger-proto `follow`).
@@ -68,13 +71,30 @@ pub struct Places {
     pub user: Place,
     /// REG_*.
     pub registry: Place,
+    /// In which zones their wall clocks are.
+    pub zones: Zones,
 }
 
 impl Places {
     /// All in one database.
     pub fn one(location: Location, limits: PoolLimits) -> Self {
         let place = Place { location, limits };
-        Self { identity: place.clone(), api: place.clone(), user: place.clone(), registry: place }
+        Self { identity: place.clone(), api: place.clone(), user: place.clone(), registry: place, zones: Zones::default() }
+    }
+}
+
+/// The zones of the wall clocks in the tables (database.md 1.4).
+#[derive(Clone, Copy, Debug)]
+pub struct Zones {
+    /// Of tokens and codes.
+    pub token: Zone,
+    /// Of everything else.
+    pub local: Zone,
+}
+
+impl Default for Zones {
+    fn default() -> Self {
+        Self { token: Zone::UTC, local: Zone::UTC }
     }
 }
 
@@ -86,11 +106,14 @@ pub(crate) struct Databases {
     pub(crate) all: Vec<Database>,
     index_of: [usize; DATABASES_MAX],
     capabilities: AtomicU32,
-    pub(crate) forms: Forms,
+    forms: OnceLock<Forms>,
+    zones: Zones,
 }
 
 pub(crate) struct Database {
     pub(crate) pool: Pool,
+    /// Wall-clock times that its sessions do not have.
+    gaps: Gaps,
 }
 
 impl Databases {
@@ -104,6 +127,21 @@ impl Databases {
             Pool::MySql(_) => Engine::MySql,
             Pool::Postgres(_) => Engine::Postgres,
         }
+    }
+
+    pub(crate) fn forms(&self) -> &Forms {
+        static PLAIN: LazyLock<Forms> = LazyLock::new(Forms::default);
+        self.forms.get().unwrap_or(&PLAIN)
+    }
+
+    /// The clock of a family's statements. An embedded database is nobody else's: its clock is UTC, wherever it stands.
+    pub(crate) fn clock_of(&self, family: Family, face: Face) -> Clock<'_> {
+        let zone = match (self.engine_of(family), face) {
+            (Engine::Sqlite, _) => Zone::UTC,
+            (_, Face::Token) => self.zones.token,
+            (_, Face::Local) => self.zones.local,
+        };
+        Clock { zone, gaps: &self.all[self.index_of(family)].gaps }
     }
 
     pub(crate) fn capabilities(&self) -> Capabilities {
@@ -149,9 +187,9 @@ impl Listeners {
 
 impl Store {
     /// Connects. Nothing is created or altered but an absent SQLite file.
-    pub async fn open(places: Places, forms: Forms) -> Result<Self, StoreError> {
+    pub async fn open(places: Places) -> Result<Self, StoreError> {
         let listeners = Listeners::default();
-        let Places { identity, api, user, registry } = places;
+        let Places { identity, api, user, registry, zones } = places;
         let mut index_of = [0; DATABASES_MAX];
         let mut places: Vec<Place> = Vec::new();
         let mut all = Vec::new();
@@ -169,13 +207,14 @@ impl Store {
                 }
                 let (pool, writer) = connect(&place).await?;
                 writing = writing.or(writer);
-                all.push(Database { pool });
+                let gaps = session_zone::measure(&pool).await?;
+                all.push(Database { pool, gaps });
                 places.push(place);
             }
             index_of[family as usize] = found.unwrap_or(places.len() - 1);
         }
         let capabilities = AtomicU32::new(Capabilities::ALL.bits());
-        let databases = Arc::new(Databases { all, index_of, capabilities, forms });
+        let databases = Arc::new(Databases { all, index_of, capabilities, forms: OnceLock::new(), zones });
         let writer = writing.map(|pool| Writer::start(pool, databases.clone(), listeners.clone()));
         Ok(Self { databases, writer, listeners })
     }
@@ -200,6 +239,12 @@ impl Store {
         let found = capability::detect(&mut self.reader().await?).await?;
         self.databases.capabilities.store(found.bits(), Ordering::Relaxed);
         Ok(found)
+    }
+
+    /// Says how texts stand in their columns: plain until then. Once, before the first use.
+    pub fn use_forms(&self, forms: Forms) {
+        let is_first = self.databases.forms.set(forms).is_ok();
+        assert!(is_first, "the forms of a store do not change");
     }
 
     /// One family for each database, the identity family's first.

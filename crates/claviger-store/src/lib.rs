@@ -23,6 +23,7 @@ pub mod roles;
 pub mod schema;
 pub mod scopes;
 pub mod seed;
+mod session_zone;
 pub mod sql;
 pub mod start_lock;
 pub mod subscriptions;

@@ -21,6 +21,8 @@ impl Conn {
     /// The plan of a statement with these parameters. The statement does not run.
     #[doc(hidden)]
     pub async fn explain(&mut self, sql: &'static Sql, args: &[Arg<'_>]) -> Result<Plan, StoreError> {
+        let databases = self.databases();
+        let clock = databases.clock_of(sql.family(), sql.face());
         let (link, rendered) = self.link_for(sql.family(), sql).await?;
         let (text, args) = (rendered.text.as_str(), rendered.kept(args));
         let mut plan = Plan::default();
@@ -35,7 +37,7 @@ impl Conn {
             }
             Link::MySql(link) => {
                 let query = AssertSqlSafe(format!("EXPLAIN {text}"));
-                for row in sqlx::query_with(query, mysql_arguments(args)?).fetch_all(&mut **link).await? {
+                for row in sqlx::query_with(query, mysql_arguments(args, clock)?).fetch_all(&mut **link).await? {
                     let word = |name| row.try_get_unchecked::<Option<String>, _>(name).map(Option::unwrap_or_default);
                     let (table, kind, key) = (word("table")?, word("type")?, word("key")?);
                     // `index` reads an index from end to end.
@@ -47,7 +49,7 @@ impl Conn {
             }
             Link::Postgres(link) => {
                 let query = AssertSqlSafe(format!("EXPLAIN {text}"));
-                for row in sqlx::query_with(query, postgres_arguments(args)?).fetch_all(&mut **link).await? {
+                for row in sqlx::query_with(query, postgres_arguments(args, clock)?).fetch_all(&mut **link).await? {
                     let step = row.try_get_unchecked::<String, _>(0)?;
                     if let Some((_, rest)) = step.split_once("Seq Scan on ") {
                         let names = rest.split_once("  (").map_or(rest, |(names, _)| names);

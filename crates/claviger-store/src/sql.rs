@@ -56,11 +56,20 @@ impl Family {
     }
 }
 
+/// In which clock a statement's times are (database.md 1.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Face {
+    /// Tokens and codes: UTC as a rule.
+    Token,
+    /// The rest: the old server's own clock.
+    Local,
+}
+
 /// One statement. Made by `queries!`, never from input.
 pub struct Sql {
     text: &'static str,
     exceptions: &'static [(Engine, &'static str)],
-    family: OnceLock<Family>,
+    subject: OnceLock<(Family, Face)>,
     rendered: OnceLock<Box<Rendered>>,
 }
 
@@ -86,7 +95,7 @@ impl Rendered {
 impl Sql {
     /// A statement with its exceptions.
     pub const fn new(text: &'static str, exceptions: &'static [(Engine, &'static str)]) -> Self {
-        Self { text, exceptions, family: OnceLock::new(), rendered: OnceLock::new() }
+        Self { text, exceptions, subject: OnceLock::new(), rendered: OnceLock::new() }
     }
 
     /// The text for an engine on the newest release.
@@ -96,7 +105,22 @@ impl Sql {
 
     /// The family of its tables; a statement without tables counts as one of the identity family.
     pub fn family(&self) -> Family {
-        *self.family.get_or_init(|| tables(self.text).next().map_or(Family::Identity, Family::of_table))
+        self.subject().0
+    }
+
+    /// The clock of its times.
+    pub(crate) fn face(&self) -> Face {
+        self.subject().1
+    }
+
+    fn subject(&self) -> (Family, Face) {
+        *self.subject.get_or_init(|| match tables(self.text).next() {
+            Some(table @ ("IDN_OAUTH2_ACCESS_TOKEN" | "IDN_OAUTH2_AUTHORIZATION_CODE")) => {
+                (Family::of_table(table), Face::Token)
+            }
+            Some(table) => (Family::of_table(table), Face::Local),
+            None => (Family::Identity, Face::Local),
+        })
     }
 
     /// Every table it names, in the text that an engine gets on the newest release.

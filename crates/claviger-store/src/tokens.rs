@@ -220,7 +220,11 @@ pub async fn find_by_refresh(
 /// What the column that tokens are looked up by holds for a text.
 fn looked_up(conn: &Conn, text: &str) -> Result<String, StoreError> {
     let forms = conn.forms();
-    if conn.capabilities().has(Capability::TokenHash) { Ok(forms.hash(text)) } else { forms.column(&Secret::new(text)) }
+    if conn.capabilities().has(Capability::TokenHash) {
+        return Ok(forms.hash(text));
+    }
+    let same_each_time = forms.looked_up(text);
+    same_each_time.ok_or_else(|| StoreError::Corrupt("tokens without a hash column cannot be found by their cipher text".into()))
 }
 
 /// The newest ACTIVE row for a key.
@@ -273,6 +277,14 @@ pub async fn insert(conn: &mut Conn, token: &Token, idp: Option<i64>) -> Result<
     for scope in &scopes {
         check_widths(&[("a scope", scope, 60)])?;
     }
+    // What the columns cannot say moves back, and the life is longer by as much: the ends stay.
+    let moved = |time: Timestamp, life_ms: i64| {
+        let said = conn.token_time(time);
+        let is_endless = !(0..ENDLESS_MS).contains(&life_ms);
+        (said, if is_endless { life_ms } else { life_ms.saturating_add(time.millis_since(said)) })
+    };
+    let (created, validity_ms) = moved(token.created, token.validity_ms);
+    let (refresh_created, refresh_validity_ms) = moved(token.refresh_created, token.refresh_validity_ms);
     let scope_hash = key.scopes.column_hash();
     let access_hash = conn.forms().hash(identifier.expose());
     let refresh_hash = token.refresh.as_ref().map(|refresh| conn.forms().hash(refresh.expose()));
@@ -286,10 +298,10 @@ pub async fn insert(conn: &mut Conn, token: &Token, idp: Option<i64>) -> Result<
         (&key.user_domain).into(),
         key.user_type.as_word().into(),
         (&token.grant).into(),
-        token.created.into(),
-        token.refresh_created.into(),
-        token.validity_ms.into(),
-        token.refresh_validity_ms.into(),
+        created.into(),
+        refresh_created.into(),
+        validity_ms.into(),
+        refresh_validity_ms.into(),
         (&scope_hash).into(),
         (&token.subject).into(),
         (&access_hash).into(),
@@ -366,14 +378,14 @@ fn decode_one(forms: &Forms, row: &Row, id: String) -> Result<Token, StoreError>
         _ => UserType::ApplicationUser,
     };
     let created = row.time(10)?;
-    let identifier = forms.text(row.text(1)?)?;
+    let identifier = forms.text(&row.text(1)?);
     let named = row.opt_text(16)?.as_deref().and_then(TokenHash::from_column);
     let hash = named.or_else(|| identifier.as_ref().map(|text| TokenHash::of(text.expose())));
     Ok(Token {
         id: TokenId(id),
         hash: hash.ok_or_else(|| StoreError::Corrupt("a token is stored as a hash that is not SHA-256".into()))?,
         identifier,
-        refresh: row.opt_text(2)?.map(|column| forms.text(column)).transpose()?.flatten(),
+        refresh: row.opt_text(2)?.and_then(|column| forms.text(&column)),
         consumer_key: ConsumerKey(row.text(3)?),
         key: TokenKey {
             consumer_key_id: ConsumerKeyId(row.int(4)?),

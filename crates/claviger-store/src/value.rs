@@ -1,12 +1,13 @@
 //! Parameters and rows: what statements take and give, the same for every driver.
 
 use crate::error::StoreError;
-use chrono::{DateTime, NaiveDateTime};
+use crate::session_zone::Gaps;
+use chrono::{NaiveDateTime, TimeDelta};
 use claviger_proto::ids::{
     ApiId, ApiUuid, ApplicationId, ApplicationUuid, ConsumerKey, ConsumerKeyId, EventId, SubscriptionUuid, TenantId,
     TokenId,
 };
-use claviger_proto::time::Timestamp;
+use claviger_proto::time::{Instants, Timestamp, Zone};
 use sqlx::mysql::{MySqlArguments, MySqlRow};
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
@@ -58,12 +59,54 @@ arg_from! {
     &'a TokenId, value => Arg::Text(Some(&value.0));
 }
 
-fn encode_error(error: sqlx::error::BoxDynError) -> StoreError {
-    StoreError::Database(sqlx::Error::Encode(error))
+/// How a database's time columns are read and written.
+#[derive(Clone, Copy)]
+pub(crate) struct Clock<'a> {
+    pub(crate) zone: Zone,
+    /// What the database's sessions cannot say.
+    pub(crate) gaps: &'a Gaps,
 }
 
-fn wall_clock(time: Timestamp) -> Option<NaiveDateTime> {
-    DateTime::from_timestamp_millis(time.as_millis()).map(|time| time.naive_utc())
+impl Clock<'_> {
+    /// The latest instant, not after this one, that the column can say so that it is read back as the same. Where clocks are
+    /// turned back, an hour's wall clock stands for two instants and is read as the second: the first moves before it. Where a
+    /// MySQL session puts its clock forward, it refuses an hour, whatever zone the text is meant in.
+    pub(crate) fn representable(self, time: Timestamp) -> Timestamp {
+        let mut time = time;
+        // Each step leaves one of the two behind; a zone and a session have no more than that near one instant.
+        for _ in 0..4 {
+            let Some(wall) = self.zone.to_wall(time) else { break };
+            let back_ms = match self.zone.to_utc(wall) {
+                Instants::Two { earliest, latest } if time < latest => latest.millis_since(earliest),
+                _ => self.gaps.width_ms_at(wall),
+            };
+            if back_ms == 0 {
+                break;
+            }
+            time = time.plus_millis(-back_ms);
+        }
+        time
+    }
+
+    fn to_wall(self, time: Timestamp) -> Option<NaiveDateTime> {
+        self.zone.to_wall(self.representable(time))
+    }
+}
+
+/// A wall clock that was never shown is read as if the clock had not been put forward yet.
+fn to_instant(zone: Zone, wall: NaiveDateTime) -> Timestamp {
+    match zone.to_utc(wall) {
+        Instants::One(time) | Instants::Two { latest: time, .. } => time,
+        Instants::None => {
+            let hour_before = wall - TimeDelta::hours(1);
+            let before = zone.to_utc(hour_before).latest();
+            before.map_or(Timestamp::NEVER, |time| time.plus_millis(3_600_000))
+        }
+    }
+}
+
+fn encode_error(error: sqlx::error::BoxDynError) -> StoreError {
+    StoreError::Database(sqlx::Error::Encode(error))
 }
 
 const SQLITE_TIME: &str = "%Y-%m-%d %H:%M:%S%.3f";
@@ -76,14 +119,17 @@ pub(crate) fn sqlite_arguments<'a>(args: impl Iterator<Item = &'a Arg<'a>>) -> R
             Arg::Text(value) => out.add(value.map(str::to_owned)),
             Arg::Bool(value) => out.add(i64::from(*value)),
             Arg::Bytes(value) => out.add(value.map(<[u8]>::to_vec)),
-            Arg::Time(value) => out.add(value.and_then(wall_clock).map(|time| time.format(SQLITE_TIME).to_string())),
+            Arg::Time(value) => out.add(value.and_then(|time| Zone::UTC.to_wall(time)).map(|time| time.format(SQLITE_TIME).to_string())),
         };
         added.map_err(encode_error)?;
     }
     Ok(out)
 }
 
-pub(crate) fn mysql_arguments<'a>(args: impl Iterator<Item = &'a Arg<'a>>) -> Result<MySqlArguments, StoreError> {
+pub(crate) fn mysql_arguments<'a>(
+    args: impl Iterator<Item = &'a Arg<'a>>,
+    clock: Clock<'_>,
+) -> Result<MySqlArguments, StoreError> {
     let mut out = MySqlArguments::default();
     for arg in args {
         let added = match arg {
@@ -91,14 +137,17 @@ pub(crate) fn mysql_arguments<'a>(args: impl Iterator<Item = &'a Arg<'a>>) -> Re
             Arg::Text(value) => out.add(*value),
             Arg::Bool(value) => out.add(i64::from(*value)),
             Arg::Bytes(value) => out.add(*value),
-            Arg::Time(value) => out.add(value.map(Timestamp::truncated_to_secs).and_then(wall_clock)),
+            Arg::Time(value) => out.add(value.map(Timestamp::truncated_to_secs).and_then(|time| clock.to_wall(time))),
         };
         added.map_err(encode_error)?;
     }
     Ok(out)
 }
 
-pub(crate) fn postgres_arguments<'a>(args: impl Iterator<Item = &'a Arg<'a>>) -> Result<PgArguments, StoreError> {
+pub(crate) fn postgres_arguments<'a>(
+    args: impl Iterator<Item = &'a Arg<'a>>,
+    clock: Clock<'_>,
+) -> Result<PgArguments, StoreError> {
     let mut out = PgArguments::default();
     for arg in args {
         let added = match arg {
@@ -106,7 +155,7 @@ pub(crate) fn postgres_arguments<'a>(args: impl Iterator<Item = &'a Arg<'a>>) ->
             Arg::Text(value) => out.add(*value),
             Arg::Bool(value) => out.add(*value),
             Arg::Bytes(value) => out.add(*value),
-            Arg::Time(value) => out.add(value.and_then(wall_clock)),
+            Arg::Time(value) => out.add(value.and_then(|time| clock.to_wall(time))),
         };
         added.map_err(encode_error)?;
     }
@@ -114,29 +163,32 @@ pub(crate) fn postgres_arguments<'a>(args: impl Iterator<Item = &'a Arg<'a>>) ->
 }
 
 /// A row. Columns are read by their position in the SELECT list.
-pub struct Row(RowOf);
+pub struct Row {
+    of: RowOf,
+    zone: Zone,
+}
 
-enum RowOf {
+pub(crate) enum RowOf {
     Sqlite(SqliteRow),
     MySql(MySqlRow),
     Postgres(PgRow),
 }
 
-impl From<SqliteRow> for Row {
+impl From<SqliteRow> for RowOf {
     fn from(row: SqliteRow) -> Self {
-        Self(RowOf::Sqlite(row))
+        Self::Sqlite(row)
     }
 }
 
-impl From<MySqlRow> for Row {
+impl From<MySqlRow> for RowOf {
     fn from(row: MySqlRow) -> Self {
-        Self(RowOf::MySql(row))
+        Self::MySql(row)
     }
 }
 
-impl From<PgRow> for Row {
+impl From<PgRow> for RowOf {
     fn from(row: PgRow) -> Self {
-        Self(RowOf::Postgres(row))
+        Self::Postgres(row)
     }
 }
 
@@ -144,7 +196,7 @@ impl From<PgRow> for Row {
 /// (INTEGER, SMALLINT, TINYINT), the decoders below take them all.
 macro_rules! get {
     ($row:expr, $column:expr, $type:ty) => {
-        match &$row.0 {
+        match &$row.of {
             RowOf::Sqlite(row) => row.try_get_unchecked::<$type, _>($column)?,
             RowOf::MySql(row) => row.try_get_unchecked::<$type, _>($column)?,
             RowOf::Postgres(row) => row.try_get_unchecked::<$type, _>($column)?,
@@ -153,6 +205,10 @@ macro_rules! get {
 }
 
 impl Row {
+    pub(crate) fn new(row: impl Into<RowOf>, zone: Zone) -> Self {
+        Self { of: row.into(), zone }
+    }
+
     /// A number.
     pub fn int(&self, column: usize) -> Result<i64, StoreError> {
         present(self.opt_int(column)?, column)
@@ -175,7 +231,7 @@ impl Row {
 
     /// A boolean; NULL is false.
     pub fn bool(&self, column: usize) -> Result<bool, StoreError> {
-        match &self.0 {
+        match &self.of {
             RowOf::Postgres(row) => Ok(row.try_get_unchecked::<Option<bool>, _>(column)?.unwrap_or(false)),
             RowOf::Sqlite(_) | RowOf::MySql(_) => Ok(self.opt_int(column)?.unwrap_or(0) != 0),
         }
@@ -196,9 +252,9 @@ impl Row {
         present(self.opt_time(column)?, column)
     }
 
-    /// An instant or NULL. The column's wall clock is read as UTC.
+    /// An instant or NULL, in the zone of the statement. What clocks showed twice is the second time.
     pub fn opt_time(&self, column: usize) -> Result<Option<Timestamp>, StoreError> {
-        let time = match &self.0 {
+        let time = match &self.of {
             RowOf::MySql(row) => row.try_get_unchecked::<Option<NaiveDateTime>, _>(column)?,
             RowOf::Postgres(row) => row.try_get_unchecked::<Option<NaiveDateTime>, _>(column)?,
             RowOf::Sqlite(row) => match row.try_get_unchecked::<Option<String>, _>(column)? {
@@ -209,7 +265,7 @@ impl Row {
                 None => None,
             },
         };
-        Ok(time.map(|time| Timestamp::from_millis(time.and_utc().timestamp_millis())))
+        Ok(time.map(|wall| to_instant(self.zone, wall)))
     }
 }
 

@@ -1,5 +1,6 @@
 //! The gateway role: a `claviger_gateway::Gateway` with this program's configuration, TLS and ports.
 
+use crate::startup::keystores;
 use crate::config::Config;
 use crate::config::model::ResourceMatching;
 use crate::http::serve::{Port, accept};
@@ -75,9 +76,7 @@ pub fn remote_control_plane(
 }
 
 fn trust_store(config: &Config) -> anyhow::Result<Vec<CertificateDer<'static>>> {
-    let Some(file) = &config.keystore.trust else { return Ok(Vec::new()) };
-    let certificates = CertificateDer::pem_file_iter(file).and_then(Iterator::collect);
-    certificates.with_context(|| format!("[truststore] {} cannot be read as PEM certificates", file.display()))
+    config.keystore.trust.as_ref().map_or(Ok(Vec::new()), keystores::load_trusted)
 }
 
 /// Backends are trusted by the system's authorities and by `[truststore]`.

@@ -106,7 +106,7 @@ impl Summary {
         let has = |role: Role| profile.has(role);
         lines.push(("Roles", profile.roles().map(Role::name).collect::<Vec<_>>().join(", ")));
         if profile.roles().any(|role| role != Role::Gateway) {
-            lines.push(("Database", config.database.url.label()));
+            lines.push(("Database", config.databases.identity.url.label()));
         }
         if has(Role::KeyManager) {
             lines.push(("Token endpoint", format!("{base}/oauth2/token")));

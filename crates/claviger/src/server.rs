@@ -138,6 +138,7 @@ impl Running {
 pub async fn start(launch: Launch, listeners: Listeners) -> anyhow::Result<Running> {
     let Launch { config, data_dir, profile, clock, rng } = launch;
     let deadline = Duration::from_secs(config.server.shutdown_deadline_s);
+    startup::keystores::check(&config)?;
     let pair = startup::tls_pair(&config, &data_dir, &*clock)?;
     let own_certificate = pair.chain.clone();
     let tls = tls::acceptor(pair).context("the TLS certificate cannot be used")?;

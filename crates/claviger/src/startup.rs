@@ -1,11 +1,15 @@
 //! From configuration to a working state: keys, database, first rows, administrator.
 
+pub mod databases;
+pub mod keystores;
+#[cfg(test)]
+mod tests;
+
 use crate::app::App;
-use crate::config::database::{DatabaseServer, DatabaseTls, DatabaseUrl};
-use crate::config::model::{Lifetime, PemFiles};
+use crate::config::model::Lifetime;
 use crate::config::{self, Config};
 use crate::events::EventLog;
-use crate::files::{DataDir, FilesError, KeyPair, load_pem};
+use crate::files::{DataDir, KeyPair};
 use crate::oauth::grant::GRANTS;
 use crate::oauth::keys::Keys;
 use crate::oauth::{OAuth, OAuthSettings};
@@ -21,10 +25,8 @@ use claviger_proto::password::StoredPassword;
 use claviger_proto::secret::Secret;
 use claviger_proto::time::Clock;
 use claviger_proto::user::Username;
-use claviger_store::db::{Places, PoolLimits, Store};
+use claviger_store::db::Store;
 use claviger_store::error::StoreError;
-use claviger_store::forms::Forms;
-use claviger_store::location::{Location, Server, Tls};
 use claviger_store::schema::Prepared;
 use claviger_store::seed::TenantSeed;
 use claviger_store::users::NewUser;
@@ -64,14 +66,12 @@ pub async fn start(
     rng: Arc<dyn Entropy>,
 ) -> anyhow::Result<Started> {
     let signing = signing_key(&config, data_dir, &*clock)?;
-    let pool = config.database.pool;
-    let limits = PoolLimits { connections_max: pool.connections_max, acquire_ms_max: pool.acquire_timeout_ms };
-    let label = config.database.url.label();
-    let places = Places::one(location(&config.database.url), limits);
-    let store = Store::open(places, Forms).await.with_context(|| format!("the database {label} cannot be opened"))?;
+    let label = config.databases.identity.url.label();
+    let store = databases::open(&config.databases).await?;
     let lock = store.lock_start().await.with_context(|| format!("another node is still preparing {label}"))?;
     let prepared =
         schema::prepare(&store).await.with_context(|| format!("the tables of {label} cannot be prepared"))?;
+    store.use_forms(keystores::forms(&config, store.capabilities(), &rng)?);
     seed_rows(&store, &config, prepared, &rng).await.context("the first rows cannot be written")?;
     let administrator = ensure_administrator(&store, &config, data_dir, &*clock, &rng).await?;
     lock.release().await;
@@ -102,7 +102,7 @@ pub async fn start(
 
 fn signing_key(config: &Config, data_dir: &DataDir, clock: &dyn Clock) -> anyhow::Result<SigningKey> {
     let pair = match &config.keystore.primary {
-        Some(files) => load_files(files)?,
+        Some(files) => keystores::load(files)?,
         None => data_dir.signing_material(clock.now())?,
     };
     let certificate = pair.chain.first().context("the signing key has no certificate")?;
@@ -111,41 +111,10 @@ fn signing_key(config: &Config, data_dir: &DataDir, clock: &dyn Clock) -> anyhow
 }
 
 /// The server's TLS key and certificate.
-pub fn tls_pair(config: &Config, data_dir: &DataDir, clock: &dyn Clock) -> Result<KeyPair, FilesError> {
+pub fn tls_pair(config: &Config, data_dir: &DataDir, clock: &dyn Clock) -> anyhow::Result<KeyPair> {
     match &config.keystore.tls {
-        Some(files) => load_files(files),
-        None => data_dir.tls_material(&config.server.hostname, clock.now()),
-    }
-}
-
-fn load_files(files: &PemFiles) -> Result<KeyPair, FilesError> {
-    load_pem(&files.certificate_file, files.key_file.as_deref())
-}
-
-fn location(url: &DatabaseUrl) -> Location {
-    match url {
-        DatabaseUrl::Sqlite { path } => Location::Sqlite(path.clone()),
-        DatabaseUrl::MySql(at) => Location::MySql(server(at)),
-        DatabaseUrl::Postgres(at) => Location::Postgres(server(at)),
-    }
-}
-
-fn server(server: &DatabaseServer) -> Server {
-    Server {
-        host: server.host.clone(),
-        port: server.port,
-        database: server.name.clone(),
-        schema: server.schema.clone(),
-        user: server.user.clone(),
-        password: server.password.clone(),
-        tls: match server.tls {
-            DatabaseTls::Disable => Tls::Disable,
-            DatabaseTls::Prefer => Tls::Prefer,
-            DatabaseTls::Require => Tls::Require,
-            DatabaseTls::VerifyCa => Tls::VerifyCa,
-            DatabaseTls::VerifyFull => Tls::VerifyFull,
-        },
-        tls_root_file: server.tls_root_file.clone(),
+        Some(store) => keystores::load(store),
+        None => Ok(data_dir.tls_material(&config.server.hostname, clock.now())?),
     }
 }
 

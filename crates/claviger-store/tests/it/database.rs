@@ -3,9 +3,8 @@
 use claviger_proto::entropy::Entropy;
 use claviger_proto::ids::{SUPER_TENANT_DOMAIN, TenantId};
 use claviger_proto::secret::Secret;
-use claviger_store::db::{Place, Places, PoolLimits, Store};
+use claviger_store::db::{Place, Places, PoolLimits, Store, Zones};
 use claviger_store::error::StoreError;
-use claviger_store::forms::Forms;
 use claviger_store::location::{Location, Server, Tls};
 use claviger_store::schema::{self, Prepared};
 use claviger_store::seed::{self, TenantSeed};
@@ -91,7 +90,7 @@ pub(crate) async fn on_three_databases<F: Future<Output = ()>>(case: impl Fn(Pla
             made.push(if is_mysql { make_on_mysql(&url).await } else { make_on_postgres(&url).await });
         }
         let [identity, user, registry] = [0, 1, 2].map(|index: usize| place(made[index].0.clone()));
-        case(Places { api: identity.clone(), identity, user, registry }).await;
+        case(Places { api: identity.clone(), identity, user, registry, zones: Zones::default() }).await;
         for (_, name) in made {
             remove(&url, is_mysql, &name).await;
         }
@@ -158,7 +157,7 @@ fn server(host: &str, port: u16, user: &str, database: &str) -> Server {
 }
 
 pub(crate) async fn open(location: Location) -> Store {
-    Store::open(Places::one(location, LIMITS), Forms).await.unwrap()
+    Store::open(Places::one(location, LIMITS)).await.unwrap()
 }
 
 /// Writes the first rows.

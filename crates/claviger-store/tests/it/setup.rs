@@ -6,7 +6,6 @@ use claviger_proto::ids::TenantId;
 use claviger_store::clients;
 use claviger_store::db::{Places, Store};
 use claviger_store::error::StoreError;
-use claviger_store::forms::Forms;
 use claviger_store::roles;
 use claviger_store::schema::{self, PrepareError, Prepared};
 use claviger_store::sql::{Engine, Family, Sql};
@@ -97,7 +96,7 @@ async fn tables_without_a_note_are_left_alone_too() {
 async fn three_empty_databases_become_one_installation() {
     static USERS: Sql = Sql::new("DELETE FROM UM_USER", &[]);
     on_three_databases(|places| async move {
-        let store = Store::open(places, Forms).await.unwrap();
+        let store = Store::open(places).await.unwrap();
         assert_eq!(schema::prepare(&store).await.unwrap(), Prepared::Created);
         seed(&store).await;
         assert_eq!(schema::prepare(&store).await.unwrap(), Prepared::Found);
@@ -129,10 +128,10 @@ async fn three_empty_databases_become_one_installation() {
 async fn an_empty_database_beside_a_full_one_is_named() {
     on_three_databases(|places| async move {
         let alone =
-            Store::open(Places::one(places.identity.location.clone(), places.identity.limits), Forms).await.unwrap();
+            Store::open(Places::one(places.identity.location.clone(), places.identity.limits)).await.unwrap();
         schema::prepare(&alone).await.unwrap();
         seed(&alone).await;
-        let store = Store::open(places, Forms).await.unwrap();
+        let store = Store::open(places).await.unwrap();
         let missing = schema::prepare(&store).await;
         assert!(
             matches!(missing, Err(PrepareError::Missing { family: Family::User, proof: "UM_USER" })),

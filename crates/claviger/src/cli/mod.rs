@@ -7,7 +7,7 @@
 #[cfg(test)]
 mod tests;
 
-use crate::config::{self, Config, FILE_BYTES_MAX, Loaded, Note, Problems};
+use crate::config::{self, Config, FILE_BYTES_MAX, Host, Loaded, Note, Problems};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
@@ -221,20 +221,22 @@ pub fn load_config(
         Some(file) => Some(file.clone()),
         None => in_data_dir.exists().then_some(in_data_dir),
     };
+    let host = host(env, serve.port_offset);
     let loaded = match &file {
-        Some(file) => read_config(file, env, serve.port_offset)?,
-        None => config::load_with_offset("", "(defaults)", env, serve.port_offset)?,
+        Some(file) => read_config(file, &host)?,
+        None => config::load_on(&host, "", "(defaults)")?,
     };
     let mut config = loaded.config.in_data_dir(&serve.data_dir);
     config.server.profile = serve.profile.unwrap_or(config.server.profile);
     Ok((config, loaded.notes, file))
 }
 
-fn read_config(
-    file: &Path,
-    env: &dyn Fn(&str) -> Option<String>,
-    port_offset: Option<u16>,
-) -> Result<Loaded, ConfigError> {
+/// This host. A machine without the link, or with a copy of the file, does not tell its zone's name.
+fn host(env: &dyn Fn(&str) -> Option<String>, port_offset: Option<u16>) -> Host<'_> {
+    Host { env, port_offset, localtime: std::fs::read_link("/etc/localtime").ok() }
+}
+
+fn read_config(file: &Path, host: &Host<'_>) -> Result<Loaded, ConfigError> {
     let failed = |source| ConfigError::Io { path: file.to_owned(), source };
     let mut text = String::new();
     // One byte more than is allowed, so that `config` sees that the file is too large.
@@ -242,12 +244,12 @@ fn read_config(
     File::open(file).and_then(|opened| opened.take(limit).read_to_string(&mut text)).map_err(failed)?;
     // Editors on Windows put a byte order mark in front.
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
-    Ok(config::load_with_offset(text, &file.to_string_lossy(), env, port_offset)?)
+    Ok(config::load_on(host, text, &file.to_string_lossy())?)
 }
 
 /// `claviger config check FILE`: prints notes and problems, returns the exit code.
 pub fn config_check(file: &Path, env: &dyn Fn(&str) -> Option<String>, out: &mut dyn Write) -> io::Result<u8> {
-    match read_config(file, env, None) {
+    match read_config(file, &host(env, None)) {
         Ok(loaded) => {
             for note in &loaded.notes {
                 writeln!(out, "{note}")?;

@@ -92,7 +92,7 @@ fn the_file_of_the_data_directory_is_read_and_the_command_line_wins() {
     let serve = |line: &str| serve(&format!("--data-dir {} {line}", dir.display()), &|_| None);
     let (config, notes, file) = load_config(&serve(""), &|_| None).unwrap();
     assert!(notes.is_empty() && file.is_none());
-    assert_eq!(config.database.url.label(), format!("sqlite {}", dir.join("claviger.sqlite").display()));
+    assert_eq!(config.databases.identity.url.label(), format!("sqlite {}", dir.join("claviger.sqlite").display()));
 
     std::fs::create_dir(&dir).unwrap();
     let path = dir.join("deployment.toml");

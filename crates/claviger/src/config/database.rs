@@ -3,6 +3,7 @@
 //!
 //! Owns: parsing and which URL parameters are understood. Leaves to others: the keys around the URL (`fill`), connecting.
 
+use super::problem::shown_name;
 use claviger_proto::secret::Secret;
 use std::path::{Path, PathBuf};
 use url::Url;
@@ -13,6 +14,26 @@ pub const SQLITE_FILE: &str = "claviger.sqlite";
 const URL_BYTES_MAX: usize = 4 * 1024;
 /// The sentence behind every refusal of an engine.
 pub(super) const SUPPORTED: &str = "supported are MySQL, MariaDB, PostgreSQL and SQLite";
+/// Words of `type`, with what each stands for.
+pub(super) const ENGINES: [(&str, EngineWord); 7] = [
+    ("mysql", EngineWord::MySql),
+    ("mariadb", EngineWord::MySql),
+    ("postgre", EngineWord::Postgres),
+    ("postgresql", EngineWord::Postgres),
+    ("postgres", EngineWord::Postgres),
+    ("sqlite", EngineWord::Sqlite),
+    ("h2", EngineWord::H2),
+];
+
+/// The engine that a `type` names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum EngineWord {
+    MySql,
+    Postgres,
+    Sqlite,
+    /// The embedded SQLite stands in.
+    H2,
+}
 
 /// Where the database is and how to log in.
 #[derive(Clone, Debug)]
@@ -120,8 +141,28 @@ pub struct ParsedUrl {
     pub url: DatabaseUrl,
     /// Whether it was an H2 URL, for which the embedded SQLite stands in.
     pub is_h2: bool,
-    /// Names of parameters that are not understood.
-    pub ignored: Vec<String>,
+    /// Parameters that do nothing here.
+    pub without_effect: Vec<Parameter>,
+    /// What the parameters say about the clock of the old server's driver.
+    pub clock: DriverClock,
+}
+
+/// A parameter that does nothing here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parameter {
+    /// Its name, fit to be shown.
+    pub name: String,
+    /// Why; `None`: it is not known.
+    pub why: Option<&'static str>,
+}
+
+/// Parameters of MySQL's Java driver that decide in which zone it wrote times (database.md 1.4).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DriverClock {
+    /// `serverTimezone` or `connectionTimeZone`, fit to be shown.
+    pub server_zone: Option<String>,
+    /// `useLegacyDatetimeCode`.
+    pub is_legacy: Option<bool>,
 }
 
 /// Why a URL was refused. Never repeats the URL.
@@ -147,21 +188,17 @@ pub enum UrlError {
     Parameter(&'static str),
 }
 
-/// Parameters of the Java drivers that tune what this program does by itself; dropped silently.
-const HARMLESS: &[&str] = &[
-    "allowPublicKeyRetrieval",
+/// Parameters of the Java drivers that only make the same work faster or describe it; dropped silently.
+const TUNING: &[&str] = &[
     "ApplicationName",
-    "autoReconnect",
-    "autoReconnectForPools",
+    "cacheCallableStmts",
     "cachePrepStmts",
-    "characterEncoding",
-    "connectionCollation",
-    "connectTimeout",
+    "cacheResultSetMetadata",
+    "cacheServerConfiguration",
     "defaultFetchSize",
-    "failOverReadOnly",
-    "initialTimeout",
-    "loginTimeout",
-    "maxReconnects",
+    "defaultRowFetchSize",
+    "elideSetAutoCommits",
+    "maintainTimeStats",
     "noAccessToProcedureBodies",
     "nullCatalogMeansCurrent",
     "nullNamePatternMatchesAll",
@@ -169,18 +206,41 @@ const HARMLESS: &[&str] = &[
     "prepareThreshold",
     "prepStmtCacheSize",
     "prepStmtCacheSqlLimit",
-    "relaxAutoCommit",
     "reWriteBatchedInserts",
     "rewriteBatchedStatements",
-    "serverTimezone",
-    "socketTimeout",
-    "stringtype",
     "tcpKeepAlive",
-    "useLegacyDatetimeCode",
     "useLocalSessionState",
     "useServerPrepStmts",
-    "useUnicode",
-    "zeroDateTimeBehavior",
+];
+const RECONNECT: &str = "a lost connection is always replaced before the next use";
+const ONE_HOST: &str = "a URL names one host";
+const TIMEOUT: &str = "`pool_options.max_wait` bounds the wait for a connection";
+const TEXT: &str = "texts are always exchanged as UTF-8";
+const CLOCK: &str = "`db.token_time_zone` and `db.local_time_zone` say how times are stored";
+/// Parameters that somebody may rely on and that do nothing here, with the reason.
+const WITHOUT_EFFECT: &[(&str, &str)] = &[
+    ("allowMultiQueries", "statements are sent one by one"),
+    ("allowPublicKeyRetrieval", "a password is sent encrypted by TLS or not at all"),
+    ("autoReconnect", RECONNECT),
+    ("autoReconnectForPools", RECONNECT),
+    ("characterEncoding", TEXT),
+    ("connectionCollation", TEXT),
+    ("connectionTimeZone", CLOCK),
+    ("connectTimeout", TIMEOUT),
+    ("failOverReadOnly", ONE_HOST),
+    ("initialTimeout", RECONNECT),
+    ("loadBalanceHosts", ONE_HOST),
+    ("loginTimeout", TIMEOUT),
+    ("maxReconnects", RECONNECT),
+    ("relaxAutoCommit", "transactions are always explicit"),
+    ("serverTimezone", CLOCK),
+    ("sessionVariables", "the session is left as the server gives it"),
+    ("socketTimeout", "each piece of work has its own time limit"),
+    ("stringtype", "values are sent in the column's type"),
+    ("targetServerType", ONE_HOST),
+    ("useLegacyDatetimeCode", CLOCK),
+    ("useUnicode", TEXT),
+    ("zeroDateTimeBehavior", "a time of zero is always read as unset"),
 ];
 
 /// Parses a JDBC or native URL.
@@ -193,9 +253,7 @@ pub fn parse_url(text: &str) -> Result<ParsedUrl, UrlError> {
     let text = if is_jdbc { &text[5..] } else { text };
     let (scheme, rest) = text.split_once(':').ok_or(UrlError::Malformed)?;
     match scheme.to_ascii_lowercase().as_str() {
-        "h2" if is_jdbc => {
-            Ok(ParsedUrl { url: DatabaseUrl::Sqlite { path: SQLITE_FILE.into() }, is_h2: true, ignored: Vec::new() })
-        }
+        "h2" if is_jdbc => Ok(ParsedUrl { is_h2: true, ..ParsedUrl::from(DatabaseUrl::default()) }),
         "sqlite" => parse_sqlite(rest),
         "mysql" | "mariadb" => parse_server(rest, true),
         "postgresql" | "postgres" => parse_server(rest, false),
@@ -214,8 +272,10 @@ fn parse_sqlite(rest: &str) -> Result<ParsedUrl, UrlError> {
     if path.starts_with(":memory:") || query.contains("mode=memory") {
         return Err(UrlError::Memory);
     }
-    let ignored = url::form_urlencoded::parse(query.as_bytes()).map(|(name, _)| name.into_owned()).collect();
-    Ok(ParsedUrl { url: DatabaseUrl::Sqlite { path: percent_decoded(path).into() }, is_h2: false, ignored })
+    let mut parsed = ParsedUrl::from(DatabaseUrl::Sqlite { path: percent_decoded(path).into() });
+    let names = url::form_urlencoded::parse(query.as_bytes()).map(|(name, _)| shown_name(&name));
+    parsed.without_effect = names.map(|name| Parameter { name, why: None }).collect();
+    Ok(parsed)
 }
 
 fn parse_server(rest: &str, is_mysql: bool) -> Result<ParsedUrl, UrlError> {
@@ -249,9 +309,9 @@ fn parse_server(rest: &str, is_mysql: bool) -> Result<ParsedUrl, UrlError> {
         tls: DatabaseTls::Prefer,
         tls_root_file: None,
     };
-    let ignored = apply_parameters(&mut server, &url)?;
+    let (without_effect, clock) = apply_parameters(&mut server, &url)?;
     let url = if is_mysql { DatabaseUrl::MySql(server) } else { DatabaseUrl::Postgres(server) };
-    Ok(ParsedUrl { url, is_h2: false, ignored })
+    Ok(ParsedUrl { without_effect, clock, ..ParsedUrl::from(url) })
 }
 
 /// The port an engine listens on.
@@ -259,9 +319,10 @@ pub(super) const fn default_port(is_mysql: bool) -> u16 {
     if is_mysql { 3306 } else { 5432 }
 }
 
-/// Reads the query; returns the names that are not understood.
-fn apply_parameters(server: &mut DatabaseServer, url: &Url) -> Result<Vec<String>, UrlError> {
-    let mut ignored = Vec::new();
+/// Reads the query; returns the parameters that do nothing here.
+fn apply_parameters(server: &mut DatabaseServer, url: &Url) -> Result<(Vec<Parameter>, DriverClock), UrlError> {
+    let mut without_effect = Vec::new();
+    let mut clock = DriverClock::default();
     let mut is_verified = false;
     // URLs pasted from XML files have `&amp;` between their parameters.
     let query = url.query().unwrap_or_default().replace("&amp;", "&");
@@ -279,14 +340,28 @@ fn apply_parameters(server: &mut DatabaseServer, url: &Url) -> Result<Vec<String
             "sslmode" | "sslMode" | "ssl-mode" => server.tls = tls_mode(&value)?,
             "sslrootcert" | "serverSslCert" | "ssl-ca" => server.tls_root_file = Some(value.into_owned().into()),
             "currentSchema" => server.schema = Some(value.into_owned()),
-            other if other == "requireSSL" || HARMLESS.contains(&other) => {}
-            other => ignored.push(super::problem::shown_name(other)),
+            other if other == "requireSSL" || TUNING.contains(&other) => {}
+            other => {
+                match other {
+                    "serverTimezone" | "connectionTimeZone" => clock.server_zone = Some(shown_name(&value)),
+                    "useLegacyDatetimeCode" => clock.is_legacy = Some(is_true(&value, "useLegacyDatetimeCode")?),
+                    _ => {}
+                }
+                let why = WITHOUT_EFFECT.iter().find(|(name, _)| *name == other).map(|(_, why)| *why);
+                without_effect.push(Parameter { name: shown_name(other), why });
+            }
         }
     }
     if is_verified && server.tls != DatabaseTls::Disable {
         server.tls = server.tls.at_least(DatabaseTls::VerifyCa);
     }
-    Ok(ignored)
+    Ok((without_effect, clock))
+}
+
+impl From<DatabaseUrl> for ParsedUrl {
+    fn from(url: DatabaseUrl) -> Self {
+        Self { url, is_h2: false, without_effect: Vec::new(), clock: DriverClock::default() }
+    }
 }
 
 impl DatabaseTls {

@@ -13,6 +13,7 @@ const POOL: &str = "the connection pool manages this itself";
 const ADMIN_SERVICES: &str = "gateways fetch what they serve themselves";
 const CONSOLE: &str = "the developer portal's console is not offered";
 const WEBSOCKET: &str = "the gateway serves no WebSocket APIs";
+const REGISTRY: &str = "the few registry resources in use have fixed places and are cached";
 const ONE_NODE: &str = "nodes find each other through the database";
 
 const fn seconds(min: i64) -> Kind {
@@ -28,26 +29,18 @@ const PORT: Kind = Integer { min: 1, max: 65_535 };
 const COUNT: Kind = Integer { min: 1, max: 1_000_000 };
 const ANY_NUMBER: Kind = Integer { min: i64::MIN, max: i64::MAX };
 
-const MAX_ACTIVE: Key = key(
-    "database.<database>.pool_options.max_active",
-    Integer { min: 1, max: 10_000 },
-    "50",
-    "Most connections open at once.",
-);
+const MAX_ACTIVE: Key =
+    key("<database>.pool_options.max_active", Integer { min: 1, max: 10_000 }, "50", "Most connections open at once.");
 const MAX_WAIT: Key = key(
-    "database.<database>.pool_options.max_wait",
+    "<database>.pool_options.max_wait",
     Duration { unit: Millis, min: 1, may_be_never: false },
     "60000",
     "Longest wait for a free connection.",
 );
-const MIN_IDLE: Key = key(
-    "database.<database>.pool_options.min_idle",
-    Integer { min: 0, max: 10_000 },
-    "0",
-    "Connections kept open when idle.",
-);
+const MIN_IDLE: Key =
+    key("<database>.pool_options.min_idle", Integer { min: 0, max: 10_000 }, "0", "Connections kept open when idle.");
 const TEST_ON_BORROW: Key =
-    key("database.<database>.pool_options.test_on_borrow", Flag, "true", "Ping a connection before it is used.");
+    key("<database>.pool_options.test_on_borrow", Flag, "true", "Ping a connection before it is used.");
 const ALLOWED_SCOPES: Key = key(
     "apim.oauth_config.allowed_scopes",
     Texts,
@@ -55,10 +48,19 @@ const ALLOWED_SCOPES: Key = key(
     "Scopes (regular expressions) that are granted without a role check.",
 );
 const STORE_FILE: Key = key(
-    "keystore.<keystore>.file_name",
+    "<keystore>.file_name",
     Text,
     "",
-    "PEM file with the certificate chain, and the private key unless `key_file_name` is set. Relative to the data directory.",
+    "File of the store; PEM: the certificate chain, and the private key unless `key_file_name` is set. A relative name is looked \
+     for in the data directory. Unset: that of `keystore.primary`, else `wso2carbon.jks`. When no section is given and that file is \
+     not there, keys are made at the first start.",
+);
+const TRUST_FILE: Key = key(
+    "truststore.file_name",
+    Text,
+    "",
+    "File with the certificates trusted for outgoing TLS. A relative name is looked for in the data directory. Unset: \
+     `client-truststore.jks`; when the section is not given and that file is not there, the system's list.",
 );
 const STORE_TYPE: Kind = OneOf(&["PEM", "JKS", "PKCS12"]);
 
@@ -87,51 +89,90 @@ pub const KEYS: &[Key] = &[
     key("super_admin.create_admin_account", Flag, "true", "Whether the first start creates the administrator."),
     key("super_admin.allow_default_password", Flag, "false", "Ours. Accept the password `admin` on other than loopback addresses."),
     key("user_store.type", OneOf(&["database", "database_unique_id"]), "database_unique_id", "Kind of the primary user store.").without_effect("users are kept in the configured database"),
-    key("realm_manager.data_source", Text, "SHARED_DB", "Data source of the user tables: SHARED_DB, WSO2USER_DB, WSO2AM_DB or WSO2IdentityDB."),
+    key("realm_manager.data_source", Text, "SHARED_DB", "Data source of the user tables (UM_*), with or without `jdbc/`: SHARED_DB, WSO2USER_DB (or WSO2UM_DB) for `[database.user]`, WSO2AM_DB, WSO2IdentityDB, or the `id` of a `[[datasource]]`. When there is no `[database.shared_db]`, the identity tables' database."),
+    key("identity.data_source", Text, "", "Data source of the identity and OAuth tables (IDN_*, SP_*, IDP_*, CM_*), named as above. Unset: `[database.identity_db]`, else `[database.apim_db]`."),
+    key("apim.datasource.name", Text, "", "Data source of the API-M tables (AM_*), named as above. Unset: `[database.apim_db]`, else the identity tables' database."),
+    key("governance_data.data_source", Text, "SHARED_DB", "Data source of the registry tables (REG_*), named as above. When there is no `[database.shared_db]`, the user tables' database."),
+    key("governance_data.path", Text, "", "Place in the registry.").without_effect(REGISTRY),
+    key("governance_data.cache_id", Secret, "", "Name of a cache; may hold a database URL.").without_effect(REGISTRY),
+    key("governance_data.enable_cache", Flag, "", "Registry cache.").without_effect(REGISTRY),
+    key("config_data.data_source", Text, "", "Data source of the configuration registry; a warning when it is another database than that of `governance_data`."),
+    key("config_data.path", Text, "", "Place in the registry.").without_effect(REGISTRY),
+    key("config_data.cache_id", Secret, "", "Name of a cache; may hold a database URL.").without_effect(REGISTRY),
+    key("config_data.enable_cache", Flag, "", "Registry cache.").without_effect(REGISTRY),
+    key("authentication.consent.data_source", Text, "", "Data source of consents.").without_effect("consents are kept with the identity tables"),
+    key("session.data_source", Text, "", "Data source of sessions.").without_effect("sessions are kept with the identity tables"),
 
-    key("database.<database>.type", OneOf(&["mysql", "mariadb", "postgre", "postgresql", "sqlite", "h2", "oracle", "mssql", "db2"]), "", "Engine: mysql (also MariaDB), postgre, sqlite. `h2` means the embedded SQLite; the others are refused."),
-    key("database.<database>.url", DatabaseUrl, "", "JDBC or native URL; wins over hostname, port and name."),
-    key("database.<database>.hostname", Text, "localhost", "Host of the database server."),
-    key("database.<database>.port", PORT, "", "Port of the database server. Unset: 3306 or 5432."),
-    key("database.<database>.name", Text, "", "Name of the database; for sqlite the file, relative to the data directory."),
-    key("database.<database>.username", Text, "", "Database user."),
-    key("database.<database>.password", Secret, "", "Password of the database user."),
-    key("database.<database>.driver", Text, "", "Java driver class.").without_effect(DRIVER),
-    key("database.<database>.validationQuery", Text, "", "Ping statement.").without_effect(DRIVER),
-    key("database.<database>.validation_query", Text, "", "Ping statement.").without_effect(DRIVER),
-    key("database.<database>.jmx_enable", Flag, "", "Pool figures over JMX.").without_effect(JVM),
-    key("database.<database>.default_auto_commit", Flag, "", "JDBC auto-commit.").without_effect(POOL),
+    key("datasource[].id", Text, "", "Name of the data source; must be unique. A name of the sections below (`WSO2AM_DB`, `WSO2UM_DB`, `WSO2REG_DB`, ...) plays that section's part when the section is absent."),
+    key("<database>.type", Text, "", "Engine: `mysql` or `mariadb`, `postgre` (or `postgresql`), `sqlite`. `h2` means the embedded SQLite; others are refused."),
+    key("<database>.url", DatabaseUrl, "", "JDBC or native URL; wins over hostname, port and name."),
+    key("<database>.hostname", Text, "localhost", "Host of the database server."),
+    key("<database>.port", PORT, "", "Port of the database server. Unset: 3306 or 5432."),
+    key("<database>.name", Text, "", "Name of the database; for sqlite the file, relative to the data directory."),
+    key("<database>.username", Text, "", "Database user."),
+    key("<database>.password", Secret, "", "Password of the database user."),
+    key("<database>.driver", Text, "", "Java driver class. The driver is built in; only `com.mysql.jdbc.Driver` is taken as a sign of how times are stored (`db.token_time_zone`)."),
+    key("<database>.validationQuery", Text, "", "Ping statement.").without_effect(DRIVER),
+    key("<database>.validation_query", Text, "", "Ping statement.").without_effect(DRIVER),
+    key("<database>.jmx_enable", Flag, "", "Pool figures over JMX.").without_effect(JVM),
+    key("<database>.default_auto_commit", Flag, "", "JDBC auto-commit.").without_effect(POOL),
     MAX_ACTIVE,
-    MAX_ACTIVE.also("database.<database>.pool_options.maxActive", "max_active"),
+    MAX_ACTIVE.also("<database>.pool_options.maxActive", "max_active"),
     MAX_WAIT,
-    MAX_WAIT.also("database.<database>.pool_options.maxWait", "max_wait"),
+    MAX_WAIT.also("<database>.pool_options.maxWait", "max_wait"),
     MIN_IDLE,
-    MIN_IDLE.also("database.<database>.pool_options.minIdle", "min_idle"),
+    MIN_IDLE.also("<database>.pool_options.minIdle", "min_idle"),
     TEST_ON_BORROW,
-    TEST_ON_BORROW.also("database.<database>.pool_options.testOnBorrow", "test_on_borrow"),
-    key("database.<database>.pool_options.maxIdle", ANY_NUMBER, "", "Idle connections kept.").without_effect(POOL),
-    key("database.<database>.pool_options.initialSize", ANY_NUMBER, "", "Connections opened at start.").without_effect(POOL),
-    key("database.<database>.pool_options.validationInterval", ANY_NUMBER, "", "Least time between pings.").without_effect(POOL),
-    key("database.<database>.pool_options.validation_interval", ANY_NUMBER, "", "Least time between pings.").without_effect(POOL),
-    key("database.<database>.pool_options.defaultAutoCommit", Flag, "", "JDBC auto-commit.").without_effect(POOL),
-    key("database.<database>.pool_options.default_auto_commit", Flag, "", "JDBC auto-commit.").without_effect(POOL),
-    key("database.<database>.pool_options.commitOnReturn", Flag, "", "Commit when a connection is given back.").without_effect(POOL),
-    key("database.<database>.pool_options.testWhileIdle", Flag, "", "Ping idle connections.").without_effect(POOL),
-    key("database.<database>.pool_options.removeAbandoned", Flag, "", "Take back lost connections.").without_effect(POOL),
-    key("database.<database>.pool_options.timeBetweenEvictionRunsMillis", ANY_NUMBER, "", "Rhythm of the pool's housekeeping.").without_effect(POOL),
-    key("database.<database>.pool_options.minEvictableIdleTimeMillis", ANY_NUMBER, "", "Age at which an idle connection is closed.").without_effect(POOL),
-    key("database.<database>.pool_options.jdbcInterceptors", Text, "", "Java classes around statements.").without_effect(POOL),
+    TEST_ON_BORROW.also("<database>.pool_options.testOnBorrow", "test_on_borrow"),
+    key("<database>.pool_options.maxIdle", ANY_NUMBER, "", "Idle connections kept.").without_effect(POOL),
+    key("<database>.pool_options.initialSize", ANY_NUMBER, "", "Connections opened at start.").without_effect(POOL),
+    key("<database>.pool_options.validationInterval", ANY_NUMBER, "", "Least time between pings.").without_effect(POOL),
+    key("<database>.pool_options.validation_interval", ANY_NUMBER, "", "Least time between pings.").without_effect(POOL),
+    key("<database>.pool_options.defaultAutoCommit", Flag, "", "JDBC auto-commit.").without_effect(POOL),
+    key("<database>.pool_options.default_auto_commit", Flag, "", "JDBC auto-commit.").without_effect(POOL),
+    key("<database>.pool_options.commitOnReturn", Flag, "", "Commit when a connection is given back.").without_effect(POOL),
+    key("<database>.pool_options.testWhileIdle", Flag, "", "Ping idle connections.").without_effect(POOL),
+    key("<database>.pool_options.removeAbandoned", Flag, "", "Take back lost connections.").without_effect(POOL),
+    key("<database>.pool_options.timeBetweenEvictionRunsMillis", ANY_NUMBER, "", "Rhythm of the pool's housekeeping.").without_effect(POOL),
+    key("<database>.pool_options.minEvictableIdleTimeMillis", ANY_NUMBER, "", "Age at which an idle connection is closed.").without_effect(POOL),
+    key("<database>.pool_options.jdbcInterceptors", Text, "", "Java classes around statements.").without_effect(POOL),
+    key("<database>.pool_options.max_idle", ANY_NUMBER, "", "Idle connections kept.").without_effect(POOL),
+    key("<database>.pool_options.initial_size", ANY_NUMBER, "", "Connections opened at start.").without_effect(POOL),
+    key("<database>.pool_options.commit_on_return", Flag, "", "Commit when a connection is given back.").without_effect(POOL),
+    key("<database>.pool_options.rollbackOnReturn", Flag, "", "Roll back when a connection is given back.").without_effect(POOL),
+    key("<database>.pool_options.rollback_on_return", Flag, "", "Roll back when a connection is given back.").without_effect(POOL),
+    key("<database>.pool_options.test_while_idle", Flag, "", "Ping idle connections.").without_effect(POOL),
+    key("<database>.pool_options.testOnReturn", Flag, "", "Ping a connection after use.").without_effect(POOL),
+    key("<database>.pool_options.test_on_return", Flag, "", "Ping a connection after use.").without_effect(POOL),
+    key("<database>.pool_options.remove_abandoned", Flag, "", "Take back lost connections.").without_effect(POOL),
+    key("<database>.pool_options.removeAbandonedTimeout", ANY_NUMBER, "", "Age of a lost connection.").without_effect(POOL),
+    key("<database>.pool_options.remove_abandoned_timeout", ANY_NUMBER, "", "Age of a lost connection.").without_effect(POOL),
+    key("<database>.pool_options.logAbandoned", Flag, "", "Log lost connections.").without_effect(POOL),
+    key("<database>.pool_options.log_abandoned", Flag, "", "Log lost connections.").without_effect(POOL),
+    key("<database>.pool_options.maxAge", ANY_NUMBER, "", "Age at which a connection is replaced.").without_effect(POOL),
+    key("<database>.pool_options.max_age", ANY_NUMBER, "", "Age at which a connection is replaced.").without_effect(POOL),
+    key("<database>.pool_options.time_between_eviction_runs_millis", ANY_NUMBER, "", "Rhythm of the pool's housekeeping.").without_effect(POOL),
+    key("<database>.pool_options.min_evictable_idle_time_millis", ANY_NUMBER, "", "Age at which an idle connection is closed.").without_effect(POOL),
+    key("<database>.pool_options.jdbc_interceptors", Text, "", "Java classes around statements.").without_effect(POOL),
+    key("<database>.pool_options.validationQuery", Text, "", "Ping statement.").without_effect(DRIVER),
+    key("<database>.pool_options.validation_query", Text, "", "Ping statement.").without_effect(DRIVER),
+    key("<database>.pool_options.jmxEnabled", Flag, "", "Pool figures over JMX.").without_effect(JVM),
+    key("<database>.pool_options.jmx_enabled", Flag, "", "Pool figures over JMX.").without_effect(JVM),
+
+    key("db.token_time_zone", Text, "UTC", "Ours. Zone in which the token tables' times are stored: an IANA name or an offset such as `+02:00`. An old server with Connector/J 5 on MySQL wrote its own local time; every other one wrote UTC."),
+    key("db.local_time_zone", Text, "", "Ours. Zone of all other times in the WSO2 tables: that of the old server's host. Unset: the zone of this host."),
 
     STORE_FILE,
-    STORE_FILE.also("keystore.<keystore>.name", "file_name"),
-    key("keystore.<keystore>.type", STORE_TYPE, "", "Format. Only PEM can be read for now. Unset: PEM for a file name with .pem, .crt or .cer, else JKS."),
-    key("keystore.<keystore>.key_file_name", Text, "", "Ours. PEM file with the private key."),
-    key("keystore.<keystore>.password", Secret, "", "Password of the store.").without_effect("PEM files have no password"),
-    key("keystore.<keystore>.alias", Text, "", "Entry of the store.").without_effect("a PEM file holds one key"),
-    key("keystore.<keystore>.key_password", Secret, "", "Password of the key.").without_effect("PEM files have no password"),
-    key("truststore.file_name", Text, "", "PEM file with certificates trusted for outgoing TLS. Relative to the data directory. Unset: the built-in list."),
-    key("truststore.type", STORE_TYPE, "", "As for the key stores."),
-    key("truststore.password", Secret, "", "Password of the store.").without_effect("PEM files have no password"),
+    STORE_FILE.also("<keystore>.name", "file_name"),
+    key("<keystore>.type", STORE_TYPE, "", "Format. Unset: by the file's extension (.jks, .p12, .pfx, .pem, .crt, .cer), else that of `keystore.primary`, else JKS."),
+    key("<keystore>.password", Secret, "", "Password of the store. Unset: that of `keystore.primary`, else `wso2carbon`."),
+    key("<keystore>.alias", Text, "", "Entry of the key. Unset: as for `password`."),
+    key("<keystore>.key_password", Secret, "", "Password of the key. Unset: as for `password`."),
+    key("<keystore>.key_file_name", Text, "", "Ours, for PEM. File with the private key."),
+    TRUST_FILE,
+    TRUST_FILE.also("truststore.name", "file_name"),
+    key("truststore.type", STORE_TYPE, "", "Format. Unset: by the file's extension, else JKS."),
+    key("truststore.password", Secret, "", "Password of the store. Unset: `wso2carbon`."),
 
     key("oauth.timestamp_skew", seconds(0), "0", "Clock difference that is forgiven when a token's times are checked."),
     key("oauth.token_validation.authorization_code_validity", seconds(1), "5m", "Life of an authorization code.").without_effect("there is no authorization code grant"),
@@ -142,6 +183,17 @@ pub const KEYS: &[Key] = &[
     key("oauth.token_renewal.renew_access_token_per_request", Flag, "false", "Whether every request gets a new access token instead of the active one."),
     key("oauth.token_generation.access_token_type", OneOf(&["per_application", "opaque", "self_contained"]), "", "Form of access tokens. `self_contained` is a JWT; `per_application` (the default, ours as a name) follows each application."),
     key("oauth.extensions.token_generator", Text, "", "Java class of the token issuer; OauthTokenIssuerImpl, JWTTokenIssuer and APIMTokenIssuer are recognised as opaque, self_contained and per_application."),
+    key("oauth.token_storage_method", OneOf(&["plaintext", "encrypted", "hashed"]), "", "Form of tokens and codes in the database. It must be the one they were written with; the five keys below may say the same in other words."),
+    key("oauth.hash_tokens_and_secrets", Flag, "", "Whether tokens and client secrets are stored hashed. `false` beside hashed tokens: secrets are plain."),
+    key("oauth.hash_token_algorithm", OneOf(&["SHA-256", "SHA-384", "SHA-512", "SHA-1"]), "SHA-256", "Digest of hashed tokens and secrets."),
+    key("oauth.extensions.token_persistence_processor", Text, "", "The same as a Java class: PlainTextPersistenceProcessor, HashingPersistenceProcessor or EncryptionDecryptionPersistenceProcessor, with or without its package."),
+    key("oauth.extensions.client_secret_persistence_processor", Text, "", "Form of client secrets as a Java class. Unset: that of tokens, which it may differ from only as plain beside hashed."),
+    key("oauth.token_cleanup.enable", Flag, "true", "Whether the built-in cleaner removes expired and revoked tokens."),
+    key("oauth.token_cleanup.retain_access_tokens_for_auditing", Flag, "true", "Whether removed access tokens go to IDN_OAUTH2_ACCESS_TOKEN_AUDIT."),
+    key("cleanup.audit_retention_days", Duration { unit: Days, min: 1, may_be_never: true }, "-1", "Ours. How long rows stay in the audit table; negative: for ever."),
+    key("cleanup.interval_s", Duration { unit: Seconds, min: 1, may_be_never: false }, "60", "Ours. Rest between two runs of the cleaner."),
+    key("cleanup.batch_rows_max", Integer { min: 1, max: 10_000 }, "500", "Ours. Most rows that the cleaner removes in one transaction."),
+    key("cleanup.time_budget_ms", millis(10), "10000", "Ours. Longest run of the cleaner; the next one goes on."),
     key("oauth.token_persistence.persist_jwt_access_tokens", Flag, "true", "Ours. Whether self-contained tokens are also stored."),
     key("service_provider.sp_name_regex", Text, r"^[\sa-zA-Z0-9._-]*$", "Names a service provider may have.").without_effect("names are checked by the default expression"),
 
@@ -151,6 +203,8 @@ pub const KEYS: &[Key] = &[
     key("apim.key_manager.type", OneOf(&["default", "WSO2-IS"]), "default", "Kind of the key manager.").without_effect("a gateway talks to either kind in the same way"),
     key("apim.oauth_config.revoke_endpoint", HttpUrl, "https://localhost:${mgt.transport.https.port}/oauth2/revoke", "Revocation endpoint that is advertised to portals.").without_effect("the endpoint of `server.base_path` is shown"),
     key("apim.oauth_config.enable_outbound_auth_header", Flag, "false", "Whether the gateway passes the token on to the backend."),
+    key("apim.oauth_config.enable_token_encryption", Flag, "false", "API-M's word for `oauth.token_storage_method = \"encrypted\"`."),
+    key("apim.oauth_config.enable_token_hashing", Flag, "false", "API-M's word for `oauth.token_storage_method = \"hashed\"`."),
     key("apim.oauth_config.auth_header", Text, "Authorization", "Header that carries the token.").without_effect("each API names its own header"),
     key("apim.oauth_config.default_app_scope", Text, "am_application_scope", "Scope of an application token when none is asked for.").without_effect("a token without a scope has the scope `default`"),
     ALLOWED_SCOPES,

@@ -29,6 +29,7 @@ pub use reference::reference;
 use expand::Expander;
 use problem::{Problem, Source};
 use schema::Schema;
+use std::path::PathBuf;
 use toml::de::DeTable;
 
 /// Largest file that is read.
@@ -43,18 +44,23 @@ pub struct Loaded {
     pub notes: Vec<Note>,
 }
 
-/// Reads a file's text. `env` looks an environment variable up.
-pub fn load(text: &str, file_name: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded, Problems> {
-    load_with_offset(text, file_name, env, None)
+/// What a file is read against besides its text. The program looks at its surroundings once and hands them in.
+pub struct Host<'a> {
+    /// Looks an environment variable up.
+    pub env: &'a dyn Fn(&str) -> Option<String>,
+    /// Port offset of the command line, which wins over the file's and moves `${...port}` as well.
+    pub port_offset: Option<u16>,
+    /// Where /etc/localtime points to; tells the zone when `TZ` does not.
+    pub localtime: Option<PathBuf>,
 }
 
-/// As `load`, with the port offset of the command line, which wins over the file's and moves `${...port}` as well.
-pub fn load_with_offset(
-    text: &str,
-    file_name: &str,
-    env: &dyn Fn(&str) -> Option<String>,
-    port_offset: Option<u16>,
-) -> Result<Loaded, Problems> {
+/// Reads a file's text. `env` looks an environment variable up.
+pub fn load(text: &str, file_name: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded, Problems> {
+    load_on(&Host { env, port_offset: None, localtime: None }, text, file_name)
+}
+
+/// As `load`, on a given host.
+pub fn load_on(host: &Host<'_>, text: &str, file_name: &str) -> Result<Loaded, Problems> {
     let mut source = Source { file_name, text, masks: Vec::new() };
     if let Err(problem) = syntax::check_size(text) {
         return Err(Source { file_name, text: "", masks: Vec::new() }.render(vec![problem]));
@@ -66,9 +72,9 @@ pub fn load_with_offset(
     }
     let schema = Schema::new(keys::KEYS);
     source.masks = check::masks(root.get_ref(), &schema);
-    let expander = Expander::new(root.get_ref(), &schema, env, port_offset);
+    let expander = Expander::new(root.get_ref(), &schema, host.env, host.port_offset);
     let mut checked = check::check(root.get_ref(), &schema, &expander, &source);
-    let config = fill::fill(&mut checked, &schema, &expander, &source);
+    let config = fill::fill(&mut checked, &schema, &expander, &source, host.localtime.as_deref());
     if checked.problems.is_empty() {
         checked.notes.sort_by_key(|note| note.line);
         Ok(Loaded { config, notes: checked.notes })

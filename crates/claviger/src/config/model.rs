@@ -3,6 +3,7 @@
 use super::database::{DatabaseUrl, SQLITE_FILE};
 use super::profile::Profile;
 use claviger_proto::secret::Secret;
+use claviger_proto::time::Zone;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
@@ -13,8 +14,8 @@ pub struct Config {
     pub server: Server,
     /// `[super_admin]`.
     pub super_admin: SuperAdmin,
-    /// `[database.*]`: the one database.
-    pub database: Database,
+    /// `[database.*]`, `[[datasource]]`: which database holds what.
+    pub databases: Databases,
     /// `[keystore.*]`, `[truststore]`.
     pub keystore: Keystores,
     /// `[oauth]`.
@@ -31,6 +32,8 @@ pub struct Config {
     pub gateway: Gateway,
     /// `[events]`.
     pub events: Events,
+    /// `[oauth.token_cleanup]`, `[cleanup]`.
+    pub cleanup: Cleanup,
     /// `[limits]`.
     pub limits: Limits,
 }
@@ -43,16 +46,25 @@ impl Config {
         loaded.expect("an empty file is valid: a test loads it").config.in_data_dir(data_dir)
     }
 
-    /// The same with all relative files made relative to `data_dir`.
+    /// The same with all relative files made relative to `data_dir`, and without the stores that nobody configured and
+    /// that are not there.
     #[must_use]
     pub fn in_data_dir(mut self, data_dir: &Path) -> Self {
-        self.database.url = self.database.url.in_data_dir(data_dir);
-        let stores = [&mut self.keystore.primary, &mut self.keystore.tls, &mut self.keystore.internal];
-        for store in stores.into_iter().flatten() {
-            store.certificate_file = data_dir.join(&store.certificate_file);
-            store.key_file = store.key_file.as_ref().map(|file| data_dir.join(file));
+        for database in self.databases.all_mut() {
+            database.url = std::mem::take(&mut database.url).in_data_dir(data_dir);
         }
-        self.keystore.trust = self.keystore.trust.map(|file| data_dir.join(file));
+        let stores = &mut self.keystore;
+        for role in [&mut stores.primary, &mut stores.internal, &mut stores.tls] {
+            *role = role.take().and_then(|mut store| {
+                store.file = data_dir.join(&store.file);
+                store.key_file = store.key_file.map(|file| data_dir.join(file));
+                (store.is_configured || store.file.exists()).then_some(store)
+            });
+        }
+        stores.trust = stores.trust.take().and_then(|mut store| {
+            store.file = data_dir.join(&store.file);
+            (store.is_configured || store.file.exists()).then_some(store)
+        });
         self
     }
 
@@ -107,9 +119,40 @@ pub struct SuperAdmin {
     pub is_account_created: bool,
 }
 
-/// The database behind all of `[database.*]`.
+/// Which database holds which family of tables (database.md 1.1). Families in the same database have the same `url` and
+/// `pool`, those of the first of them in the order below.
+#[derive(Clone, Debug)]
+pub struct Databases {
+    /// IDN_*, SP_*, IDP_*, CM_* and our own CLV_*.
+    pub identity: Database,
+    /// AM_*.
+    pub api: Database,
+    /// UM_*.
+    pub user: Database,
+    /// REG_*.
+    pub registry: Database,
+    /// Zone of the wall clocks in the token tables (database.md 1.4).
+    pub token_time_zone: Zone,
+    /// Zone of the other wall clocks in the WSO2 tables.
+    pub local_time_zone: Zone,
+}
+
+impl Databases {
+    /// The four, with the name of their tables' family.
+    pub fn all(&self) -> [(&'static str, &Database); 4] {
+        [("identity", &self.identity), ("API-M", &self.api), ("user", &self.user), ("registry", &self.registry)]
+    }
+
+    fn all_mut(&mut self) -> [&mut Database; 4] {
+        [&mut self.identity, &mut self.api, &mut self.user, &mut self.registry]
+    }
+}
+
+/// One database.
 #[derive(Clone, Debug)]
 pub struct Database {
+    /// Its section, for messages: `database.apim_db`, `datasource WSO2UM_DB`, `embedded database`.
+    pub name: String,
     /// Where.
     pub url: DatabaseUrl,
     /// Pool.
@@ -129,26 +172,63 @@ pub struct Pool {
     pub is_tested_on_borrow: bool,
 }
 
-/// Key files. `None`: made in the data directory.
+/// Key files. `None` (after `Config::in_data_dir`): neither configured nor there, so they are made in the data directory,
+/// or for `trust` the built-in list counts.
 #[derive(Clone, Debug)]
 pub struct Keystores {
     /// Signing.
-    pub primary: Option<PemFiles>,
-    /// Server certificate.
-    pub tls: Option<PemFiles>,
-    /// Encryption of stored secrets.
-    pub internal: Option<PemFiles>,
+    pub primary: Option<KeystoreSettings>,
+    /// Encryption of stored secrets; as `primary` where its section says nothing.
+    pub internal: Option<KeystoreSettings>,
+    /// Server certificate; as `primary` where its section says nothing.
+    pub tls: Option<KeystoreSettings>,
     /// Certificates trusted for outgoing TLS.
-    pub trust: Option<PathBuf>,
+    pub trust: Option<TruststoreSettings>,
 }
 
-/// A certificate chain and its key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PemFiles {
-    /// The chain, and the key unless `key_file` is set.
-    pub certificate_file: PathBuf,
-    /// The key.
+/// One key store.
+#[derive(Clone, Debug)]
+pub struct KeystoreSettings {
+    /// The section that names the file, for messages: `keystore.primary` also where another role takes that over.
+    pub section: &'static str,
+    /// The file. PEM: the chain, and the key unless `key_file` is set.
+    pub file: PathBuf,
+    /// What is in it.
+    pub format: StoreFormat,
+    /// PEM only: the key.
     pub key_file: Option<PathBuf>,
+    /// Password of the store; means nothing for PEM, as the two below.
+    pub password: Secret,
+    /// Entry of the key.
+    pub alias: String,
+    /// Password of the key.
+    pub key_password: Secret,
+    /// Whether a section speaks of it. Otherwise these are WSO2's shipped values, which count if the file is there.
+    pub is_configured: bool,
+}
+
+/// `[truststore]`.
+#[derive(Clone, Debug)]
+pub struct TruststoreSettings {
+    /// The file.
+    pub file: PathBuf,
+    /// What is in it.
+    pub format: StoreFormat,
+    /// Password of the store; means nothing for PEM.
+    pub password: Secret,
+    /// As for key stores.
+    pub is_configured: bool,
+}
+
+/// Format of a key or trust store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreFormat {
+    /// Java's own.
+    Jks,
+    /// RFC 7292.
+    Pkcs12,
+    /// RFC 7468.
+    Pem,
 }
 
 /// How long a token lives.
@@ -179,6 +259,56 @@ pub struct OAuth {
     pub access_token_type: AccessTokenType,
     /// Whether self-contained tokens are also stored.
     pub is_jwt_persisted: bool,
+    /// How tokens and secrets stand in the database.
+    pub stored: StoredForms,
+}
+
+/// How tokens and secrets stand in the WSO2 tables (database.md 2.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoredForms {
+    /// Form of tokens and codes.
+    pub tokens: TokenPersistence,
+    /// Whether client secrets are hashed; only beside hashed tokens. They are encrypted when tokens are.
+    pub is_client_secret_hashed: bool,
+}
+
+/// Form of tokens and codes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenPersistence {
+    /// As they are.
+    Plain,
+    /// As the JSON text of database.md 3.2.
+    Hashed {
+        /// With which digest.
+        algorithm: HashAlgorithm,
+    },
+    /// As cipher text for the internal key store.
+    Encrypted,
+}
+
+/// Digest of stored tokens and secrets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HashAlgorithm {
+    /// SHA-256.
+    Sha256,
+    /// SHA-384.
+    Sha384,
+    /// SHA-512.
+    Sha512,
+    /// SHA-1.
+    Sha1,
+}
+
+impl HashAlgorithm {
+    /// Java's name, which stands in the stored text.
+    pub const fn name(self) -> &'static str {
+        match self {
+            HashAlgorithm::Sha256 => "SHA-256",
+            HashAlgorithm::Sha384 => "SHA-384",
+            HashAlgorithm::Sha512 => "SHA-512",
+            HashAlgorithm::Sha1 => "SHA-1",
+        }
+    }
 }
 
 /// Form of access tokens.
@@ -269,6 +399,23 @@ pub struct Events {
     pub retention_days: u32,
     /// Rhythm of reading other nodes' events.
     pub poll_interval_ms: u64,
+}
+
+/// `[oauth.token_cleanup]` and `[cleanup]`: removal of rows that nobody needs any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cleanup {
+    /// Whether the built-in cleaner runs.
+    pub is_enabled: bool,
+    /// Whether removed access tokens go to the audit table.
+    pub is_audit_kept: bool,
+    /// How long rows stay in the audit table; `None`: for ever.
+    pub audit_retention_days: Option<u32>,
+    /// Rest between two runs.
+    pub interval_s: u64,
+    /// Most rows that one transaction removes.
+    pub batch_rows_max: u32,
+    /// Longest run.
+    pub time_budget_ms: u64,
 }
 
 /// `[limits]`: the management ports.

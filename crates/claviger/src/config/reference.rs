@@ -39,7 +39,11 @@ fn write_heading(text: &mut String, section: &str) {
     let _ = writeln!(text, "\n## `{heading}`\n");
     for (family, names) in FAMILIES {
         if section.contains(family) {
-            let _ = writeln!(text, "`{family}` is one of {}.\n", quoted(names));
+            let sections = names.iter().map(|name| match name.strip_suffix("[]") {
+                Some(list) => format!("each `[[{list}]]`"),
+                None => format!("`{name}`"),
+            });
+            let _ = writeln!(text, "`{family}` stands for {}.\n", sections.collect::<Vec<_>>().join(", "));
         }
     }
     text.push_str("| key | type | default | meaning |\n|---|---|---|---|\n");

@@ -85,7 +85,7 @@ pub enum Effect {
 /// One row of the table of known keys.
 #[derive(Clone, Copy, Debug)]
 pub struct Key {
-    /// Dotted path; `<database>` stands for each name of a family, `[]` follows an array of tables.
+    /// Dotted path; `<database>` stands for each section of a family, `[]` follows an array of tables.
     pub path: &'static str,
     /// Type.
     pub kind: Kind,
@@ -122,9 +122,22 @@ impl Key {
     }
 }
 
-/// Names that a `<family>` segment stands for.
-pub const FAMILIES: [(&str, &[&str]); 2] =
-    [("<database>", &["apim_db", "identity_db", "shared_db", "user"]), ("<keystore>", &["primary", "tls", "internal"])];
+/// What a `<family>` at the start of a path stands for.
+pub const FAMILIES: [(&str, &[&str]); 2] = [
+    (
+        "<database>",
+        &[
+            "database.apim_db",
+            "database.identity_db",
+            "database.shared_db",
+            "database.user",
+            "database.config",
+            "database.local",
+            "datasource[]",
+        ],
+    ),
+    ("<keystore>", &["keystore.primary", "keystore.internal", "keystore.tls"]),
+];
 
 /// How a table is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -186,7 +199,7 @@ impl Schema {
     }
 }
 
-/// A row's path with every family segment opened out.
+/// A row's path with its family opened out.
 fn expanded(path: &str) -> Vec<String> {
     for (placeholder, names) in FAMILIES {
         if path.contains(placeholder) {

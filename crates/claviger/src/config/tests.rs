@@ -1,12 +1,15 @@
 //! Tests of the configuration. Rendered problems are files in tests/golden/config; `UPDATE_GOLDEN=1` rewrites them.
 
+mod databases;
+mod stored;
+
 use super::check::{Value, duration_text, nearest};
 use super::database::{DatabaseTls, DatabaseUrl, UrlError, parse_url};
 use super::keys::KEYS;
 use super::model::{AccessTokenType, Lifetime, PlainHttp};
 use super::profile::{Profile, Role};
 use super::schema::{Effect, Schema, Unit};
-use super::{Config, Loaded, Problems, load, load_with_offset, ports, reference};
+use super::{Config, Host, Loaded, Problems, load, load_on, ports, reference};
 use std::cell::RefCell;
 use std::path::Path;
 
@@ -79,13 +82,14 @@ fn reference_is_up_to_date() {
 #[test]
 fn every_row_is_used() {
     READ.with_borrow_mut(Vec::clear);
-    let text = "[database.apim_db]\ntype='mysql'\nname='a'\nusername='u'\n[keystore.tls]\nfile_name='a.pem'\n[truststore]\nfile_name='b.pem'";
+    let text = "[database.apim_db]\ntype='mysql'\nname='a'\nusername='u'\n[[datasource]]\nid='x'\n[keystore.tls]\nfile_name='a.pem'\n[truststore]\nfile_name='b.pem'";
     good(text);
     let read = READ.with_borrow(Vec::clone);
     let schema = Schema::new(KEYS);
     for (path, key) in schema.keys() {
-        // Of the four databases only the configured one is read; the others have the same code.
-        let is_other_database = path.starts_with("database.") && !path.starts_with("database.apim_db");
+        // Of the databases only the one in use is read; the others have the same code.
+        let is_database = path.starts_with("database.") || path.starts_with("datasource[].");
+        let is_other_database = is_database && !path.starts_with("database.apim_db") && path != "datasource[].id";
         if key.effect == Effect::Applied && !is_other_database {
             assert!(read.iter().any(|seen| seen == path), "{path} is in the table and never read");
         }
@@ -106,9 +110,9 @@ fn defaults_are_those_of_the_contract() {
     assert_eq!(config.server.profile, Profile::ALL);
     assert_eq!(config.super_admin.username, "admin");
     assert!(config.super_admin.password.is_none());
-    assert_eq!(config.database.url.label(), "sqlite /data/claviger.sqlite");
-    assert_eq!(config.database.pool.connections_max, 50);
-    assert_eq!(config.database.pool.acquire_timeout_ms, 60_000);
+    assert_eq!(config.databases.identity.url.label(), "sqlite /data/claviger.sqlite");
+    assert_eq!(config.databases.identity.pool.connections_max, 50);
+    assert_eq!(config.databases.identity.pool.acquire_timeout_ms, 60_000);
     assert_eq!(config.oauth.app_access_token_validity, Lifetime::Seconds(3600));
     assert_eq!(config.oauth.refresh_token_validity, Lifetime::Seconds(86_400));
     assert_eq!(config.oauth.access_token_type, AccessTokenType::PerApplication);
@@ -126,7 +130,7 @@ fn offset_moves_ports_and_placeholders_and_the_command_line_wins() {
     assert_eq!(config.port(ports::MANAGEMENT_HTTPS), 9444);
     assert_eq!(config.server.base_path, "https://localhost:9444");
     assert_eq!(config.environments[0].http_endpoints, ["http://h:8281"]);
-    let config = load_with_offset(text, "f", &env, Some(7)).unwrap().config;
+    let config = load_on(&Host { env: &env, port_offset: Some(7), localtime: None }, text, "f").unwrap().config;
     assert_eq!(config.port(ports::GATEWAY_HTTPS), 8250);
     assert_eq!(config.environments[0].http_endpoints, ["http://h:8287"]);
 }
@@ -220,7 +224,8 @@ fn database_urls_in_all_forms() {
         let parsed = parse_url(text).unwrap_or_else(|error| panic!("{text}: {error}"));
         assert_eq!(parsed.url.label(), label, "{text}");
         assert_eq!(parsed.url.server().map(|server| server.tls), tls, "{text}");
-        assert!(parsed.ignored.is_empty(), "{text}: {:?}", parsed.ignored);
+        let unknown: Vec<_> = parsed.without_effect.iter().filter(|parameter| parameter.why.is_none()).collect();
+        assert!(unknown.is_empty(), "{text}: {unknown:?}");
     }
     let refused = [
         ("jdbc:oracle:thin:@db:1521/x", UrlError::Engine),
@@ -261,11 +266,13 @@ fn database_url_wins_over_parts_and_keys_over_its_credentials() {
          [database.shared_db]\ntype='mariadb'\nhostname='DB'\nport='3306'\nname='am'\nusername='u'\n\
          [realm_manager]\ndata_source='jdbc/WSO2AM_DB'",
     );
-    let DatabaseUrl::MySql(server) = &config.database.url else { panic!("{:?}", config.database.url) };
+    let DatabaseUrl::MySql(server) = &config.databases.identity.url else {
+        panic!("{:?}", config.databases.identity.url)
+    };
     assert_eq!((server.host.as_str(), server.user.as_str()), ("db", "u"));
     assert_eq!(server.password.as_ref().unwrap().expose(), "hunter2");
-    assert_eq!(config.database.pool.connections_max, 7);
-    assert_eq!(config.database.pool.acquire_timeout_ms, 5);
+    assert_eq!(config.databases.identity.pool.connections_max, 7);
+    assert_eq!(config.databases.identity.pool.acquire_timeout_ms, 5);
 }
 
 #[test]
@@ -281,7 +288,7 @@ fn keys_without_effect_are_noted_with_their_line() {
         [
             "note: line 2: [database.apim_db]: H2 means the embedded SQLite file claviger.sqlite",
             "note: line 4: `database.apim_db.driver` is accepted without effect: the database driver is built in",
-            "warning: line 6: `database.shared_db.url`: these parameters are not understood and have no effect: `cache`",
+            "warning: line 6: `database.shared_db.url`: the parameter `cache` is not understood and has no effect",
         ]
     );
 }

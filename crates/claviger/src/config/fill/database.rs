@@ -1,138 +1,143 @@
-//! `[database.*]` and `realm_manager.data_source`: one database from up to four sections (configuration.md 2.2).
+//! `[database.*]` and `[[datasource]]`: each section as one database (configuration.md 2.2).
 //!
-//! Owns: which section counts, a URL from its parts, what fits together. Leaves to others: parsing URLs
-//! (`config::database`), connecting (the store).
+//! Owns: a URL from its parts, credentials, pools, what the parts of a section mean together. Leaves to others: parsing
+//! URLs (`config::database`), which section holds which tables (`fill::roles`), connecting (the store).
 
 use super::Values;
 use crate::config::database::{
-    DatabaseServer, DatabaseTls, DatabaseUrl, SQLITE_FILE, SUPPORTED, UrlError, default_port, parse_url,
+    DatabaseServer, DatabaseTls, DatabaseUrl, DriverClock, ENGINES, EngineWord, Parameter, ParsedUrl, SQLITE_FILE,
+    SUPPORTED, UrlError, default_port, parse_url,
 };
 use crate::config::model::{Database, Pool};
 
-/// Families in the order in which they are asked for the one database.
-const FAMILIES: [&str; 4] = ["apim_db", "identity_db", "shared_db", "user"];
-/// Names of data sources (configuration.md 2.2) and the family behind each.
-const DATA_SOURCES: [(&str, &str); 8] = [
-    ("SHARED_DB", "shared_db"),
-    ("WSO2SHARED_DB", "shared_db"),
-    ("WSO2_SHARED_DB", "shared_db"),
-    ("WSO2USER_DB", "user"),
-    ("WSO2UM_DB", "user"),
-    ("WSO2AM_DB", "apim_db"),
-    ("WSO2IdentityDB", "identity_db"),
-    ("WSO2_IDENTITY_DB", "identity_db"),
-];
+/// One section that describes a database.
+#[derive(Clone, Debug)]
+pub(super) struct Section {
+    /// Its path in the file: `database.apim_db`, `datasource[0]`.
+    pub(super) path: String,
+    /// Its name in messages: `database.apim_db`, `datasource WSO2UM_DB`.
+    pub(super) name: String,
+    /// What it says; `None` when that is wrong (and was reported).
+    pub(super) database: Option<Database>,
+    /// Parameters of its URL that do nothing here.
+    pub(super) parameters: Vec<Parameter>,
+    /// What is known of the old server's driver.
+    pub(super) clock: DriverClock,
+    /// Whether `driver` is the class of Connector/J 5.
+    pub(super) has_old_driver: bool,
+}
+
 impl Values<'_> {
-    pub(super) fn database(&mut self) -> Database {
-        let mut found: Option<(&str, DatabaseUrl)> = None;
-        for family in FAMILIES {
-            if !self.checked.tables.contains_key(&format!("database.{family}")) {
-                continue;
-            }
-            let Some(url) = self.database_url(family) else { continue };
-            match &found {
-                None => found = Some((family, url)),
-                Some((first, other)) if !other.is_same_database(&url) => {
-                    let message = format!("[database.{family}] is another database than [database.{first}]");
-                    self.problem(
-                        &format!("database.{family}"),
-                        message,
-                        "not supported yet: one database for all families",
-                    );
-                }
-                Some((first, other)) => {
-                    let user = |url: &DatabaseUrl| url.server().map(|server| server.user.clone());
-                    if user(other) != user(&url) {
-                        let text = format!("[database.{family}] has another user; that of [database.{first}] is used");
-                        self.note(&format!("database.{family}"), true, text);
-                    }
-                }
-            }
+    /// Reads the section at `path`.
+    pub(super) fn database_section(&mut self, path: &str, name: &str) -> Section {
+        let mut section = Section {
+            path: path.to_owned(),
+            name: name.to_owned(),
+            database: None,
+            parameters: Vec::new(),
+            clock: DriverClock::default(),
+            has_old_driver: false,
+        };
+        let parsed = self.section_url(&section);
+        self.driver(&mut section);
+        let pool = self.pool(path);
+        if let Some(parsed) = parsed {
+            section.database = Some(Database { name: name.to_owned(), url: parsed.url, pool });
+            section.parameters = parsed.without_effect;
+            section.clock = parsed.clock;
         }
-        self.check_data_source();
-        let (family, url) = found.unwrap_or((FAMILIES[0], DatabaseUrl::default()));
-        let pool = format!("database.{family}.pool_options");
+        section
+    }
+
+    /// `[<path>.pool_options]`.
+    pub(super) fn pool(&mut self, path: &str) -> Pool {
+        let path = format!("{path}.pool_options");
         let pool = Pool {
-            connections_max: self.number(&format!("{pool}.max_active")),
-            connections_idle_min: self.number(&format!("{pool}.min_idle")),
-            acquire_timeout_ms: self.number(&format!("{pool}.max_wait")),
-            is_tested_on_borrow: self.flag(&format!("{pool}.test_on_borrow")),
+            connections_max: self.number(&format!("{path}.max_active")),
+            connections_idle_min: self.number(&format!("{path}.min_idle")),
+            acquire_timeout_ms: self.number(&format!("{path}.max_wait")),
+            is_tested_on_borrow: self.flag(&format!("{path}.test_on_borrow")),
         };
         if pool.connections_idle_min > pool.connections_max {
-            let path = format!("database.{family}.pool_options.min_idle");
+            let path = format!("{path}.min_idle");
             self.problem(&path, format!("`{path}` is larger than `max_active`"), "");
         }
-        Database { url, pool }
+        pool
     }
 
-    fn check_data_source(&mut self) {
-        let path = "realm_manager.data_source";
-        let name = self.text(path);
-        let name = name.strip_prefix("jdbc/").unwrap_or(&name);
-        match DATA_SOURCES.iter().find(|(source, _)| *source == name) {
-            None => self.problem(
-                path,
-                format!("`{path}`: no such data source"),
-                "expected SHARED_DB, WSO2USER_DB, WSO2AM_DB or WSO2IdentityDB",
-            ),
-            Some((_, family)) => {
-                let is_defined = self.checked.tables.contains_key(&format!("database.{family}"));
-                if !is_defined && self.checked.leaves.contains_key(path) && *family != "shared_db" {
-                    self.problem(path, format!("`{path}`: [database.{family}] is not configured"), "");
-                }
+    fn driver(&mut self, section: &mut Section) {
+        let path = format!("{}.driver", section.path);
+        match self.text_if_set(&path).as_deref() {
+            None => {}
+            Some("com.mysql.jdbc.Driver") => section.has_old_driver = true,
+            Some(_) => {
+                let text = format!("`{path}` is accepted without effect: the database driver is built in");
+                self.note(&path, false, text);
             }
         }
     }
 
-    /// One family's URL: an explicit `url` wins over the parts (configuration.md 2.2, C4).
-    fn database_url(&mut self, family: &str) -> Option<DatabaseUrl> {
-        let prefix = format!("database.{family}");
-        let path = |name: &str| format!("{prefix}.{name}");
-        let kind = self.text_if_set(&path("type"));
-        if kind.as_deref().is_some_and(|kind| matches!(kind, "oracle" | "mssql" | "db2")) {
-            self.problem(&path("type"), format!("`{prefix}.type`: this engine is not supported"), SUPPORTED);
+    /// A section's URL: an explicit `url` wins over the parts (configuration.md 2.2, C4).
+    fn section_url(&mut self, section: &Section) -> Option<ParsedUrl> {
+        let path = |key: &str| format!("{}.{key}", section.path);
+        let word = self.text_if_set(&path("type")).map(|word| word.trim().to_ascii_lowercase());
+        let engine = word.as_ref().and_then(|word| ENGINES.iter().find(|(known, _)| known == word));
+        let engine = engine.map(|(_, engine)| *engine);
+        if word.is_some() && engine.is_none() {
+            let message = format!("`{}`: this engine is not supported", path("type"));
+            self.problem(&path("type"), message, SUPPORTED);
             return None;
         }
         let url = self.text_if_set(&path("url"));
         let user = self.text_if_set(&path("username"));
         let password = self.secret(&path("password"));
         let name = self.text_if_set(&path("name"));
-        if kind.as_deref() == Some("h2") {
-            self.note(&path("type"), false, format!("[{prefix}]: H2 means the embedded SQLite file {SQLITE_FILE}"));
-            return Some(DatabaseUrl::default());
-        }
-        let mut result = match url {
-            Some(url) => self.parsed_url(&prefix, &url, kind.as_deref())?,
-            None => self.url_from_parts(&prefix, kind.as_deref(), name.as_deref())?,
+        let mut parsed = if engine == Some(EngineWord::H2) {
+            self.note_h2(&path("type"), section);
+            return Some(ParsedUrl::from(DatabaseUrl::default()));
+        } else if let Some(url) = url {
+            self.parsed_url(section, &url, engine)?
+        } else {
+            self.url_from_parts(section, engine, name.as_deref())?.into()
         };
-        if let Some(server) = result.server_mut() {
+        if let Some(server) = parsed.url.server_mut() {
             server.user = user.unwrap_or_else(|| std::mem::take(&mut server.user));
             server.password = password.or_else(|| server.password.take());
             if server.user.is_empty() {
-                self.problem(&prefix, format!("[{prefix}] needs `username`"), "");
+                self.problem(&section.path, format!("[{}] needs `username`", section.name), "");
             }
         }
-        Some(result)
+        Some(parsed)
     }
 
-    fn url_from_parts(&mut self, prefix: &str, kind: Option<&str>, name: Option<&str>) -> Option<DatabaseUrl> {
-        if kind == Some("sqlite") {
+    fn note_h2(&mut self, path: &str, section: &Section) {
+        self.note(path, false, format!("[{}]: H2 means the embedded SQLite file {SQLITE_FILE}", section.name));
+    }
+
+    fn url_from_parts(
+        &mut self,
+        section: &Section,
+        engine: Option<EngineWord>,
+        name: Option<&str>,
+    ) -> Option<DatabaseUrl> {
+        if engine == Some(EngineWord::Sqlite) {
             return Some(DatabaseUrl::Sqlite { path: name.unwrap_or(SQLITE_FILE).into() });
         }
-        let (Some(kind), Some(name)) = (kind, name) else {
+        let (Some(engine), Some(name)) = (engine, name) else {
             // A wrong `type` or `name` was reported already.
-            if !self.checked.problems.iter().any(|problem| problem.message.contains(prefix)) {
-                let missing = if kind.is_none() { "type" } else { "name" };
-                self.problem(prefix, format!("[{prefix}] needs `{missing}` or `url`"), "");
+            if !self.checked.problems.iter().any(|problem| problem.message.contains(&section.path)) {
+                let missing = if engine.is_none() { "type" } else { "name" };
+                self.problem(&section.path, format!("[{}] needs `{missing}` or `url`", section.name), "");
             }
             return None;
         };
-        let (host, port) = (self.text(&format!("{prefix}.hostname")), self.number(&format!("{prefix}.port")));
-        Some(from_parts(kind, &host, port, name))
+        let host = self.text(&format!("{}.hostname", section.path));
+        let port = self.number(&format!("{}.port", section.path));
+        Some(from_parts(engine == EngineWord::MySql, &host, port, name))
     }
 
-    fn parsed_url(&mut self, prefix: &str, url: &str, kind: Option<&str>) -> Option<DatabaseUrl> {
-        let path = format!("{prefix}.url");
+    fn parsed_url(&mut self, section: &Section, url: &str, engine: Option<EngineWord>) -> Option<ParsedUrl> {
+        let path = format!("{}.url", section.path);
         let parsed = match parse_url(url) {
             Ok(parsed) => parsed,
             Err(error) => {
@@ -142,32 +147,22 @@ impl Values<'_> {
                 return None;
             }
         };
-        let does_fit = match (kind, &parsed.url) {
-            (None, _) => true,
-            (Some(kind), DatabaseUrl::Sqlite { .. }) => kind == "sqlite",
-            (Some(kind), DatabaseUrl::MySql(_)) => matches!(kind, "mysql" | "mariadb"),
-            (Some(kind), DatabaseUrl::Postgres(_)) => matches!(kind, "postgre" | "postgresql"),
+        let found = match &parsed.url {
+            DatabaseUrl::Sqlite { .. } => EngineWord::Sqlite,
+            DatabaseUrl::MySql(_) => EngineWord::MySql,
+            DatabaseUrl::Postgres(_) => EngineWord::Postgres,
         };
-        if !does_fit {
-            self.problem(&path, format!("`{path}` is of another engine than `{prefix}.type`"), "");
+        if engine.is_some_and(|engine| engine != found) {
+            self.problem(&path, format!("`{path}` is of another engine than `{}.type`", section.path), "");
         }
         if parsed.is_h2 {
-            self.note(&path, false, format!("[{prefix}]: H2 means the embedded SQLite file {SQLITE_FILE}"));
+            self.note_h2(&path, section);
         }
-        if !parsed.ignored.is_empty() {
-            let names = parsed.ignored.join("`, `");
-            self.note(
-                &path,
-                true,
-                format!("`{path}`: these parameters are not understood and have no effect: `{names}`"),
-            );
-        }
-        Some(parsed.url)
+        Some(parsed)
     }
 }
 
-fn from_parts(kind: &str, host: &str, port: u16, name: &str) -> DatabaseUrl {
-    let is_mysql = matches!(kind, "mysql" | "mariadb");
+fn from_parts(is_mysql: bool, host: &str, port: u16, name: &str) -> DatabaseUrl {
     let server = DatabaseServer {
         host: host.trim_start_matches('[').trim_end_matches(']').to_owned(),
         port: if port == 0 { default_port(is_mysql) } else { port },

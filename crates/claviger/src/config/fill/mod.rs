@@ -1,14 +1,19 @@
 //! From checked values to `Config`: what keys mean together (class names, key files, environments).
 //!
-//! Owns: rules that need more than one key. Leaves to others: single values (`check`), the databases (`fill::database`).
+//! Owns: rules that need more than one key. Leaves to others: single values (`check`), the databases
+//! (`roles`, `database`, `zones`), `keystores` and `stored` forms.
 
 mod database;
+mod keystores;
+mod roles;
+mod stored;
+mod zones;
 
 use super::check::{Checked, Leaf, Value, default_value};
 use super::expand::Expander;
 use super::model::{
-    AccessTokenType, ApimOAuth, Config, Cors, Environment, Events, Gateway, KeyManager, Keystores, Lifetime, Limits,
-    OAuth, PemFiles, PlainHttp, ResourceMatching, Server, SuperAdmin,
+    AccessTokenType, ApimOAuth, Cleanup, Config, Cors, Environment, Events, Gateway, KeyManager, Lifetime, Limits,
+    OAuth, PlainHttp, ResourceMatching, Server, SuperAdmin,
 };
 use super::problem::{Note, Problem, Source};
 use super::profile::Profile;
@@ -16,18 +21,25 @@ use super::schema::Schema;
 use claviger_proto::secret::Secret;
 use std::net::{IpAddr, Ipv4Addr};
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// The password that WSO2's files ship with.
 const DEFAULT_PASSWORD: &str = "admin";
 
 /// Fills the configuration. Problems go to `checked`; with any of them the result is not used.
-pub(super) fn fill(checked: &mut Checked, schema: &Schema, expander: &Expander<'_>, source: &Source<'_>) -> Config {
+pub(super) fn fill(
+    checked: &mut Checked,
+    schema: &Schema,
+    expander: &Expander<'_>,
+    source: &Source<'_>,
+    localtime: Option<&Path>,
+) -> Config {
     let mut values = Values {
         checked,
         schema,
         expander,
         source,
+        localtime,
         #[cfg(test)]
         read: Vec::new(),
     };
@@ -42,6 +54,8 @@ struct Values<'a> {
     schema: &'a Schema,
     expander: &'a Expander<'a>,
     source: &'a Source<'a>,
+    /// Where the host's /etc/localtime points to.
+    localtime: Option<&'a Path>,
     #[cfg(test)]
     read: Vec<String>,
 }
@@ -133,7 +147,7 @@ impl Values<'_> {
         let super_admin = self.super_admin(server.bind_address);
         Config {
             super_admin,
-            database: self.database(),
+            databases: self.databases(),
             keystore: self.keystores(),
             oauth: self.oauth(),
             key_manager: KeyManager {
@@ -154,6 +168,7 @@ impl Values<'_> {
                 is_credentials_allowed: self.flag("apim.cors.allow_credentials"),
             },
             gateway: self.gateway(),
+            cleanup: self.cleanup(),
             events: Events {
                 retention_days: self.number("events.retention_days"),
                 poll_interval_ms: self.number("events.poll_interval_ms"),
@@ -216,6 +231,21 @@ impl Values<'_> {
         }
     }
 
+    fn cleanup(&mut self) -> Cleanup {
+        let days = match self.value("cleanup.audit_retention_days") {
+            Some(Value::Number(days)) => u32::try_from(days).ok(),
+            _ => None,
+        };
+        Cleanup {
+            is_enabled: self.flag("oauth.token_cleanup.enable"),
+            is_audit_kept: self.flag("oauth.token_cleanup.retain_access_tokens_for_auditing"),
+            audit_retention_days: days,
+            interval_s: self.number("cleanup.interval_s"),
+            batch_rows_max: self.number("cleanup.batch_rows_max"),
+            time_budget_ms: self.number("cleanup.time_budget_ms"),
+        }
+    }
+
     fn oauth(&mut self) -> OAuth {
         OAuth {
             timestamp_skew_s: self.signed("oauth.timestamp_skew"),
@@ -226,6 +256,7 @@ impl Values<'_> {
             is_access_token_renewed_per_request: self.flag("oauth.token_renewal.renew_access_token_per_request"),
             access_token_type: self.access_token_type(),
             is_jwt_persisted: self.flag("oauth.token_persistence.persist_jwt_access_tokens"),
+            stored: self.stored_forms(),
         }
     }
 
@@ -297,43 +328,6 @@ impl Values<'_> {
             https_endpoints: list(self.text(&path("https_endpoint"))),
         }
     }
-
-    fn keystores(&mut self) -> Keystores {
-        let mut stores = ["primary", "tls", "internal"].map(|name| {
-            let prefix = format!("keystore.{name}");
-            let key_file = self.text_if_set(&format!("{prefix}.key_file_name")).map(PathBuf::from);
-            self.pem_file(&prefix).map(|certificate_file| PemFiles { certificate_file, key_file })
-        });
-        let trust = self.pem_file("truststore");
-        Keystores { primary: stores[0].take(), tls: stores[1].take(), internal: stores[2].take(), trust }
-    }
-
-    /// The file of a store that is written in the configuration; only PEM can be read.
-    fn pem_file(&mut self, prefix: &str) -> Option<PathBuf> {
-        let file = self.text_if_set(&format!("{prefix}.file_name"));
-        let kind = self.text_if_set(&format!("{prefix}.type"));
-        if !self.checked.tables.contains_key(prefix) {
-            return None;
-        }
-        let is_pem = match (kind.as_deref(), &file) {
-            (Some(kind), _) => kind == "PEM",
-            (None, Some(file)) => has_pem_extension(file),
-            (None, None) => false,
-        };
-        if !is_pem {
-            let at = if kind.is_some() { "type" } else { "file_name" };
-            self.problem(
-                &format!("{prefix}.{at}"),
-                format!("`{prefix}`: JKS and PKCS12 files cannot be read yet"),
-                "convert it to PEM and set `type = \"PEM\"`, or remove the section to use a generated one",
-            );
-            return None;
-        }
-        if file.is_none() {
-            self.problem(prefix, format!("`{prefix}.file_name` is missing"), "");
-        }
-        file.map(PathBuf::from)
-    }
 }
 
 /// `a.b[3].c` as `a.b[].c`.
@@ -359,9 +353,4 @@ fn is_host_name(text: &str) -> bool {
                     && label.len() <= 63
                     && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
             }))
-}
-
-fn has_pem_extension(file: &str) -> bool {
-    let extension = Path::new(file).extension().and_then(|extension| extension.to_str()).unwrap_or_default();
-    ["pem", "crt", "cer"].iter().any(|known| extension.eq_ignore_ascii_case(known))
 }

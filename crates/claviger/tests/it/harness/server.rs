@@ -114,7 +114,7 @@ impl Server {
         let profile = config.server.profile;
         let rng = Arc::new(SystemEntropy::default());
         let launch = Launch { config, data_dir, profile, clock: clock.clone(), rng };
-        let running = start(launch, listeners).await.unwrap();
+        let running = Box::pin(start(launch, listeners)).await.unwrap();
         let certificate = std::fs::read(directory.path().join(TLS_CERTIFICATE_FILE)).unwrap();
         Self {
             clock,
