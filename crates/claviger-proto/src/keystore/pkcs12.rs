@@ -2,14 +2,15 @@
 //! itself only with Oracle's trusted-key-usage attribute, a chain follows the issuers' names.
 
 use super::{
-    CERTIFICATE_BYTES_MAX, CHAIN_CERTIFICATES_MAX, ENTRIES_MAX, Entries, Entry, KEY_BYTES_MAX, Key, KeyStoreError,
-    TrustedCertificate,
+    CERTIFICATE_BYTES_MAX, CHAIN_CERTIFICATES_MAX, ENTRIES_MAX, Entries, Entry, KEY_BYTES_MAX, KEYSTORE_BYTES_MAX, Key,
+    KeyStoreError, TrustedCertificate,
 };
 use crate::der;
 use crate::secret::Secret;
 use crate::time::Timestamp;
+use p12_keystore::Pkcs12Archive;
 use p12_keystore::error::Error as Pkcs12Error;
-use p12_keystore::{CertificateBag, Pkcs12Archive};
+use std::collections::BTreeMap;
 use zeroize::Zeroizing;
 
 /// scrypt, 1.3.6.1.4.1.11591.4.11 (RFC 7914 section 7), as it stands in a file. Java never writes it, and its parameters
@@ -73,7 +74,8 @@ fn reason(error: &Pkcs12Error, has_mac: bool) -> KeyStoreError {
     }
 }
 
-fn entries(archive: Pkcs12Archive) -> Result<Entries, KeyStoreError> {
+/// Bounds what the archive holds and links keys with their certificates.
+pub(super) fn entries(archive: Pkcs12Archive) -> Result<Entries, KeyStoreError> {
     let Pkcs12Archive { keys, certs, secrets: _ } = archive;
     if keys.len() + certs.len() > ENTRIES_MAX {
         return Err(KeyStoreError::Malformed("too many entries"));
@@ -88,11 +90,21 @@ fn entries(archive: Pkcs12Archive) -> Result<Entries, KeyStoreError> {
     let created = Timestamp::from_millis(0);
     let mut names = Names(0);
     let mut entries = Entries::new();
+    let by_subject: BTreeMap<&[u8], &[u8]> = certs
+        .iter()
+        .filter_map(|bag| issuer_and_subject(bag.cert.as_der()).map(|(_, subject)| (subject, bag.cert.as_der())))
+        .collect();
+    let mut chains_bytes = 0;
     for bag in keys {
         let leaf = certs.iter().find(|cert| {
             cert.local_key_id.is_some() && cert.local_key_id.as_deref() == bag.local_key_id.as_ref().map(AsRef::as_ref)
         });
-        let chain = leaf.map_or_else(Vec::new, |leaf| chain(leaf, &certs));
+        let chain = leaf.map_or_else(Vec::new, |leaf| chain(leaf.cert.as_der(), &by_subject));
+        // Keys may share their issuers, so the chains may hold more than the file does.
+        chains_bytes += chain.iter().map(Vec::len).sum::<usize>();
+        if chains_bytes > KEYSTORE_BYTES_MAX {
+            return Err(KeyStoreError::Malformed("its certificate chains are too large"));
+        }
         let key = Key::Open(Zeroizing::new(bag.key.as_der().to_vec()));
         entries.insert(names.alias(bag.friendly_name), Entry::Key { created, key, chain });
     }
@@ -120,22 +132,17 @@ impl Names {
 }
 
 /// A key's certificate and its issuers as far as they are in the file.
-fn chain(leaf: &CertificateBag, certificates: &[CertificateBag]) -> Vec<Vec<u8>> {
-    let mut chain = vec![leaf.cert.as_der().to_vec()];
+fn chain<'a>(leaf: &'a [u8], by_subject: &BTreeMap<&[u8], &'a [u8]>) -> Vec<Vec<u8>> {
+    let mut chain = vec![leaf];
     while chain.len() < CHAIN_CERTIFICATES_MAX
         && let Some((issuer, subject)) = chain.last().and_then(|der| issuer_and_subject(der))
         && issuer != subject
+        && let Some(next) = by_subject.get(issuer)
+        && !chain.contains(next)
     {
-        let next = certificates
-            .iter()
-            .map(|bag| bag.cert.as_der())
-            .find(|der| issuer_and_subject(der).is_some_and(|(_, subject)| subject == issuer));
-        match next {
-            Some(der) if !chain.iter().any(|present| present == der) => chain.push(der.to_vec()),
-            _ => break,
-        }
+        chain.push(next);
     }
-    chain
+    chain.into_iter().map(<[u8]>::to_vec).collect()
 }
 
 /// The names of a certificate as DER (RFC 5280 section 4.1).

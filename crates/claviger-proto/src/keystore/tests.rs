@@ -134,6 +134,20 @@ fn memory_hard_key_derivation_is_refused_before_it_runs() {
 }
 
 #[test]
+fn pkcs12_entries_and_shared_chains_have_bounds() {
+    let archive = |keys: usize| {
+        let mut archive = p12_keystore::Pkcs12Archive::from_pkcs12(QUICK_P12, "store-secret").unwrap();
+        let rsa = archive.keys.iter().find(|bag| bag.friendly_name.as_deref() == Some("wso2carbon")).unwrap().clone();
+        archive.keys = vec![rsa; keys];
+        archive
+    };
+    assert_eq!(pkcs12::entries(archive(5)).unwrap().len(), 2);
+    let refused = failure(pkcs12::entries(archive(ENTRIES_MAX - 10)));
+    assert_eq!(refused, KeyStoreError::Malformed("its certificate chains are too large"));
+    assert_eq!(failure(pkcs12::entries(archive(ENTRIES_MAX))), KeyStoreError::Malformed("too many entries"));
+}
+
+#[test]
 fn types_are_named_as_in_java() {
     assert_eq!(StoreType::parse("jks"), Some(StoreType::Jks));
     assert_eq!(StoreType::parse("PKCS12"), Some(StoreType::Pkcs12));
@@ -160,6 +174,53 @@ fn version_1_has_certificates_without_a_type() {
     body[7] = 3;
     let refused = failure(read(&sign(body, "trust-secret"), "trust-secret"));
     assert_eq!(refused, KeyStoreError::Unsupported("a JKS version other than 1 and 2"));
+}
+
+#[test]
+fn an_alias_in_upper_case_is_found_in_lower_case() {
+    let mut body = TRUST_JKS[..TRUST_JKS.len() - 20].to_vec();
+    let at = body.windows(9).position(|window| window == b"authority").unwrap();
+    body[at] = b'A';
+    let store = read(&sign(body, "trust-secret"), "trust-secret").unwrap();
+    assert_eq!(store.aliases().collect::<Vec<_>>(), ["authority"]);
+    assert!(store.certificate("AUTHORITY").is_ok());
+}
+
+#[test]
+fn lengths_and_counts_of_jks_have_bounds() {
+    let max = |max: usize| u32::try_from(max).unwrap();
+    // Magic, version, count; tag, alias `a`, time: 27 bytes before the first field of an entry's content.
+    let start = |count: u32, tag: u8| {
+        [&[0xfe, 0xed, 0xfe, 0xed, 0, 0, 0, 1][..], &count.to_be_bytes(), &[0, 0, 0, tag, 0, 1, b'a'], &[0; 8]].concat()
+    };
+    let check = |file: Vec<u8>, length: u32, too_large: &'static str| {
+        let file_of = |length: u32| [&file[..], &length.to_be_bytes()].concat();
+        assert_eq!(failure(read(&file_of(length), "")), KeyStoreError::Truncated);
+        assert_eq!(failure(read(&file_of(length + 1), "")), KeyStoreError::Malformed(too_large));
+        assert_eq!(failure(read(&file_of(u32::MAX), "")), KeyStoreError::Malformed(too_large));
+    };
+    check(start(0, 0)[..8].to_vec(), max(ENTRIES_MAX), "too many entries");
+    check(start(1, 1), max(KEY_BYTES_MAX), "a key is too large");
+    check(start(1, 2), max(CERTIFICATE_BYTES_MAX), "a certificate is too large");
+    let key = [start(1, 1), vec![0; 4]].concat();
+    check(key, max(CHAIN_CERTIFICATES_MAX), "too many certificates in a chain");
+    assert!(matches!(failure(read(&start(1, 3), "")), KeyStoreError::Malformed(_)));
+}
+
+#[test]
+fn der_has_definite_lengths_of_at_most_four_bytes() {
+    for length in [0, 0x7f, 0x80, 0xff, 0x100, 0x1_0000] {
+        let element = crate::der::element(crate::der::OCTET_STRING, &vec![7; length]);
+        let (header, content) = crate::der::lengths(&element).unwrap();
+        assert_eq!((header + content, content), (element.len(), length));
+        let mut reader = crate::der::Reader::new(&element);
+        assert_eq!(reader.take(crate::der::OCTET_STRING).map(<[u8]>::len), Some(length));
+        assert!(reader.is_empty());
+        assert_eq!(crate::der::Reader::new(&element[..element.len() - 1]).take(element[0]), None);
+    }
+    for header in [&[0x30][..], &[0x30, 0x80], &[0x30, 0x85, 0, 0, 0, 0, 1, 9], &[0x30, 0x82, 1]] {
+        assert_eq!(crate::der::lengths(header), None, "{header:x?}");
+    }
 }
 
 /// Reads, writes and reads again; gives the written file.
@@ -244,13 +305,21 @@ fn altered_protected_keys_are_refused_without_panic() {
     let Some(Entry::Key { key: Key::Protected(info), .. }) = store.entries.get("wso2carbon") else {
         panic!("the file has this key");
     };
+    let open = |info: &[u8]| jks::open_key(info, &Secret::new("wso2carbon"), "wso2carbon");
+    assert!(open(info).is_ok());
+    let mut other = info.clone();
+    let oid = info.windows(3).position(|window| window == [0x11, 0x01, 0x01]).unwrap();
+    other[oid + 2] = 2;
+    let refused = failure(open(&other));
+    assert_eq!(refused, KeyStoreError::Unsupported("a key protection other than Sun's for JKS"));
+    let refused = failure(open(&[&info[..], &[0]].concat()));
+    assert_eq!(refused, KeyStoreError::Malformed("a key is not PKCS#8"));
     for at in 0..info.len() {
-        let opened = jks::open_key(&info[..at], &Secret::new("wso2carbon"), "wso2carbon");
-        assert!(opened.is_err());
+        assert!(open(&info[..at]).is_err());
         for bit in 0..8 {
             let mut altered = info.clone();
             altered[at] ^= 1 << bit;
-            if let Ok(key) = jks::open_key(&altered, &Secret::new("wso2carbon"), "wso2carbon") {
+            if let Ok(key) = open(&altered) {
                 // Only the parameters of the algorithm, which are NULL, are neither read nor digested.
                 assert!(key.len() < info.len() && altered[..at] == info[..at] && at < 24, "byte {at}");
             }

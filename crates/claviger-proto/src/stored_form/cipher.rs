@@ -23,6 +23,8 @@ use zeroize::Zeroizing;
 
 /// Smallest key, in bits. The key store of 4.4.11 has 1024, which is refused for signatures and TLS.
 pub const KEY_BITS_MIN: usize = 1024;
+/// Largest key, in bits.
+pub const KEY_BITS_MAX: usize = 8192;
 /// Longest column that is looked at, in bytes. The largest key (8192 bit) needs about 2100.
 pub const STORED_BYTES_MAX: usize = 8 * 1024;
 /// What OAEP with SHA-1 takes from a block, in bytes (RFC 8017 section 7.1.1).
@@ -88,7 +90,8 @@ impl CipherKey {
     /// From a PKCS#8 private key and its certificate (both DER), as a keystore gives them.
     pub fn new(pkcs8: &[u8], certificate: &[u8]) -> Result<Self, StoredFormError> {
         let private = RsaPrivateKey::from_pkcs8_der(pkcs8).map_err(|_| StoredFormError::Key)?;
-        if usize::try_from(private.n().bits()).is_ok_and(|bits| bits < KEY_BITS_MIN) {
+        let has_size = |bits| (KEY_BITS_MIN..=KEY_BITS_MAX).contains(&bits);
+        if !usize::try_from(private.n().bits()).is_ok_and(has_size) {
             return Err(StoredFormError::Key);
         }
         let thumbprint = digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, certificate);

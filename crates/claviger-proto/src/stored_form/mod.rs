@@ -8,7 +8,7 @@ mod cipher;
 #[cfg(test)]
 mod tests;
 
-pub use cipher::{Cipher, CipherForm, CipherKey, KEY_BITS_MIN, STORED_BYTES_MAX, Transformation};
+pub use cipher::{Cipher, CipherForm, CipherKey, KEY_BITS_MAX, KEY_BITS_MIN, STORED_BYTES_MAX, Transformation};
 
 use crate::entropy::Entropy;
 use crate::hash::{HashAlgorithm, HashedValue};
@@ -19,7 +19,7 @@ use std::sync::Arc;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoredFormError {
     /// The key is no RSA key, its size is not supported, or it contradicts itself.
-    #[error("not a usable RSA key of {KEY_BITS_MIN} bit or more")]
+    #[error("not a usable RSA key of {KEY_BITS_MIN} to {KEY_BITS_MAX} bit")]
     Key,
     /// The text is longer than one block of the key takes.
     #[error("the text has {bytes} bytes; the key encrypts {bytes_max}")]

@@ -192,6 +192,10 @@ fn a_wrong_key_gives_one_clear_error() {
     let refused = failure(form.read(vector("bc_oaep1024"))).to_string();
     assert!(refused.ends_with("SHA-1 thumbprint 96E21258D40280AAD01AFB33CB8B472322B2107D"), "{refused}");
     assert_eq!(failure(form.read(vector("bc_raw1024"))), StoredFormError::NotDecrypted);
+    // A thumbprint by another digest names no key of ours and none of others.
+    let json = String::from_utf8(from_base64(vector("bc_oaep1024")).unwrap()).unwrap();
+    let other_digest = base64(json.replace("SHA-1", "SHA-256").as_bytes());
+    assert_eq!(failure(form.read(&other_digest)), StoredFormError::NotDecrypted);
     assert!(!form.matches(vector("bc_raw1024"), TOKEN));
 }
 
@@ -212,10 +216,12 @@ fn damaged_texts_give_errors_that_do_not_tell_padding_from_content() {
     assert_eq!(failure(form.read(&holder("RSA"))), StoredFormError::NotDecrypted);
     assert_eq!(failure(form.read(&base64(&[0xff; 128]))), StoredFormError::NotDecrypted);
     assert_eq!(failure(form.read(&base64(&bytes[1..]))), StoredFormError::NotDecrypted);
+    // 1 is its own decryption, but not a whole block.
+    assert_eq!(failure(form.read(&base64(&[1]))), StoredFormError::NotDecrypted);
     assert_eq!(text(&form, &holder("RSA/NONE/OAEPWithSHA-1AndMGF1Padding")), TOKEN);
     let unknown = "RSA/ECB/PKCS1Padding".to_owned();
     assert_eq!(failure(form.read(&holder(&unknown))), StoredFormError::Transformation(unknown));
-    for column in [TOKEN, "?", &"A".repeat(STORED_BYTES_MAX + 1), &base64(br#"{"c":"?"}"#)] {
+    for column in [TOKEN, "?", &"A".repeat(STORED_BYTES_MAX + 4), &base64(br#"{"c":"?"}"#)] {
         assert_eq!(failure(form.read(column)), StoredFormError::NotEncrypted);
     }
     // Without `t` it is RSA.
@@ -239,12 +245,14 @@ fn altered_columns_do_not_panic() {
 }
 
 #[test]
-fn only_rsa_keys_encrypt() {
+fn only_rsa_keys_of_1024_bit_or_more_encrypt() {
     let store = include_bytes!("../keystore/fixtures/keys.jks");
     let store = KeyStore::read(store, StoreType::Jks, &Secret::new("store-secret")).unwrap();
     let ec = store.private_key("ec", &Secret::new("ec-secret")).unwrap();
     assert_eq!(failure(CipherKey::new(&ec.pkcs8, &ec.chain[0])), StoredFormError::Key);
     assert_eq!(failure(CipherKey::new(b"", b"")), StoredFormError::Key);
+    let short = include_bytes!("../keystore/fixtures/rsa768.der");
+    assert_eq!(failure(CipherKey::new(short, b"")), StoredFormError::Key);
 }
 
 #[test]
