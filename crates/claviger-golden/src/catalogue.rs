@@ -54,6 +54,19 @@ pub async fn differences(db: &Db, facts: &Facts, is_ours: impl Fn(&str) -> bool)
     Ok(differences)
 }
 
+/// Everything that the catalogue says, one line each beginning with `TABLE:`, to compare with later.
+pub async fn snapshot(db: &Db) -> Result<BTreeSet<String>> {
+    let mut lines = BTreeSet::new();
+    for (table, found) in read::tables(db).await? {
+        lines.extend(found.columns.iter().map(|(name, column)| format!("{table}: {name} {column:?}")));
+        lines.insert(format!("{table}: primary key {:?}", found.primary_key));
+        for (what, keys) in [("unique", &found.unique), ("index", &found.indexes), ("foreign key", &found.foreign)] {
+            lines.extend(keys.iter().map(|(shape, names)| format!("{table}: {what} {shape:?} {names:?}")));
+        }
+    }
+    Ok(lines)
+}
+
 fn compare(table: &Table, found: &Found, engine: Engine, differences: &mut Vec<String>) {
     let mut note = |text: String| differences.push(format!("{}: {text}", table.name));
     for column in &table.columns {

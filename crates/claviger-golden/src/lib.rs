@@ -1,9 +1,21 @@
-//! An old server's databases, as facts.
+//! An old server's databases, as facts: its tables on each engine ([`facts`], [`ddl`]) and a check of a live catalogue against
+//! them ([`catalogue`]); the rows that it leaves behind, with a manifest of what must be answered ([`golden`], [`manifest`]);
+//! and the reads that it makes when it comes back ([`old_server`]). Everything follows the storage contract (database.md) and
+//! nothing knows our program: what both must agree on is written twice, on purpose. For tests only.
 
 pub mod catalogue;
+mod chance;
+pub mod clock;
 pub mod db;
 pub mod ddl;
+pub mod digest;
 pub mod facts;
+mod fill;
+pub mod golden;
+pub mod manifest;
+mod migrated;
+pub mod old_server;
+pub mod options;
 pub mod server;
 
 /// The database servers that old releases run on.
