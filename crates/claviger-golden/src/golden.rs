@@ -7,7 +7,7 @@ use crate::fill::row::Family;
 use crate::fill::{Families, fill};
 use crate::manifest::Manifest;
 use crate::options::{Layout, Options};
-use crate::server::Scratch;
+use crate::server::{Address, Scratch};
 use crate::{Engine, ddl, migrated};
 use anyhow::Result;
 use std::collections::BTreeSet;
@@ -16,7 +16,7 @@ use std::collections::BTreeSet;
 #[derive(Debug)]
 pub struct Golden {
     /// Where the families of tables are, for a configuration file.
-    pub urls: Urls,
+    pub addresses: Addresses,
     /// Connections to them.
     pub databases: Databases,
     /// What was written and what must be answered.
@@ -27,15 +27,15 @@ pub struct Golden {
     catalogues: Vec<BTreeSet<String>>,
 }
 
-/// The URL of each family's database; several may be the same.
+/// Where each family's database is; several may be the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Urls {
+pub struct Addresses {
     /// AM_, IDN_, SP_, IDP: `[database.apim_db]`, `[database.identity_db]`.
-    pub api_manager: String,
+    pub api_manager: Address,
     /// UM_: `[database.user]`.
-    pub user: String,
+    pub user: Address,
     /// REG_: `[database.shared_db]`.
-    pub registry: String,
+    pub registry: Address,
 }
 
 /// Connections to each family's database; several may be the same.
@@ -78,10 +78,10 @@ impl Golden {
             user: scratches[user_at].db.clone(),
             registry: scratches[registry_at].db.clone(),
         };
-        let urls = Urls {
-            api_manager: scratches[manager_at].url.clone(),
-            user: scratches[user_at].url.clone(),
-            registry: scratches[registry_at].url.clone(),
+        let addresses = Addresses {
+            api_manager: scratches[manager_at].address.clone(),
+            user: scratches[user_at].address.clone(),
+            registry: scratches[registry_at].address.clone(),
         };
         let [manager_facts, kernel_facts] = [Facts::of(manager, engine)?, Facts::of(kernel, engine)?];
         let families = Families {
@@ -90,7 +90,7 @@ impl Golden {
             registry: Family { db: &databases.registry, facts: &kernel_facts },
         };
         let manifest = fill(families, &options).await?;
-        Ok(Self { urls, databases, manifest, options, scratches, catalogues })
+        Ok(Self { addresses, databases, manifest, options, scratches, catalogues })
     }
 
     /// What the catalogues say now and did not say at first, and the other way round, without the tables that are ours.

@@ -1,6 +1,7 @@
 //! Tokens in every state that an old server leaves behind (contract database.md 3.4).
 
-use super::{DAY, Fill, HOUR, MINUTE, SECONDARY};
+use super::row::row;
+use super::{DAY, Fill, HOUR, MINUTE, SECONDARY, SUPER};
 use crate::manifest::{State, Token};
 use crate::options::Form;
 use crate::{Engine, Release};
@@ -93,6 +94,15 @@ impl Fill<'_> {
                 self.issue(if name == "jwt_app" { for_application(token) } else { token }).await?;
             }
         }
+        if self.release() >= Release::V2_6 {
+            let mut token = self.token("jwt_revoked", "jwt", "zoë", &["default"])?;
+            (token.is_jwt, token.state) = (true, State::Revoked);
+            let (jti, end) = (token.access.clone(), token.expires_ms);
+            self.issue(token).await?;
+            if self.release() >= Release::V3_0 {
+                self.revoked_jwt(&jti, end).await?;
+            }
+        }
         if self.release() >= Release::V3_0 {
             let mut token = self.token("without_idp", "old", "zoë", &["default"])?;
             (token.has_idp, token.is_found_by_old_server) = (false, false);
@@ -115,6 +125,18 @@ impl Fill<'_> {
             self.issue(token).await?;
         }
         Ok(())
+    }
+
+    /// What the API Manager keeps of a revoked JWT: the jti in 3.2, before the signature, of which nothing else is left.
+    async fn revoked_jwt(&mut self, jti: &str, end: Option<i64>) -> Result<()> {
+        let is_jti = self.release() == Release::V3_2;
+        let revoked = row("AM_REVOKED_JWT")
+            .set("UUID", self.chance.uuid())
+            .set("SIGNATURE", if is_jti { jti.to_owned() } else { self.chance.verifier() })
+            .set("EXPIRY_TIMESTAMP", end.context("the JWT ends")?)
+            .set("TENANT_ID", SUPER)
+            .set("TOKEN_TYPE", if is_jti { "JWT" } else { "DEFAULT" });
+        self.am.insert(revoked).await
     }
 }
 

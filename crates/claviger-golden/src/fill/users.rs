@@ -152,8 +152,24 @@ impl Fill<'_> {
                 .set("UM_TENANT_ID", tenant);
             self.um.insert(mapper).await?;
         }
-        self.memberships(&user, Some(id), numbers).await?;
+        if user.name == "zoë" && self.release() <= Release::V2_6 {
+            self.double_membership(&user).await?;
+        } else {
+            self.memberships(&user, Some(id), numbers).await?;
+        }
         self.manifest.users.push(user);
+        Ok(())
+    }
+
+    /// A member by a second row of role and domain, as they may be up to 2.6 without a unique key (database.md 5.4).
+    async fn double_membership(&self, user: &User) -> Result<()> {
+        let domain = row("UM_DOMAIN").set("UM_DOMAIN_NAME", &user.store).set("UM_TENANT_ID", user.tenant_id);
+        let domain = self.um.insert_numbered(domain, "UM_DOMAIN_ID").await?;
+        for role in user.roles.iter().filter_map(|role| role.strip_prefix("Internal/")) {
+            let role = row("UM_HYBRID_ROLE").set("UM_ROLE_NAME", role).set("UM_TENANT_ID", user.tenant_id);
+            let role = self.um.insert_numbered(role, "UM_ID").await?;
+            self.hybrid_member(&user.name, role, domain, user.tenant_id).await?;
+        }
         Ok(())
     }
 

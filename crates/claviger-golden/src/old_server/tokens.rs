@@ -126,6 +126,13 @@ impl OldServer<'_> {
         self.tokens(&sql, &[user.into(), tenant_id.into(), store.into()]).await
     }
 
+    /// SIGNATURE of the JWTs that gateways must refuse and that have not ended (from 3.0 on): in 3.2 the jti, before it the
+    /// third part of the JWT.
+    pub async fn revoked_jwts(&self, now_ms: i64) -> Result<BTreeSet<String>> {
+        let find = "SELECT SIGNATURE FROM AM_REVOKED_JWT WHERE EXPIRY_TIMESTAMP > ?";
+        self.am().rows(find, &[now_ms.into()]).await?.iter().map(|row| row.text(0)).collect()
+    }
+
     /// Rows of the same client, user and scopes, the newest first.
     async fn latest_tokens(&self, like: &FoundToken) -> Result<Vec<FoundToken>> {
         let scopes: Vec<String> = like.scopes.iter().cloned().collect();

@@ -97,6 +97,23 @@ async fn an_old_server_finds_what_it_left() {
     }
 }
 
+/// Nothing is left to chance: one seed, one manifest; another, others' secrets.
+#[tokio::test]
+async fn a_seed_decides_everything() {
+    for (engine, url) in servers().into_iter().filter(|(engine, _)| *engine == Engine::Postgres) {
+        let mut manifests = Vec::new();
+        for seed in [1, 1, 2] {
+            let options = Options { layout: Layout::One, seed, ..Options::new(Release::V2_6, NOW_MS) };
+            let golden = Golden::create(engine, &url, options).await.unwrap();
+            manifests.push(serde_json::to_value(&golden.manifest).unwrap());
+            golden.drop_databases().await.unwrap();
+        }
+        assert_eq!(manifests[0], manifests[1]);
+        assert_ne!(manifests[0], manifests[2]);
+        assert!(manifests[0]["tokens"].as_array().unwrap().len() > 20);
+    }
+}
+
 async fn check_clients(golden: &Golden) {
     let (server, manifest) = (golden.old_server(), &golden.manifest);
     for expected in &manifest.clients {
@@ -191,6 +208,11 @@ async fn check_tokens(golden: &Golden) {
             let is_elder = expected.name == "twin_older";
             assert_eq!(latest.id == found.id, !is_elder, "{name}: {latest:?}");
         }
+    }
+    if manifest.release >= Release::V3_0 {
+        let listed = server.revoked_jwts(manifest.now_ms).await.unwrap();
+        let is_jti = listed.contains(&manifest.token("jwt_revoked").unwrap().access);
+        assert_eq!((listed.len(), is_jti), (1, manifest.release == Release::V3_2));
     }
     let is_of = |client: &str, user: &str| {
         let of_both = |token: &&claviger_golden::manifest::Token| {
