@@ -15,7 +15,6 @@ use claviger_gateway::{Gateway, GatewayConfig, Scheme};
 use claviger_proto::entropy::Entropy;
 use claviger_proto::time::Clock;
 use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject as _;
 use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
