@@ -17,6 +17,7 @@ mod migrated;
 pub mod old_server;
 pub mod options;
 pub mod server;
+pub mod vectors;
 
 /// The database servers that old releases run on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
