@@ -218,7 +218,9 @@ impl Conn {
 
     /// Runs a statement and returns the number of rows it touched.
     pub async fn execute(&mut self, sql: &'static Sql, args: &[Arg<'_>]) -> Result<u64, StoreError> {
-        Ok(on_link!(self, sql.family(), sql, args, link, query, _zone => query.execute(&mut **link).await?.rows_affected()))
+        Ok(
+            on_link!(self, sql.family(), sql, args, link, query, _zone => query.execute(&mut **link).await?.rows_affected()),
+        )
     }
 
     /// Inserts one row and returns its generated number. The PostgreSQL text ends with `RETURNING column`.

@@ -9,8 +9,8 @@ use crate::conn::Conn;
 use crate::error::{StoreError, WriteError};
 use crate::forms::Forms;
 use crate::location::Location;
-use crate::sql::{Engine, Face, Family};
 use crate::session_zone::{self, Gaps};
+use crate::sql::{Engine, Face, Family};
 use crate::start_lock::StartLock;
 use crate::value::Clock;
 use crate::writer::Writer;
@@ -79,7 +79,13 @@ impl Places {
     /// All in one database.
     pub fn one(location: Location, limits: PoolLimits) -> Self {
         let place = Place { location, limits };
-        Self { identity: place.clone(), api: place.clone(), user: place.clone(), registry: place, zones: Zones::default() }
+        Self {
+            identity: place.clone(),
+            api: place.clone(),
+            user: place.clone(),
+            registry: place,
+            zones: Zones::default(),
+        }
     }
 }
 

@@ -109,7 +109,8 @@ impl Forms {
 
     fn store(&self, form: &StoredForm, text: &Secret) -> Result<String, StoreError> {
         let rng = self.rng.as_deref().unwrap_or(&Unasked);
-        form.store(text.expose(), rng).map_err(|error| StoreError::Corrupt(format!("a value cannot be stored: {error}")))
+        form.store(text.expose(), rng)
+            .map_err(|error| StoreError::Corrupt(format!("a value cannot be stored: {error}")))
     }
 }
 

@@ -224,7 +224,8 @@ fn looked_up(conn: &Conn, text: &str) -> Result<String, StoreError> {
         return Ok(forms.hash(text));
     }
     let same_each_time = forms.looked_up(text);
-    same_each_time.ok_or_else(|| StoreError::Corrupt("tokens without a hash column cannot be found by their cipher text".into()))
+    same_each_time
+        .ok_or_else(|| StoreError::Corrupt("tokens without a hash column cannot be found by their cipher text".into()))
 }
 
 /// The newest ACTIVE row for a key.

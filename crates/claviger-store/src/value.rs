@@ -119,7 +119,9 @@ pub(crate) fn sqlite_arguments<'a>(args: impl Iterator<Item = &'a Arg<'a>>) -> R
             Arg::Text(value) => out.add(value.map(str::to_owned)),
             Arg::Bool(value) => out.add(i64::from(*value)),
             Arg::Bytes(value) => out.add(value.map(<[u8]>::to_vec)),
-            Arg::Time(value) => out.add(value.and_then(|time| Zone::UTC.to_wall(time)).map(|time| time.format(SQLITE_TIME).to_string())),
+            Arg::Time(value) => {
+                out.add(value.and_then(|time| Zone::UTC.to_wall(time)).map(|time| time.format(SQLITE_TIME).to_string()))
+            }
         };
         added.map_err(encode_error)?;
     }

@@ -1,11 +1,11 @@
 //! The gateway role: a `claviger_gateway::Gateway` with this program's configuration, TLS and ports.
 
-use crate::startup::keystores;
 use crate::config::Config;
 use crate::config::model::ResourceMatching;
 use crate::http::serve::{Port, accept};
 use crate::http::tls;
 use crate::ops::Metrics;
+use crate::startup::keystores;
 use anyhow::Context as _;
 use claviger_gateway::config::ResourceMatching as Matching;
 use claviger_gateway::control::ControlPlane;

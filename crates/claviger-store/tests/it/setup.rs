@@ -127,8 +127,7 @@ async fn three_empty_databases_become_one_installation() {
 #[tokio::test]
 async fn an_empty_database_beside_a_full_one_is_named() {
     on_three_databases(|places| async move {
-        let alone =
-            Store::open(Places::one(places.identity.location.clone(), places.identity.limits)).await.unwrap();
+        let alone = Store::open(Places::one(places.identity.location.clone(), places.identity.limits)).await.unwrap();
         schema::prepare(&alone).await.unwrap();
         seed(&alone).await;
         let store = Store::open(places).await.unwrap();
