@@ -243,6 +243,11 @@ fn what_is_not_used_is_said_once() {
                from [database.user]"],
         ),
         (
+            format!("{}{}[config_data]\ndata_source='WSO2CONFIG_DB'", mysql("database.apim_db"), mysql("database.config")),
+            &["warning: line 10: `config_data.data_source`: tenants' configuration is read from [database.apim_db], not from \
+               [database.config]"],
+        ),
+        (
             format!("{}{}[identity]\ndata_source='WSO2AM_DB'", mysql("database.apim_db"), mysql("database.identity_db")),
             &["note: line 5: [database.identity_db] is not used: no tables are looked for in it"],
         ),
@@ -332,6 +337,10 @@ fn zones_come_from_the_file_then_from_the_host() {
     }
     // Nobody else wrote into an embedded database.
     assert!(notes("").is_empty());
+    for (wrong, meant) in [("Europe/Colombo", "Asia/Colombo"), ("berlin", "Europe/Berlin"), ("utc", "UTC")] {
+        let message = bad(&format!("[db]\ntoken_time_zone='{wrong}'"));
+        assert!(message.contains(&format!("did you mean `{meant}`?")), "{message}");
+    }
     let message = bad("[db]\ntoken_time_zone='Europe/Berln'\nlocal_time_zone='+25:00'");
     assert!(
         message.contains("did you mean `Europe/Berlin`?") && message.contains("expected a name such as"),
