@@ -1,12 +1,17 @@
 //! The reference of all keys as Markdown, made from the table in `keys`: `claviger config keys` and docs/configuration.md.
 
 use super::keys::KEYS;
-use super::schema::{Effect, FAMILIES, Key, Kind};
+use super::schema::{DATA_SOURCES, Effect, FAMILIES, Key, Kind};
 use std::fmt::Write as _;
 
 /// The reference.
 pub fn reference() -> String {
     let mut text = String::from(HEAD);
+    text.push_str("- A data source is called by the `id` of its `[[datasource]]` or by a name of its section, with or without `jdbc/`:\n");
+    for (section, names) in DATA_SOURCES {
+        let _ = writeln!(text, "  - `[database.{section}]`: {}", quoted(names));
+    }
+    text.push_str(ROLES);
     let mut section = "";
     for row in KEYS {
         let this = row.path.rsplit_once('.').map_or("", |(section, _)| section);
@@ -29,6 +34,12 @@ Claviger reads `deployment.toml`. This page is made from the table of known keys
 - In every text, `$ref{a.b}` is the value of another key, `$env{NAME}` an environment variable, `$sys{name}` and `${name}`
   a built-in value (`carbon.host`, `carbon.management.port`, `https.nio.port`, ...). Undefined ones and circles are errors.
 - Secrets are never printed.
+";
+
+const ROLES: &str = "\
+- `identity.data_source`, `apim.datasource.name`, `realm_manager.data_source` and `governance_data.data_source` say which of
+  them holds the identity, API-M, user and registry tables. Without any data source all are in the embedded database.
+  Sections that mean the same database share one pool, that of the first in this order.
 ";
 
 fn write_heading(text: &mut String, section: &str) {

@@ -139,6 +139,16 @@ pub const FAMILIES: [(&str, &[&str]); 2] = [
     ("<keystore>", &["keystore.primary", "keystore.internal", "keystore.tls"]),
 ];
 
+/// The fixed sections of `[database]` and the names of the data sources that they make (configuration.md 2.2).
+pub const DATA_SOURCES: [(&str, &[&str]); 6] = [
+    ("apim_db", &["WSO2AM_DB", "AM_DB"]),
+    ("identity_db", &["WSO2IdentityDB", "WSO2_IDENTITY_DB", "IDENTITY_DB"]),
+    ("shared_db", &["SHARED_DB", "WSO2_SHARED_DB", "WSO2SHARED_DB", "WSO2REG_DB"]),
+    ("user", &["WSO2USER_DB", "WSO2UM_DB"]),
+    ("config", &["WSO2CONFIG_DB"]),
+    ("local", &["WSO2_CARBON_DB", "WSO2CarbonDB"]),
+];
+
 /// How a table is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum TableKind {

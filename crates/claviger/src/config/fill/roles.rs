@@ -8,17 +8,10 @@ use super::database::Section;
 use crate::config::check::nearest;
 use crate::config::database::DatabaseUrl;
 use crate::config::model::{Database, Databases};
+use crate::config::problem::shown_name;
+use crate::config::schema::DATA_SOURCES as SECTIONS;
 use std::collections::BTreeMap;
 
-/// The fixed sections and the names of the data sources that they make.
-const SECTIONS: [(&str, &[&str]); 6] = [
-    ("apim_db", &["WSO2AM_DB", "AM_DB"]),
-    ("identity_db", &["WSO2IdentityDB", "WSO2_IDENTITY_DB", "IDENTITY_DB"]),
-    ("shared_db", &["SHARED_DB", "WSO2_SHARED_DB", "WSO2SHARED_DB", "WSO2REG_DB"]),
-    ("user", &["WSO2USER_DB", "WSO2UM_DB"]),
-    ("config", &["WSO2CONFIG_DB"]),
-    ("local", &["WSO2_CARBON_DB", "WSO2CarbonDB"]),
-];
 /// The name that WSO2's own files give where nothing is configured; it need not exist.
 const SHIPPED: &str = "SHARED_DB";
 
@@ -53,8 +46,9 @@ impl Values<'_> {
         let user = user.or_else(|| by_section("shared_db")).or(identity);
         let registry = registry.or_else(|| by_section("shared_db")).or(user);
         let chosen = [identity, api, user, registry];
-        if identity.is_none() && sources.iter().any(|source| !matches!(source.fixed, Some("config" | "local"))) {
-            let path = sources[0].path.clone();
+        let candidate = sources.iter().find(|source| !matches!(source.fixed, Some("config" | "local")));
+        if let (None, Some(candidate)) = (identity, candidate) {
+            let path = candidate.path.clone();
             self.problem(
                 &path,
                 "no data source holds the identity tables",
@@ -102,7 +96,7 @@ impl Values<'_> {
                 let message = format!("[{}] is a data source of this name already", other.label);
                 self.problem(&format!("{path}.id"), message, "choose another, or remove one of the two");
             }
-            let label = format!("datasource {}", super::super::problem::shown_name(&id));
+            let label = format!("datasource {}", shown_name(&id));
             sources.push(Source { path, label, names: vec![id], fixed: None, section: None, is_used: false });
         }
         sources

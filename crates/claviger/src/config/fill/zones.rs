@@ -47,7 +47,7 @@ impl Values<'_> {
         let text = self.text_if_set(path)?;
         text.parse().map_or_else(
             |error| {
-                let near = nearest(text.trim(), Zone::names()).map(|near| format!("did you mean `{near}`?"));
+                let near = nearest_zone(text.trim()).map(|near| format!("did you mean `{near}`?"));
                 self.problem(path, format!("`{path}`: {error}"), &near.unwrap_or_default());
                 None
             },
@@ -80,6 +80,12 @@ impl Values<'_> {
         );
         self.note(&path, true, text);
     }
+}
+
+/// The name that was probably meant: one that is nearly the same, or the same place in another part of the world.
+fn nearest_zone(text: &str) -> Option<&'static str> {
+    let place = |name: &str| name.rsplit('/').next().unwrap_or_default().to_ascii_lowercase();
+    nearest(text, Zone::names()).or_else(|| Zone::names().find(|name| place(name) == place(text)))
 }
 
 /// The zone behind a `TZ` variable (`Europe/Berlin`, `:Europe/Berlin`, a zone file) or the target of /etc/localtime.

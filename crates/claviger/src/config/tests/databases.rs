@@ -147,6 +147,23 @@ fn each_family_of_tables_has_its_database() {
 }
 
 #[test]
+fn a_whole_old_set_up_is_told_each_thing_once() {
+    let mounts = "[realm_manager]\ndata_source='jdbc/WSO2UM_DB'\n[governance_data]\ndata_source='jdbc/WSO2REG_DB'\n\
+                  [config_data]\ndata_source='jdbc/WSO2REG_DB'\n[db]\nlocal_time_zone='UTC'\n";
+    let expected = [
+        "note: line 4: `datasource[0].url`: the parameter `autoReconnect` has no effect: a lost connection is always \
+         replaced before the next use (also in `datasource[1].url`, `datasource[2].url`)",
+        "warning: line 7: [datasource WSO2AM_DB] has the driver class of Connector/J 5: the old server may have stored \
+         token times in its own zone instead of UTC; `db.token_time_zone` names it (setting it, also to \"UTC\", ends \
+         this warning)",
+        "note: line 8: `datasource[0].validationQuery` is accepted without effect: the database driver is built in",
+        "note: line 13: `datasource[0].pool_options.validationInterval` is accepted without effect: the connection pool \
+         manages this itself",
+    ];
+    assert_eq!(notes(&format!("{SEED_004}{mounts}")), expected);
+}
+
+#[test]
 fn the_same_database_is_one_connection_and_one_pool() {
     let databases = good(
         "[database.identity_db]\nurl='jdbc:mysql://DB:3306/am'\nusername='first'\npool_options.max_active=7\n\
@@ -243,6 +260,11 @@ fn what_is_not_used_is_said_once() {
                from [database.user]"],
         ),
         (
+            format!("{}{}[config_data]\ndata_source='WSO2CONFIG_DB'", mysql("database.apim_db"), mysql("database.config")),
+            &["warning: line 10: `config_data.data_source`: tenants' configuration is read from [database.apim_db], not from \
+               [database.config]"],
+        ),
+        (
             format!("{}{}[identity]\ndata_source='WSO2AM_DB'", mysql("database.apim_db"), mysql("database.identity_db")),
             &["note: line 5: [database.identity_db] is not used: no tables are looked for in it"],
         ),
@@ -332,6 +354,10 @@ fn zones_come_from_the_file_then_from_the_host() {
     }
     // Nobody else wrote into an embedded database.
     assert!(notes("").is_empty());
+    for (wrong, meant) in [("Europe/Colombo", "Asia/Colombo"), ("berlin", "Europe/Berlin"), ("utc", "UTC")] {
+        let message = bad(&format!("[db]\ntoken_time_zone='{wrong}'"));
+        assert!(message.contains(&format!("did you mean `{meant}`?")), "{message}");
+    }
     let message = bad("[db]\ntoken_time_zone='Europe/Berln'\nlocal_time_zone='+25:00'");
     assert!(
         message.contains("did you mean `Europe/Berlin`?") && message.contains("expected a name such as"),
