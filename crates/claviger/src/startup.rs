@@ -101,8 +101,9 @@ pub async fn start(
 }
 
 fn signing_key(config: &Config, data_dir: &DataDir, clock: &dyn Clock) -> anyhow::Result<SigningKey> {
-    let pair = match &config.keystore.primary {
-        Some(files) => keystores::load(files)?,
+    let configured = config.keystore.primary.as_ref().map(keystores::load_strong).transpose()?.flatten();
+    let pair = match configured {
+        Some(pair) => pair,
         None => data_dir.signing_material(clock.now())?,
     };
     let certificate = pair.chain.first().context("the signing key has no certificate")?;
@@ -112,8 +113,8 @@ fn signing_key(config: &Config, data_dir: &DataDir, clock: &dyn Clock) -> anyhow
 
 /// The server's TLS key and certificate.
 pub fn tls_pair(config: &Config, data_dir: &DataDir, clock: &dyn Clock) -> anyhow::Result<KeyPair> {
-    match &config.keystore.tls {
-        Some(store) => keystores::load(store),
+    match config.keystore.tls.as_ref().map(keystores::load_strong).transpose()?.flatten() {
+        Some(pair) => Ok(pair),
         None => Ok(data_dir.tls_material(&config.server.hostname, clock.now())?),
     }
 }

@@ -106,6 +106,11 @@ impl CipherKey {
         &self.thumbprint
     }
 
+    /// Is it too short to sign, or to be a server's (less than 2048 bits)? It may still decrypt what it encrypted.
+    pub fn is_short(&self) -> bool {
+        self.fast.is_none()
+    }
+
     /// Bytes of a block: the modulus' length.
     fn block_bytes(&self) -> usize {
         self.private.size()

@@ -55,6 +55,23 @@ pub fn load(store: &KeystoreSettings) -> anyhow::Result<KeyPair> {
     Ok(KeyPair { chain, key, is_new: false })
 }
 
+/// The key of a store if it may sign and be a server's. One of 1024 bits, as the key manager of 2.1 shipped it, may not: it is
+/// good for what it encrypted, and `None` here.
+pub fn load_strong(store: &KeystoreSettings) -> anyhow::Result<Option<KeyPair>> {
+    let pair = load(store)?;
+    let certificate = pair.chain.first().context("the key has no certificate")?;
+    let is_short = CipherKey::new(pair.key.secret_der(), certificate).is_ok_and(|key| key.is_short());
+    if is_short {
+        tracing::warn!(
+            section = store.section,
+            file = %store.file.display(),
+            "a key of less than 2048 bits neither signs nor serves TLS: keys of the data directory do; clients that trust the old \
+             certificate must be given the new one"
+        );
+    }
+    Ok(Some(pair).filter(|_| !is_short))
+}
+
 /// The certificates of a trust store.
 pub fn load_trusted(store: &TruststoreSettings) -> anyhow::Result<Vec<CertificateDer<'static>>> {
     let at = || format!("[truststore] {}", store.file.display());
