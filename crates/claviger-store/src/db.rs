@@ -104,6 +104,34 @@ impl Default for Zones {
     }
 }
 
+/// Why a database cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// An embedded database beside others.
+    #[error("an embedded database holds all families of tables or none, not only that of the {} tables", family.name())]
+    Embedded {
+        /// Whose database.
+        family: Family,
+    },
+    /// It does not answer, or not as it should.
+    #[error("the database of the {} tables does not do what it is asked", family.name())]
+    Store {
+        /// The first family that lives there.
+        family: Family,
+        /// Why.
+        source: StoreError,
+    },
+}
+
+impl OpenError {
+    /// The first family of the database that cannot be opened.
+    pub fn family(&self) -> Family {
+        match self {
+            Self::Embedded { family } | Self::Store { family, .. } => *family,
+        }
+    }
+}
+
 /// Most databases: one for each family.
 pub(crate) const DATABASES_MAX: usize = Family::ALL.len();
 
@@ -193,7 +221,7 @@ impl Listeners {
 
 impl Store {
     /// Connects. Nothing is created or altered but an absent SQLite file.
-    pub async fn open(places: Places) -> Result<Self, StoreError> {
+    pub async fn open(places: Places) -> Result<Self, OpenError> {
         let listeners = Listeners::default();
         let Places { identity, api, user, registry, zones } = places;
         let mut index_of = [0; DATABASES_MAX];
@@ -206,14 +234,12 @@ impl Store {
                 if let Location::Sqlite(_) = place.location
                     && !places.is_empty()
                 {
-                    return Err(StoreError::Corrupt(format!(
-                        "the {} tables: an embedded database holds all families of tables or none",
-                        family.name()
-                    )));
+                    return Err(OpenError::Embedded { family });
                 }
-                let (pool, writer) = connect(&place).await?;
+                let failed = |source| OpenError::Store { family, source };
+                let (pool, writer) = connect(&place).await.map_err(failed)?;
                 writing = writing.or(writer);
-                let gaps = session_zone::measure(&pool).await?;
+                let gaps = session_zone::measure(&pool).await.map_err(failed)?;
                 all.push(Database { pool, gaps });
                 places.push(place);
             }
