@@ -16,3 +16,4 @@ mod statements;
 mod tokens;
 mod trouble;
 mod users;
+mod zones;

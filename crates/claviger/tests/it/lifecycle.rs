@@ -167,7 +167,11 @@ async fn an_unreachable_database_is_named() {
         panic!("started without a directory for its database")
     };
     assert_eq!(refused.code, Some(1), "{}", refused.output);
-    assert!(refused.output.contains("no/such/directory/x.sqlite of [database.shared_db] cannot be opened"), "{}", refused.output);
+    assert!(
+        refused.output.contains("no/such/directory/x.sqlite of [database.shared_db] cannot be opened"),
+        "{}",
+        refused.output
+    );
 }
 
 #[tokio::test]
