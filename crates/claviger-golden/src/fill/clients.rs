@@ -90,7 +90,7 @@ impl Fill<'_> {
         for flag in ["IS_USE_TENANT_DOMAIN_SUBJECT", "IS_USE_USER_DOMAIN_SUBJECT", "ENABLE_AUTHORIZATION"] {
             provider = provider.set(flag, "0");
         }
-        let id = self.am.insert_numbered(provider, "ID").await?;
+        let id = self.idn.insert_numbered(provider, "ID").await?;
         // The key manager of 2.x leaves the secret there in clear text; nothing reads it.
         let has_secret = self.release() <= Release::V2_6;
         let inbound = row("SP_INBOUND_AUTH")
@@ -101,7 +101,7 @@ impl Fill<'_> {
             .set("PROP_NAME", has_secret.then_some("oauthConsumerSecret"))
             .set("PROP_VALUE", has_secret.then_some(client.secret.as_str()))
             .set("APP_ID", id);
-        self.am.insert(inbound).await
+        self.idn.insert(inbound).await
     }
 
     async fn consumer_app(&mut self, client: &Client) -> Result<()> {
@@ -123,7 +123,7 @@ impl Fill<'_> {
             .optional("APP_ACCESS_TOKEN_EXPIRE_TIME", application)
             .optional("REFRESH_TOKEN_EXPIRE_TIME", refresh)
             .optional("ID_TOKEN_EXPIRE_TIME", id_token);
-        self.am.insert(app).await?;
+        self.idn.insert(app).await?;
         if self.release() >= Release::V2_6 && client.name != "old" {
             self.oidc_properties(client).await?;
         }
@@ -162,7 +162,7 @@ impl Fill<'_> {
                 .set("CONSUMER_KEY", &client.key)
                 .set("PROPERTY_KEY", key)
                 .set("PROPERTY_VALUE", value);
-            self.am.insert(property).await?;
+            self.idn.insert(property).await?;
         }
         Ok(())
     }

@@ -53,7 +53,7 @@ impl OldServer<'_> {
              JOIN SP_APP s ON s.ID = b.APP_ID AND s.APP_NAME = c.APP_NAME AND s.TENANT_ID = c.TENANT_ID \
              WHERE c.CONSUMER_KEY = ? AND c.OAUTH_VERSION <> ''"
         );
-        let Some(row) = self.row(self.am(), &sql, &[key.into()]).await? else { return Ok(None) };
+        let Some(row) = self.row(self.idn(), &sql, &[key.into()]).await? else { return Ok(None) };
         if row.text(0)? != key {
             return Ok(None);
         }
@@ -63,7 +63,7 @@ impl OldServer<'_> {
         if self.release() >= Release::V2_6 {
             let find =
                 "SELECT PROPERTY_KEY, PROPERTY_VALUE FROM IDN_OIDC_PROPERTY WHERE CONSUMER_KEY = ? AND TENANT_ID = ?";
-            for row in self.am().rows(find, &[key.into(), row.int(6)?.into()]).await? {
+            for row in self.idn().rows(find, &[key.into(), row.int(6)?.into()]).await? {
                 properties.insert(row.text(0)?, row.get(1).map(str::to_owned));
             }
         }
