@@ -76,6 +76,7 @@ pub(crate) async fn fill(families: Families<'_>, options: &Options) -> Result<Ma
         tenants: Vec::new(),
         users: Vec::new(),
         clients: Vec::new(),
+        no_clients: Vec::new(),
         tokens: Vec::new(),
         codes: Vec::new(),
         scopes: Vec::new(),

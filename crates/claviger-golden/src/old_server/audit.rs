@@ -156,7 +156,9 @@ impl OldServer<'_> {
     }
 
     async fn complain_of_clients(&self, complaints: &mut Vec<String>) -> Result<()> {
-        for row in self.idn().rows("SELECT CONSUMER_KEY, OAUTH_VERSION FROM IDN_OAUTH_CONSUMER_APPS", &[]).await? {
+        for row in
+            self.idn().rows("SELECT CONSUMER_KEY FROM IDN_OAUTH_CONSUMER_APPS WHERE OAUTH_VERSION <> ''", &[]).await?
+        {
             let key = row.text(0)?;
             if self.client(&key).await?.is_none() {
                 complaints.push(format!("{key}: a client without its service provider"));

@@ -20,7 +20,7 @@ pub struct FoundClient {
     pub store: String,
     /// TENANT_ID.
     pub tenant_id: i64,
-    /// CALLBACK_URL.
+    /// CALLBACK_URL; NULL is empty.
     pub callback: String,
     /// GRANT_TYPES.
     pub grants: Vec<String>,
@@ -74,7 +74,7 @@ impl OldServer<'_> {
             owner: row.text(4)?,
             store: row.text(5)?,
             tenant_id: row.int(6)?,
-            callback: row.text(7)?,
+            callback: row.get(7).unwrap_or_default().to_owned(),
             grants: row.text(8)?.split(' ').map(str::to_owned).collect(),
             is_pkce_mandatory: row.text(9)? != "0",
             is_active: row.text(10)? == "ACTIVE",

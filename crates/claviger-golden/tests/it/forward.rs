@@ -91,6 +91,7 @@ async fn an_old_server_finds_what_it_left() {
             eprintln!("{told}");
             let golden = Golden::create(engine, &url, options).await.unwrap();
             check_clients(&golden).await;
+            check_no_clients(&golden).await;
             check_users(&golden).await;
             check_tokens(&golden).await;
             check_codes(&golden).await;
@@ -140,6 +141,13 @@ async fn check_clients(golden: &Golden) {
         let other_case: String = expected.key.chars().map(turned).collect();
         assert_eq!(server.client(&other_case).await.unwrap(), None, "client ids are compared exactly");
     }
+}
+
+async fn check_no_clients(golden: &Golden) {
+    for (key, secret) in &golden.manifest.no_clients {
+        assert!(!golden.old_server().check_client(key, secret).await.unwrap());
+    }
+    assert!(!golden.manifest.no_clients.is_empty());
 }
 
 fn turned(letter: char) -> char {
