@@ -25,6 +25,7 @@ impl OldServer<'_> {
         self.complain_of_tokens(now_ms, &mut complaints).await?;
         self.complain_of_codes(now_ms, &mut complaints).await?;
         self.complain_of_clients(&mut complaints).await?;
+        self.complain_of_keys(&mut complaints).await?;
         Ok(complaints)
     }
 
@@ -173,6 +174,22 @@ impl OldServer<'_> {
             let name = row.text(0)?;
             if !roles.contains(&format!("Application/{name}")) {
                 complaints.push(format!("{name}: a service provider without its role"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The API Manager's side of a client: tied to it by nothing but the text of its id (database.md 2.5).
+    async fn complain_of_keys(&self, complaints: &mut Vec<String>) -> Result<()> {
+        let keys = "SELECT k.CONSUMER_KEY, (SELECT COUNT(*) FROM AM_APP_KEY_DOMAIN_MAPPING d \
+                    WHERE d.CONSUMER_KEY = k.CONSUMER_KEY) FROM AM_APPLICATION_KEY_MAPPING k WHERE k.STATE = 'COMPLETED'";
+        for row in self.am().rows(keys, &[]).await? {
+            let key = row.get(0).unwrap_or_default().to_owned();
+            if self.client(&key).await?.is_none() {
+                complaints.push(format!("{key}: a key of an application without its client"));
+            }
+            if row.int(1)? == 0 {
+                complaints.push(format!("{key}: a key of an application without domains"));
             }
         }
         Ok(())

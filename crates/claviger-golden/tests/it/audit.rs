@@ -56,10 +56,14 @@ async fn damage_is_noticed() {
         let inbound = format!("DELETE FROM SP_INBOUND_AUTH WHERE INBOUND_AUTH_KEY = '{}'", app.key);
         let name = &manifest.client("sandbox").unwrap().app_name;
         let role = format!("DELETE FROM UM_HYBRID_ROLE WHERE UM_ROLE_NAME = 'Application/{name}'");
+        let domains = format!("DELETE FROM AM_APP_KEY_DOMAIN_MAPPING WHERE CONSUMER_KEY = '{}'", app.key);
+        let unknown = "UPDATE AM_APPLICATION_KEY_MAPPING SET CONSUMER_KEY = 'x' WHERE KEY_TYPE = 'SANDBOX'".to_owned();
         damages.extend([
             (active, "ACTIVE beside"),
             (foreign, "is of another tenant"),
             (inbound, "a client without its service provider"),
+            (domains, "a key of an application without domains"),
+            (unknown, "a key of an application without its client"),
             (role, "a service provider without its role"),
         ]);
         let mut known = golden.old_server().complaints(manifest.now_ms).await.unwrap();
