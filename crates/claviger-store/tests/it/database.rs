@@ -58,7 +58,7 @@ pub(crate) async fn on_every_location<F: Future<Output = ()>>(case: impl Fn(Loca
 }
 
 #[expect(clippy::disallowed_methods, reason = "the test reads where its servers are")]
-fn url(name: &str) -> Option<String> {
+pub(crate) fn url(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
