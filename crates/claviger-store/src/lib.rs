@@ -7,10 +7,12 @@
 
 pub mod apis;
 pub mod applications;
+pub mod cleaning;
 pub mod clients;
 pub mod db;
 pub mod error;
 pub mod events;
+pub mod leases;
 pub mod location;
 pub mod plan;
 pub mod policies;
@@ -36,6 +38,7 @@ pub fn statements() -> impl Iterator<Item = (&'static str, &'static sql::Sql)> {
         applications::STATEMENTS,
         clients::STATEMENTS,
         events::STATEMENTS,
+        leases::STATEMENTS,
         policies::STATEMENTS,
         registry::STATEMENTS,
         revocations::STATEMENTS,
@@ -50,5 +53,6 @@ pub fn statements() -> impl Iterator<Item = (&'static str, &'static sql::Sql)> {
     ]
     .into_iter()
     .flatten()
+    .chain(cleaning::statements())
     .map(|(name, sql)| (*name, *sql))
 }

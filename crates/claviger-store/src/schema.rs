@@ -58,6 +58,13 @@ const OWN_TABLES: &[(&str, &str, &str, &str)] = &[
          EXPIRES_AT BIGINT NOT NULL, PRIMARY KEY (KIND, SUBJECT)); \
          CREATE INDEX IDX_CLV_REVOCATION_EXPIRES ON CLV_REVOCATION (EXPIRES_AT)",
     ),
+    (
+        "CLV_LEASE",
+        "CREATE TABLE CLV_LEASE (NAME TEXT NOT NULL PRIMARY KEY, HOLDER TEXT NOT NULL, EXPIRES_AT INTEGER NOT NULL)",
+        "CREATE TABLE CLV_LEASE (NAME VARCHAR(50) NOT NULL PRIMARY KEY, HOLDER VARCHAR(50) NOT NULL, EXPIRES_AT BIGINT NOT NULL) \
+         ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin",
+        "CREATE TABLE CLV_LEASE (NAME VARCHAR(50) NOT NULL PRIMARY KEY, HOLDER VARCHAR(50) NOT NULL, EXPIRES_AT BIGINT NOT NULL)",
+    ),
 ];
 
 /// What [`prepare`] found.
@@ -159,7 +166,8 @@ async fn make_own(conn: &mut Conn, tables: &BTreeSet<String>) -> Result<(), Stor
     Ok(())
 }
 
-async fn tables(conn: &mut Conn) -> Result<BTreeSet<String>, StoreError> {
+/// The database's tables, in upper case.
+pub(crate) async fn tables(conn: &mut Conn) -> Result<BTreeSet<String>, StoreError> {
     conn.rows(&LIST_TABLES, &[]).await?.iter().map(|row| row.text(0)).collect()
 }
 

@@ -63,12 +63,8 @@ pub async fn start(
     rng: Arc<dyn Entropy>,
 ) -> anyhow::Result<Started> {
     let signing = signing_key(&config, data_dir, &*clock)?;
-    let pool = config.database.pool;
-    let limits = PoolLimits { connections_max: pool.connections_max, acquire_ms_max: pool.acquire_timeout_ms };
     let label = config.database.url.label();
-    let store = Store::open(location(&config.database.url), limits)
-        .await
-        .with_context(|| format!("the database {label} cannot be opened"))?;
+    let store = open_store(&config).await?;
     let lock = store.lock_start().await.with_context(|| format!("another node is still preparing {label}"))?;
     let prepared =
         schema::prepare(&store).await.with_context(|| format!("the tables of {label} cannot be prepared"))?;
@@ -98,6 +94,14 @@ pub async fn start(
         }
     }));
     Ok(Started { app, administrator, prepared })
+}
+
+/// Opens the database of a configuration. Nothing is created but an absent embedded one.
+pub async fn open_store(config: &Config) -> anyhow::Result<Store> {
+    let (pool, url) = (config.database.pool, &config.database.url);
+    let limits = PoolLimits { connections_max: pool.connections_max, acquire_ms_max: pool.acquire_timeout_ms };
+    let opened = Store::open(location(url), limits).await;
+    opened.with_context(|| format!("the database {} cannot be opened", url.label()))
 }
 
 fn signing_key(config: &Config, data_dir: &DataDir, clock: &dyn Clock) -> anyhow::Result<SigningKey> {
@@ -233,7 +237,8 @@ fn generated_password(data_dir: &DataDir, rng: &dyn Entropy) -> anyhow::Result<S
     Ok(data_dir.read_admin_password()?.unwrap_or(password))
 }
 
-fn oauth_settings(config: &Config) -> OAuthSettings {
+/// What configuration says to the OAuth server.
+pub(crate) fn oauth_settings(config: &Config) -> OAuthSettings {
     let seconds = |lifetime: Lifetime| match lifetime {
         Lifetime::Seconds(seconds) => seconds,
         Lifetime::Never => -1,
