@@ -415,7 +415,10 @@ async fn clean_once(store: &Store, settings: &Cleanup, rules: Rules, is_removing
     let mut totals = Totals::new();
     for table in settings.tables(store).await? {
         let rows = totals.entry(table).or_default();
-        let mut place = Some(String::new());
+        let counted =
+            if is_removing { None } else { cleaning::count(&mut store.reader().await?, table, &rules).await? };
+        let mut place = Some(String::new()).filter(|_| counted.is_none());
+        *rows = counted.unwrap_or(0);
         while let Some(after) = place {
             let begun = Instant::now();
             let page = find(store, table, &after, &rules).await?;

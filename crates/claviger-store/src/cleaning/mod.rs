@@ -144,6 +144,14 @@ pub async fn find(conn: &mut Conn, table: Table, after: &str, rules: &Rules) -> 
     }
 }
 
+/// Counts what may go in a table without a key, whose pages follow each other only while rows are removed; `None` for the others.
+pub async fn count(conn: &mut Conn, table: Table, rules: &Rules) -> Result<Option<u64>, StoreError> {
+    match table {
+        Table::TokenAudit => rest::count_audit(conn, rules).await.map(Some),
+        _ => Ok(None),
+    }
+}
+
 /// Removes those of some candidates (at most [`WRITE_ROWS`]) that may still go, in the present transaction; returns how many
 /// rows went.
 pub async fn remove(conn: &mut Conn, table: Table, candidates: &[Candidate], rules: &Rules) -> Result<u64, StoreError> {

@@ -255,7 +255,7 @@ async fn two_cleaners_at_once_remove_each_row_once() {
     on_every_engine(|store| async move {
         let client = insert_client(&store, new_client("shop", "Key_1")).await.unwrap();
         fill(&store, client.id, ROWS).await;
-        let kept = RulesAudited(rules(NOW)).get();
+        let kept = audited(rules(NOW));
         let [one, two, three] = [(); 3].map(|()| clean(&store, Table::AccessTokens, kept));
         let (one, two, three) = tokio::join!(one, two, three);
         let removed: u64 = [&one, &two, &three].into_iter().flatten().sum();
@@ -268,12 +268,8 @@ async fn two_cleaners_at_once_remove_each_row_once() {
 
 static AUDIT: Sql = Sql::new("SELECT COUNT(*) FROM IDN_OAUTH2_ACCESS_TOKEN_AUDIT", &[]);
 
-struct RulesAudited(Rules);
-
-impl RulesAudited {
-    fn get(self) -> Rules {
-        Rules { is_audit_kept: true, ..self.0 }
-    }
+fn audited(rules: Rules) -> Rules {
+    Rules { is_audit_kept: true, ..rules }
 }
 
 /// Dead rows of one client.
@@ -302,7 +298,7 @@ async fn audit_rows_are_written_with_the_removal_and_go_by_their_age() {
     on_every_engine(|store| async move {
         let client = insert_client(&store, new_client("shop", "Key_1")).await.unwrap();
         let row = insert_case(&store, client.id, &case_of(TokenState::Revoked, 600)).await;
-        let audited = RulesAudited(rules(NOW)).get();
+        let audited = audited(rules(NOW));
         assert_eq!(clean(&store, Table::AccessTokens, audited).await, [1]);
         let mut conn = store.reader().await.unwrap();
         let copy = conn.row(&SAME, &[]).await.unwrap().unwrap();
@@ -423,8 +419,14 @@ async fn pages_follow_each_other_to_the_end_of_the_table() {
         let second = cleaning::find(&mut conn, Table::AccessTokens, &next, &rules(NOW)).await.unwrap();
         drop(conn);
         assert_eq!((first.candidates.len(), second.candidates.len(), second.next), (PAGE_ROWS, 150, None));
-        let parts = clean(&store, Table::AccessTokens, rules(NOW)).await;
-        assert_eq!((parts.len(), parts.iter().sum::<u64>()), (12, ROWS));
+        let audited = audited(rules(NOW));
+        let later = Rules { audit_before: Some(NOW.plus_millis(DAY_MS)), ..audited };
+        for (table, rules) in [(Table::AccessTokens, audited), (Table::TokenAudit, later)] {
+            let counted = cleaning::count(&mut store.reader().await.unwrap(), table, &rules).await.unwrap();
+            assert_eq!(counted, (table == Table::TokenAudit).then_some(ROWS));
+            let parts = clean(&store, table, rules).await;
+            assert_eq!((parts.len(), parts.iter().sum::<u64>()), (12, ROWS), "{table:?}");
+        }
     })
     .await;
 }
