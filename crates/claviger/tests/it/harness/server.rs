@@ -3,6 +3,7 @@
 use super::wire::{self, Call as _};
 use super::{ADMIN, ADMIN_PASSWORD, Database, Directory, databases};
 use claviger::app::{App, SystemClock, SystemEntropy};
+use claviger::cleaner::Cleanup;
 use claviger::config;
 use claviger::files::{DataDir, TLS_CERTIFICATE_FILE};
 use claviger::http::routes::RouteEntry;
@@ -44,6 +45,8 @@ pub(crate) struct Options {
     pub(crate) listeners: Option<Listeners>,
     /// The clock of another server, for nodes whose clocks agree.
     pub(crate) clock: Option<Arc<ManualClock>>,
+    /// How it cleans its tables.
+    pub(crate) cleanup: Cleanup,
 }
 
 /// A running server.
@@ -55,7 +58,7 @@ pub(crate) struct Server {
     client: reqwest::Client,
     secure: String,
     running: Running,
-    _directory: Directory,
+    directory: Directory,
 }
 
 /// Runs a case on a server on every engine.
@@ -113,7 +116,8 @@ impl Server {
             options.clock.unwrap_or_else(|| Arc::new(ManualClock(AtomicI64::new(SystemClock.now().as_millis()))));
         let profile = config.server.profile;
         let rng = Arc::new(SystemEntropy::default());
-        let launch = Launch { config, data_dir, profile, clock: clock.clone(), rng };
+        let cleanup = options.cleanup;
+        let launch = Launch { config, data_dir, profile, clock: clock.clone(), rng, cleanup };
         let running = Box::pin(start(launch, listeners)).await.unwrap();
         let certificate = std::fs::read(directory.path().join(TLS_CERTIFICATE_FILE)).unwrap();
         Self {
@@ -123,7 +127,7 @@ impl Server {
             client: wire::client(&certificate),
             secure: format!("https://127.0.0.1:{https}"),
             running,
-            _directory: directory,
+            directory,
         }
     }
 
@@ -147,6 +151,26 @@ impl Server {
         let Self { running, client, .. } = self;
         drop(client);
         assert!(running.stop().await, "the server did not stop in time");
+    }
+
+    /// Ends it and keeps its directory, for another process.
+    pub(crate) async fn stop_and_keep(self) -> Directory {
+        let Self { running, directory, .. } = self;
+        assert!(running.stop().await, "the server did not stop in time");
+        directory
+    }
+
+    /// As if it were killed: what runs is dropped where it stands.
+    pub(crate) fn kill(self) {
+        drop(self.running);
+    }
+
+    /// A figure of `GET /metrics`, by its name with labels; 0 when it is not there.
+    pub(crate) async fn metric(&self, name: &str) -> u64 {
+        let reply = self.get("/metrics").call().await;
+        assert_eq!(reply.status, 200, "{reply:?}");
+        let line = reply.body.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ').map(str::to_owned));
+        line.map_or(0, |figure| figure.parse().unwrap())
     }
 
     /// A request over TLS.
