@@ -1,13 +1,16 @@
 //! Private MariaDB and PostgreSQL servers for tests and benchmarks: on loopback, on ports the system gives, in a
 //! directory of their own, as an unprivileged user. They touch no server, socket, file or account of the system.
 //!
-//! [`database`] knows how each of the two is made and asked; this file owns where, when and how often.
+//! [`database`] knows how each of the two is made and asked, [`galera`] makes a cluster of the first kind; this file owns
+//! where, when and how often.
 
 mod database;
+mod galera;
 
 use crate::{guard::Guard, packages, process};
 use anyhow::{Context as _, Result, bail};
-use database::{Account, Settings};
+use database::{Account, Kind, Settings};
+use galera::Galera;
 use std::{
     fmt::Write as _,
     fs,
@@ -15,7 +18,7 @@ use std::{
     os::unix::fs::{PermissionsExt as _, chown},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// A port found free may be taken by another program before the server binds it; then another one is tried.
@@ -31,6 +34,34 @@ pub(crate) struct Servers {
     guard: Guard,
     mariadb: Running,
     postgres: Running,
+    galera: Option<Galera>,
+}
+
+/// Which servers, and how.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Choice {
+    /// They flush every commit to disk.
+    pub(crate) is_durable: bool,
+    /// A Galera cluster too.
+    pub(crate) has_galera: bool,
+}
+
+impl Choice {
+    /// Takes a word of the command line that says something about servers.
+    pub(crate) fn take(&mut self, word: &str) -> bool {
+        match word {
+            "--durable" => self.is_durable = true,
+            "--galera" => self.has_galera = true,
+            _ => return false,
+        }
+        true
+    }
+
+    /// What must be installed.
+    pub(crate) fn needs(self) -> Vec<packages::Need> {
+        let galera = if self.has_galera { packages::GALERA } else { &[] };
+        [packages::DATABASES, galera].concat()
+    }
 }
 
 /// One running server.
@@ -51,12 +82,19 @@ impl Running {
 }
 
 impl Servers {
-    pub(crate) fn start(is_durable: bool) -> Result<Self> {
+    pub(crate) fn start(choice: Choice) -> Result<Self> {
+        let is_durable = choice.is_durable;
         let mut guard = Guard::start()?;
         let directory = make_directory(&mut guard, "servers")?;
         let mariadb = start_one(&mut guard, &directory, &database::MARIADB, is_durable).context("MariaDB")?;
         let postgres = start_one(&mut guard, &directory, &database::POSTGRES, is_durable).context("PostgreSQL")?;
-        Ok(Self { guard, mariadb, postgres })
+        let mut galera = None;
+        if choice.has_galera {
+            let started = Instant::now();
+            galera = Some(Galera::start(&mut guard, &directory, is_durable).context("Galera")?);
+            eprintln!("xtask: the Galera cluster came up in {:.1} s", started.elapsed().as_secs_f64());
+        }
+        Ok(Self { guard, mariadb, postgres, galera })
     }
 
     pub(crate) fn mariadb(&self) -> &Running {
@@ -75,28 +113,39 @@ impl Servers {
         self.guard.run(command)
     }
 
-    fn exports(&self) -> [(&'static str, &str); 2] {
-        [("CLAVIGER_TEST_MYSQL_URL", &self.mariadb.url), ("CLAVIGER_TEST_POSTGRES_URL", &self.postgres.url)]
+    fn exports(&self) -> Vec<(&'static str, String)> {
+        let mut exports = vec![
+            ("CLAVIGER_TEST_MYSQL_URL", self.mariadb.url.clone()),
+            ("CLAVIGER_TEST_POSTGRES_URL", self.postgres.url.clone()),
+        ];
+        exports.extend(self.galera.iter().flat_map(Galera::exports));
+        exports
     }
 }
 
 /// `cargo xtask servers`: keeps them running until Ctrl-C or until one of them ends.
 pub(crate) fn main(arguments: &[String]) -> Result<()> {
-    let is_durable = match arguments {
-        [] => false,
-        [word] if word == "--durable" => true,
-        _ => bail!("`cargo xtask servers` knows only --durable"),
-    };
-    packages::ensure(packages::DATABASES, true)?;
-    let mut servers = Servers::start(is_durable)?;
+    let mut choice = Choice::default();
+    for word in arguments {
+        if !choice.take(word) {
+            bail!("`cargo xtask servers` knows only --durable and --galera");
+        }
+    }
+    packages::ensure(&choice.needs(), true)?;
+    let mut servers = Servers::start(choice)?;
     for (name, url) in servers.exports() {
         println!("export {name}={url}");
     }
-    eprintln!("xtask: both servers answer; Ctrl-C stops them and removes their files");
+    eprintln!("xtask: the servers answer; Ctrl-C stops them and removes their files");
     loop {
         for (name, server) in [("MariaDB", &mut servers.mariadb), ("PostgreSQL", &mut servers.postgres)] {
             if let Some(status) = server.child.try_wait()? {
                 bail!("{name} ended with {status}");
+            }
+        }
+        for member in servers.galera.iter_mut().flat_map(Galera::children) {
+            if let Some(status) = member.try_wait()? {
+                bail!("a member of the Galera cluster ended with {status}");
             }
         }
         process::pause(Duration::from_secs(1));
@@ -143,14 +192,8 @@ pub(crate) fn free_port() -> Result<u16> {
     Ok(listener.local_addr()?.port())
 }
 
-fn start_one(guard: &mut Guard, directory: &Path, kind: &database::Kind, is_durable: bool) -> Result<Running> {
-    let account = if process::is_root() { Some(Account::find(kind.accounts)?) } else { None };
-    let home = directory.join(kind.name);
-    fs::create_dir(&home)?;
-    fs::set_permissions(&home, fs::Permissions::from_mode(0o700))?;
-    if let Some(account) = &account {
-        chown(&home, Some(account.uid), Some(account.gid)).with_context(|| format!("chown {}", home.display()))?;
-    }
+fn start_one(guard: &mut Guard, directory: &Path, kind: &Kind, is_durable: bool) -> Result<Running> {
+    let (home, account) = make_home(directory, kind.name, kind)?;
     // The tests know the servers by their URL; the password is the user's name.
     let password = "claviger".to_owned();
     let mut settings = Settings { home, account, port: 0, password, is_durable };
@@ -183,6 +226,18 @@ fn start_one(guard: &mut Guard, directory: &Path, kind: &database::Kind, is_dura
         }
     }
     bail!("{START_ATTEMPTS} ports in a row were taken by others\n{}", tail(&log_file))
+}
+
+/// A server's own directory, and the user it runs as when we are root.
+fn make_home(directory: &Path, name: &str, kind: &Kind) -> Result<(PathBuf, Option<Account>)> {
+    let account = if process::is_root() { Some(Account::find(kind.accounts)?) } else { None };
+    let home = directory.join(name);
+    fs::create_dir(&home)?;
+    fs::set_permissions(&home, fs::Permissions::from_mode(0o700))?;
+    if let Some(account) = &account {
+        chown(&home, Some(account.uid), Some(account.gid)).with_context(|| format!("chown {}", home.display()))?;
+    }
+    Ok((home, account))
 }
 
 fn is_port_taken(log: &Path) -> bool {
