@@ -11,6 +11,7 @@ pub mod clients;
 pub mod db;
 pub mod error;
 pub mod events;
+mod galera;
 pub mod location;
 pub mod plan;
 pub mod policies;
