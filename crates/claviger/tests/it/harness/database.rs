@@ -5,6 +5,7 @@ use super::fresh_name;
 use sqlx::mysql::MySqlConnectOptions;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _};
+use std::path::PathBuf;
 use std::str::FromStr as _;
 
 /// An empty database; SQLite's is made by the server in its data directory.
@@ -27,6 +28,21 @@ pub(crate) async fn databases() -> Vec<Database> {
         database.run("CREATE DATABASE").await;
     }
     databases
+}
+
+/// One empty database as each member of the Galera cluster shows it, when there is a cluster.
+pub(crate) async fn galera_databases() -> Option<Vec<Database>> {
+    let (urls, name) = (url("CLAVIGER_TEST_GALERA_URLS")?, fresh_name());
+    let member =
+        |url: &str| Database::MySql { options: MySqlConnectOptions::from_str(url).unwrap(), name: name.clone() };
+    let members: Vec<Database> = urls.split(',').map(member).collect();
+    members[0].run("CREATE DATABASE").await;
+    Some(members)
+}
+
+/// The files with the numbers of the members' processes.
+pub(crate) fn galera_pid_files() -> Vec<PathBuf> {
+    url("CLAVIGER_TEST_GALERA_PID_FILES").unwrap_or_default().split(',').map(PathBuf::from).collect()
 }
 
 #[expect(clippy::disallowed_methods, reason = "the test reads where its servers are")]
@@ -65,6 +81,31 @@ impl Database {
             "[database.shared_db]\nurl = \"jdbc:{scheme}://{host}:{port}/{name}?{tls}\"\nusername = \"{user}\"\n\
              password = \"{user}\"\n[database.shared_db.pool_options]\nmax_active = 12\n"
         )
+    }
+
+    /// The rows of a query, each column as text; not for SQLite.
+    pub(crate) async fn ask(&self, query: &'static str) -> Result<Vec<Vec<String>>, sqlx::Error> {
+        use sqlx::Row as _;
+        let columns = |count: usize| 0..count;
+        match self {
+            Self::Sqlite => panic!("SQLite has no server to ask"),
+            Self::MySql { options, name } => {
+                let mut link = options.clone().database(name).connect().await?;
+                let rows = sqlx::query(query).fetch_all(&mut link).await?;
+                link.close().await?;
+                rows.iter()
+                    .map(|row| columns(row.len()).map(|column| row.try_get_unchecked(column)).collect())
+                    .collect()
+            }
+            Self::Postgres { options, name } => {
+                let mut link = options.clone().database(name).connect().await?;
+                let rows = sqlx::query(query).fetch_all(&mut link).await?;
+                link.close().await?;
+                rows.iter()
+                    .map(|row| columns(row.len()).map(|column| row.try_get_unchecked(column)).collect())
+                    .collect()
+            }
+        }
     }
 
     /// Removes it from its server.

@@ -1,0 +1,64 @@
+//! Three processes on one database, or each on its own member of a Galera cluster, under equal requests; a process and a
+//! member are killed meanwhile.
+//!
+//! 600 requests per run, or 10 000 when `CLAVIGER_TEST_LONG` is set.
+
+mod history;
+mod scene;
+
+use crate::harness::{Database, databases, galera_databases, is_long};
+use scene::{GRANTS, Plan, Scene};
+use std::time::Duration;
+
+/// Longest time until a process has heard of another one's revocation. It reads events every 50 ms; the rest is for slow
+/// machines.
+const NEWS_MAX: Duration = Duration::from_secs(5);
+
+/// The plan of a run, for a grant that is the first of its kind here or a dearer one.
+fn plan(grant: usize) -> Plan {
+    let requests = match (is_long(), grant) {
+        (true, 0) => 10_000,
+        (true, _) => 2_000,
+        (false, 0) => 600,
+        (false, _) => 300,
+    };
+    Plan { requests, form: GRANTS[grant], kills_process: grant == 0, kills_member: false }
+}
+
+async fn run(scene: &mut Scene<'_>, plan: &Plan) {
+    let what = format!("{} on {}", plan.form[0].1, scene.name);
+    let history = scene.run(plan).await;
+    let surprises = history.surprises(NEWS_MAX);
+    assert!(
+        surprises.is_empty(),
+        "{what}: {} surprises, e.g. {:#?}",
+        surprises.len(),
+        &surprises[..surprises.len().min(5)]
+    );
+    println!("{what}: {}", history.summary());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_processes_on_one_database_hand_out_one_token() {
+    for database in databases().await {
+        if database.is_shared() {
+            let mut scene = Scene::start(database.engine(), std::iter::repeat_n(&database, 3)).await;
+            run(&mut scene, &plan(1)).await;
+            run(&mut scene, &plan(0)).await;
+            drop(scene);
+        }
+        database.remove().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_processes_on_a_galera_cluster_hand_out_one_token() {
+    let Some(members) = galera_databases().await else { return };
+    let mut scene = Scene::start("Galera", members.iter()).await;
+    run(&mut scene, &plan(1)).await;
+    run(&mut scene, &Plan { kills_member: true, ..plan(0) }).await;
+    scene.wait_for_whole_service().await;
+    drop(scene);
+    let last: Database = members.into_iter().next().unwrap();
+    last.remove().await;
+}
