@@ -120,6 +120,7 @@ impl Store {
             }
             Location::MySql(server) => {
                 let pool = MySqlPoolOptions::new().max_connections(limits.connections_max).acquire_timeout(wait);
+                let pool = pool.after_connect(|link, _| Box::pin(crate::galera::read_latest(link)));
                 Pool::MySql(pool.connect_with(server.mysql_options()).await?)
             }
             Location::Postgres(server) => {

@@ -1,7 +1,9 @@
 //! What is different when a MariaDB server is a member of a Galera cluster. A write is checked against those of the other
-//! members at its COMMIT (which may fail as a deadlock does), but locks, `GET_LOCK` among them, are the member's own.
+//! members at its COMMIT (which may fail as a deadlock does), but locks, `GET_LOCK` among them, are the member's own, and what
+//! the others have committed is applied a little later.
 //!
-//! So what must happen once in the cluster is decided by a row: who inserts it holds it, and shows with a counter that it lives.
+//! So connections are told to wait for it, and what must happen once in the cluster is decided by a row: who inserts it holds
+//! it, and shows with a counter that it lives.
 
 use crate::error::StoreError;
 use sqlx::Connection as _;
@@ -19,6 +21,8 @@ const DEAD_MS: u64 = 20_000;
 const LOOK_MS: u64 = 100;
 
 const IS_MEMBER: &str = "SHOW VARIABLES LIKE 'wsrep_on'";
+/// Reads, and transactions at their beginning, wait until this member has applied what was committed anywhere before.
+const READ_LATEST: &str = "SET SESSION wsrep_sync_wait = 1";
 const CREATE: &str = "CREATE TABLE IF NOT EXISTS CLV_LOCK (NAME VARCHAR(20) NOT NULL PRIMARY KEY, HOLDER VARCHAR(36) NOT NULL, \
                       BEAT BIGINT NOT NULL) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin";
 const FIND_HOLDER: &str = "SELECT UUID()";
@@ -32,6 +36,15 @@ const DELETE: &str = "DELETE FROM CLV_LOCK WHERE NAME = ? AND HOLDER = ?";
 pub(crate) async fn is_member(link: &mut MySqlConnection) -> Result<bool, sqlx::Error> {
     let row = sqlx::query_as::<_, (String, String)>(IS_MEMBER).fetch_optional(link).await?;
     Ok(row.is_some_and(|(_, value)| value == "ON"))
+}
+
+/// Makes a new connection to a member see what the others have committed: a client that got a token from one process shows it
+/// to the next at once. Costs a query per connection, and on a member a message to the group per read.
+pub(crate) async fn read_latest(link: &mut MySqlConnection) -> Result<(), sqlx::Error> {
+    if is_member(link).await? {
+        sqlx::raw_sql(READ_LATEST).execute(link).await?;
+    }
+    Ok(())
 }
 
 /// A row of CLV_LOCK with our name in it, kept alive by a task that ends with this value.

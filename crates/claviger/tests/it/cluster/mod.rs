@@ -6,7 +6,7 @@
 mod history;
 mod scene;
 
-use crate::harness::{Database, databases, galera_databases, is_long};
+use crate::harness::{databases, galera, galera_alone, is_long};
 use scene::{GRANTS, Plan, Scene};
 use std::time::Duration;
 
@@ -53,12 +53,25 @@ async fn three_processes_on_one_database_hand_out_one_token() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_processes_on_a_galera_cluster_hand_out_one_token() {
-    let Some(members) = galera_databases().await else { return };
-    let mut scene = Scene::start("Galera", members.iter()).await;
+    let Some(galera) = galera_alone().await else { return };
+    let mut scene = Scene::start("Galera", galera.members.iter()).await;
     run(&mut scene, &plan(1)).await;
     run(&mut scene, &Plan { kills_member: true, ..plan(0) }).await;
     scene.wait_for_whole_service().await;
     drop(scene);
-    let last: Database = members.into_iter().next().unwrap();
-    last.remove().await;
+    galera.remove().await;
+}
+
+/// A member applies what the others committed a little later; nobody must see that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_one_process_has_answered_is_true_at_the_next_member() {
+    const TURNS: usize = 100;
+    let Some(galera) = galera().await else { return };
+    let scene = Scene::start("Galera", galera.members.iter().take(2)).await;
+    for turn in 0..TURNS {
+        scene.check_next_sees_token(turn).await;
+        scene.check_next_knows_client(turn).await;
+    }
+    drop(scene);
+    galera.remove().await;
 }

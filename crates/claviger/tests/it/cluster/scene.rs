@@ -2,7 +2,7 @@
 
 use super::history::{Answer, Asked, Harm, History, Revoked, Row};
 use crate::harness::{
-    ADMIN, ADMIN_PASSWORD, Call as _, Database, Directory, Process, Reply, becomes_false, galera_pid_files,
+    ADMIN, ADMIN_PASSWORD, Call as _, Database, Directory, Process, Reply, becomes_false, kill_galera_member,
     plain_client, registration,
 };
 use claviger_proto::oauth::OAuthErrorCode;
@@ -10,7 +10,6 @@ use futures_util::future::join_all;
 use reqwest::Client;
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
-use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -138,6 +137,29 @@ impl<'a> Scene<'a> {
         history
     }
 
+    /// A token that the first process has issued is good at the second.
+    pub(super) async fn check_next_sees_token(&self, turn: usize) {
+        let (http, scope) = (plain_client(), format!("t{turn}"));
+        let form = [GRANTS[0], &[("scope", scope.as_str())]].concat();
+        let token = post(&http, &self.processes[0].plain(), "/oauth2/token", &form).await.unwrap().text("access_token");
+        let request = http.post(format!("{}/oauth2/introspect", self.processes[1].plain()));
+        let reply = request.basic_auth(ADMIN, Some(ADMIN_PASSWORD)).form(&[("token", &token)]).call().await;
+        assert_eq!((reply.status, &reply.json()["active"]), (200, &json!(true)), "turn {turn}: {reply:?}");
+    }
+
+    /// A client that the first process has registered gets its token from the second.
+    pub(super) async fn check_next_knows_client(&self, turn: usize) {
+        let (http, name) = (plain_client(), format!("newcomer{turn}"));
+        let url = format!("{}/keymanager-operations/dcr/register", self.processes[0].plain());
+        let request = http.post(url).basic_auth(ADMIN, Some(ADMIN_PASSWORD)).json(&registration(&name, json!({})));
+        let reply = request.call().await;
+        assert_eq!(reply.status, 201, "{reply:?}");
+        let request = http.post(format!("{}/oauth2/token", self.processes[1].plain())).form(GRANTS[0]);
+        let request = request.basic_auth(reply.text("client_id"), Some(reply.text("client_secret")));
+        let reply = request.call().await;
+        assert_eq!(reply.status, 200, "turn {turn}: {reply:?}");
+    }
+
     /// Waits until the killed member is back and its process hands out what the others do.
     pub(super) async fn wait_for_whole_service(&self) {
         const MEMBERS: &str =
@@ -173,12 +195,9 @@ impl Load<'_> {
         kill();
     }
 
-    /// Kills the member of a process with SIGKILL. The shell's own `kill` is there even where the program of that name is not.
     fn kill_member(&self) {
         self.harm.lock().unwrap().database_killed.insert(WITHOUT_DATABASE, self.now());
-        let pid = std::fs::read_to_string(&galera_pid_files()[WITHOUT_DATABASE]).unwrap();
-        let status = Command::new("sh").args(["-c", "kill -s KILL \"$1\"", "sh", pid.trim()]).status().unwrap();
-        assert!(status.success());
+        kill_galera_member(WITHOUT_DATABASE);
     }
 
     /// A process for a request: all in turn, without the one that is known to be dead.

@@ -5,13 +5,12 @@ use super::fresh_name;
 use sqlx::mysql::MySqlConnectOptions;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _};
-use std::path::PathBuf;
 use std::str::FromStr as _;
 
 /// An empty database; SQLite's is made by the server in its data directory.
 pub(crate) enum Database {
     Sqlite,
-    MySql { options: MySqlConnectOptions, name: String },
+    MySql { engine: &'static str, options: MySqlConnectOptions, name: String },
     Postgres { options: PgConnectOptions, name: String },
 }
 
@@ -19,7 +18,7 @@ pub(crate) enum Database {
 pub(crate) async fn databases() -> Vec<Database> {
     let mut databases = vec![Database::Sqlite];
     if let Some(url) = url("CLAVIGER_TEST_MYSQL_URL") {
-        databases.push(Database::MySql { options: MySqlConnectOptions::from_str(&url).unwrap(), name: fresh_name() });
+        databases.push(Database::mysql("MariaDB", &url, fresh_name()));
     }
     if let Some(url) = url("CLAVIGER_TEST_POSTGRES_URL") {
         databases.push(Database::Postgres { options: PgConnectOptions::from_str(&url).unwrap(), name: fresh_name() });
@@ -30,32 +29,22 @@ pub(crate) async fn databases() -> Vec<Database> {
     databases
 }
 
-/// One empty database as each member of the Galera cluster shows it, when there is a cluster.
-pub(crate) async fn galera_databases() -> Option<Vec<Database>> {
-    let (urls, name) = (url("CLAVIGER_TEST_GALERA_URLS")?, fresh_name());
-    let member =
-        |url: &str| Database::MySql { options: MySqlConnectOptions::from_str(url).unwrap(), name: name.clone() };
-    let members: Vec<Database> = urls.split(',').map(member).collect();
-    members[0].run("CREATE DATABASE").await;
-    Some(members)
-}
-
-/// The files with the numbers of the members' processes.
-pub(crate) fn galera_pid_files() -> Vec<PathBuf> {
-    url("CLAVIGER_TEST_GALERA_PID_FILES").unwrap_or_default().split(',').map(PathBuf::from).collect()
-}
-
 #[expect(clippy::disallowed_methods, reason = "the test reads where its servers are")]
-fn url(name: &str) -> Option<String> {
+pub(super) fn url(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
 impl Database {
+    /// A database of this name on the server that a URL names.
+    pub(super) fn mysql(engine: &'static str, url: &str, name: String) -> Self {
+        Self::MySql { engine, options: MySqlConnectOptions::from_str(url).unwrap(), name }
+    }
+
     /// The engine's name, for messages.
     pub(crate) fn engine(&self) -> &'static str {
         match self {
             Self::Sqlite => "SQLite",
-            Self::MySql { .. } => "MariaDB",
+            Self::MySql { engine, .. } => engine,
             Self::Postgres { .. } => "PostgreSQL",
         }
     }
@@ -69,7 +58,7 @@ impl Database {
     pub(crate) fn section(&self) -> String {
         let (scheme, host, port, user, name) = match self {
             Self::Sqlite => return String::new(),
-            Self::MySql { options, name } => {
+            Self::MySql { options, name, .. } => {
                 ("mysql", options.get_host(), options.get_port(), options.get_username(), name)
             }
             Self::Postgres { options, name } => {
@@ -86,24 +75,19 @@ impl Database {
     /// The rows of a query, each column as text; not for SQLite.
     pub(crate) async fn ask(&self, query: &'static str) -> Result<Vec<Vec<String>>, sqlx::Error> {
         use sqlx::Row as _;
-        let columns = |count: usize| 0..count;
         match self {
             Self::Sqlite => panic!("SQLite has no server to ask"),
-            Self::MySql { options, name } => {
+            Self::MySql { options, name, .. } => {
                 let mut link = options.clone().database(name).connect().await?;
                 let rows = sqlx::query(query).fetch_all(&mut link).await?;
                 link.close().await?;
-                rows.iter()
-                    .map(|row| columns(row.len()).map(|column| row.try_get_unchecked(column)).collect())
-                    .collect()
+                rows.iter().map(|row| (0..row.len()).map(|column| row.try_get_unchecked(column)).collect()).collect()
             }
             Self::Postgres { options, name } => {
                 let mut link = options.clone().database(name).connect().await?;
                 let rows = sqlx::query(query).fetch_all(&mut link).await?;
                 link.close().await?;
-                rows.iter()
-                    .map(|row| columns(row.len()).map(|column| row.try_get_unchecked(column)).collect())
-                    .collect()
+                rows.iter().map(|row| (0..row.len()).map(|column| row.try_get_unchecked(column)).collect()).collect()
             }
         }
     }
@@ -113,10 +97,10 @@ impl Database {
         self.run("DROP DATABASE").await;
     }
 
-    async fn run(&self, verb: &str) {
+    pub(super) async fn run(&self, verb: &str) {
         match self {
             Self::Sqlite => {}
-            Self::MySql { options, name } => {
+            Self::MySql { options, name, .. } => {
                 let mut admin = options.connect().await.unwrap();
                 sqlx::raw_sql(sqlx::AssertSqlSafe(format!("{verb} {name}"))).execute(&mut admin).await.unwrap();
                 admin.close().await.unwrap();

@@ -2,12 +2,14 @@
 //! database of its own; `wire` is the HTTP client, `people` the users that no wire can make.
 
 mod database;
+mod galera;
 mod people;
 mod process;
 mod server;
 mod wire;
 
-pub(crate) use database::{Database, databases, galera_databases, galera_pid_files};
+pub(crate) use database::{Database, databases};
+pub(crate) use galera::{galera, galera_alone, kill_galera_member};
 pub(crate) use people::{insert_tenant, insert_user, permit};
 pub(crate) use process::{Process, free_offset};
 pub(crate) use server::{ManualClock, Options, Server, on_every_engine, on_sqlite, on_two_nodes_with};
