@@ -31,8 +31,11 @@ use std::time::Duration;
 
 /// Longest time one attempt of a write may take. Followers of the event log rely on it (claviger-proto `follow`).
 pub const WRITE_MS_MAX: u64 = 30_000;
-/// How often a write is repeated when the engine asks for it.
-const ATTEMPTS_MAX: u32 = 8;
+/// How often a write is tried while the engine asks to repeat it. Between two members of a Galera cluster that write the same
+/// row without a pause every second attempt is lost.
+const ATTEMPTS_MAX: u32 = 30;
+/// Longest pause before the next attempt.
+const REPEAT_PAUSE_MS_MAX: u64 = 64;
 /// Each statement sees what is committed when it begins, as on PostgreSQL: what is read behind a lock is no older than the
 /// lock, whatever was read before. WSO2's registry asks for the same (database.md 1.7).
 const BEGIN_MYSQL: &str = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; BEGIN";
@@ -205,7 +208,8 @@ impl Store {
                     return Ok(value);
                 }
                 Err(error) if attempt < ATTEMPTS_MAX && matches!(error.store_error(), Some(StoreError::Repeat(_))) => {
-                    tokio::time::sleep(Duration::from_millis(1 << attempt)).await;
+                    let pause_ms = (1 << attempt.min(10)).min(REPEAT_PAUSE_MS_MAX);
+                    tokio::time::sleep(Duration::from_millis(pause_ms)).await;
                 }
                 Err(error) => return Err(error),
             }
