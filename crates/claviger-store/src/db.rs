@@ -36,6 +36,11 @@ pub const WRITE_MS_MAX: u64 = 30_000;
 const ATTEMPTS_MAX: u32 = 30;
 /// Longest pause before the next attempt.
 const REPEAT_PAUSE_MS_MAX: u64 = 64;
+/// Longest time of a statement outside a transaction. A connection whose server does not answer is closed then.
+pub const READ_MS_MAX: u64 = 10_000;
+/// One try to get a connection of those that the wait for it is made of. The pool pauses between two refused connects for a
+/// fifth of it at the most, so that a database that is back is soon found.
+const ACQUIRE_TRY_MS_MAX: u64 = 2_000;
 /// Each statement sees what is committed when it begins, as on PostgreSQL: what is read behind a lock is no older than the
 /// lock, whatever was read before. WSO2's registry asks for the same (database.md 1.7).
 const BEGIN_MYSQL: &str = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; BEGIN";
@@ -72,6 +77,8 @@ pub type CommitListener = Arc<dyn Fn(&[Event]) + Send + Sync>;
 #[derive(Clone)]
 pub struct Store {
     pool: Pool,
+    /// Longest wait for a connection.
+    wait: Duration,
     writer: Option<Writer>,
     listeners: Listeners,
 }
@@ -99,6 +106,7 @@ impl Store {
     pub async fn open(location: Location, limits: PoolLimits) -> Result<Self, StoreError> {
         let listeners = Listeners::default();
         let wait = Duration::from_millis(limits.acquire_ms_max);
+        let one_try = wait.min(Duration::from_millis(ACQUIRE_TRY_MS_MAX));
         let pool = match location {
             Location::Sqlite(path) => {
                 let options = SqliteConnectOptions::new()
@@ -119,19 +127,19 @@ impl Store {
                     SqlitePoolOptions::new().max_connections(limits.connections_max.min(8)).acquire_timeout(wait);
                 let readers =
                     readers.max_lifetime(None).connect_lazy_with(options.read_only(true).create_if_missing(false));
-                return Ok(Self { pool: Pool::Sqlite(readers), writer: Some(writer), listeners });
+                return Ok(Self { pool: Pool::Sqlite(readers), wait, writer: Some(writer), listeners });
             }
             Location::MySql(server) => {
-                let pool = MySqlPoolOptions::new().max_connections(limits.connections_max).acquire_timeout(wait);
+                let pool = MySqlPoolOptions::new().max_connections(limits.connections_max).acquire_timeout(one_try);
                 let pool = pool.after_connect(|link, _| Box::pin(crate::galera::read_latest(link)));
                 Pool::MySql(pool.connect_with(server.mysql_options()).await?)
             }
             Location::Postgres(server) => {
-                let pool = PgPoolOptions::new().max_connections(limits.connections_max).acquire_timeout(wait);
+                let pool = PgPoolOptions::new().max_connections(limits.connections_max).acquire_timeout(one_try);
                 Pool::Postgres(pool.connect_with(server.postgres_options()).await?)
             }
         };
-        Ok(Self { pool, writer: None, listeners })
+        Ok(Self { pool, wait, writer: None, listeners })
     }
 
     /// The engine in use.
@@ -160,19 +168,30 @@ impl Store {
     /// A connection for reading outside a transaction.
     pub async fn reader(&self) -> Result<Conn, StoreError> {
         // Boxed: waiting for a connection takes 5 KB of state, and the future of every request would be as large.
-        let link = Box::pin(async {
-            Ok::<_, StoreError>(match &self.pool {
-                Pool::Sqlite(pool) => Link::Sqlite(pool.acquire().await?),
-                Pool::MySql(pool) => Link::MySql(pool.acquire().await?),
-                Pool::Postgres(pool) => Link::Postgres(pool.acquire().await?),
-            })
-        });
-        Ok(Conn::new(link.await?))
+        let link = Box::pin(tokio::time::timeout(self.wait, async {
+            loop {
+                match self.acquire().await {
+                    Err(sqlx::Error::PoolTimedOut) => {}
+                    acquired => return acquired,
+                }
+            }
+        }));
+        Ok(Conn::new(link.await.unwrap_or(Err(sqlx::Error::PoolTimedOut))?))
+    }
+
+    /// One try.
+    async fn acquire(&self) -> Result<Link, sqlx::Error> {
+        Ok(match &self.pool {
+            Pool::Sqlite(pool) => Link::Sqlite(pool.acquire().await?),
+            Pool::MySql(pool) => Link::MySql(pool.acquire().await?),
+            Pool::Postgres(pool) => Link::Postgres(pool.acquire().await?),
+        })
     }
 
     /// Does the database answer?
     pub async fn ping(&self) -> Result<(), StoreError> {
-        self.reader().await?.command("SELECT 1").await
+        let mut conn = self.reader().await?;
+        bounded(true, conn.command("SELECT 1")).await
     }
 
     /// Runs a closure in a transaction and commits it. The closure may run several times; it must have no effect but through
@@ -266,13 +285,16 @@ pub(crate) enum Link {
 pub struct Conn {
     pub(crate) link: Link,
     is_in_transaction: bool,
+    /// A statement was begun and its end was not seen.
+    is_busy: bool,
     pub(crate) emitted: Vec<Event>,
 }
 
-/// A connection that is dropped inside a transaction (a panic, a time-out) is closed, so the server rolls back.
+/// A connection that is dropped inside a transaction (a panic, a time-out) is closed, so the server rolls back. So is one that
+/// is dropped inside a statement: the pool would wait for its end, for ever when the server is gone without a word.
 impl Drop for Conn {
     fn drop(&mut self) {
-        if self.is_in_transaction {
+        if self.is_in_transaction || self.is_busy {
             match &mut self.link {
                 Link::Sqlite(link) => link.close_on_drop(),
                 Link::MySql(link) => link.close_on_drop(),
@@ -305,7 +327,7 @@ macro_rules! on_link {
 
 impl Conn {
     fn new(link: Link) -> Self {
-        Self { link, is_in_transaction: false, emitted: Vec::new() }
+        Self { link, is_in_transaction: false, is_busy: false, emitted: Vec::new() }
     }
 
     pub(crate) fn from_sqlite(link: PoolConnection<Sqlite>) -> Self {
@@ -335,24 +357,38 @@ impl Conn {
     /// A statement without parameters and rows, not prepared: transaction control and DDL.
     pub(crate) async fn command(&mut self, text: &'static str) -> Result<(), StoreError> {
         let query = sqlx::raw_sql(text);
-        match &mut self.link {
-            Link::Sqlite(link) => query.execute(&mut **link).await.map(|_| ())?,
-            Link::MySql(link) => query.execute(&mut **link).await.map(|_| ())?,
-            Link::Postgres(link) => query.execute(&mut **link).await.map(|_| ())?,
-        }
-        Ok(())
+        self.is_busy = true;
+        let done = match &mut self.link {
+            Link::Sqlite(link) => query.execute(&mut **link).await.map(|_| ()),
+            Link::MySql(link) => query.execute(&mut **link).await.map(|_| ()),
+            Link::Postgres(link) => query.execute(&mut **link).await.map(|_| ()),
+        };
+        self.is_busy = false;
+        Ok(done?)
     }
 
     /// All rows of a query.
     pub async fn rows(&mut self, sql: &'static Sql, args: &[Arg<'_>]) -> Result<Vec<Row>, StoreError> {
-        Ok(on_link!(self, sql, args, link, query => {
-            query.fetch_all(&mut **link).await?.into_iter().map(Row::from).collect()
-        }))
+        self.is_busy = true;
+        let rows = bounded(!self.is_in_transaction, async {
+            Ok(on_link!(self, sql, args, link, query => {
+                query.fetch_all(&mut **link).await?.into_iter().map(Row::from).collect()
+            }))
+        })
+        .await;
+        self.is_busy = matches!(rows, Err(StoreError::Timeout));
+        rows
     }
 
     /// The first row of a query.
     pub async fn row(&mut self, sql: &'static Sql, args: &[Arg<'_>]) -> Result<Option<Row>, StoreError> {
-        Ok(on_link!(self, sql, args, link, query => query.fetch_optional(&mut **link).await?.map(Row::from)))
+        self.is_busy = true;
+        let row = bounded(!self.is_in_transaction, async {
+            Ok(on_link!(self, sql, args, link, query => query.fetch_optional(&mut **link).await?.map(Row::from)))
+        })
+        .await;
+        self.is_busy = matches!(row, Err(StoreError::Timeout));
+        row
     }
 
     /// Runs a statement and returns the number of rows it touched.
@@ -391,6 +427,12 @@ impl Conn {
         }
         Ok(())
     }
+}
+
+/// Ends a read that takes too long; its connection is not to be used again. A write has a bound of its own.
+async fn bounded<T>(is_bounded: bool, read: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    let bound = if is_bounded { Duration::from_millis(READ_MS_MAX) } else { Duration::MAX };
+    tokio::time::timeout(bound, read).await.unwrap_or(Err(StoreError::Timeout))
 }
 
 /// A parameter of a statement.
