@@ -15,5 +15,6 @@ mod gateway;
 mod harness;
 mod lifecycle;
 mod oauth;
+mod outage;
 mod portal;
 mod secrets;

@@ -7,8 +7,7 @@ use super::platform::{
     Application, Backend, CONTROL, Caller, Kind, Link, NEWS_MS_MAX, NOT_SUBSCRIBED, PASSED, Portal, REFUSED, UNCHECKED,
     UNKNOWN, start_gateway,
 };
-use super::relay::Relay;
-use crate::harness::{Call as _, Directory, Process, is_long, plain_client};
+use crate::harness::{Call as _, Directory, Process, Relay, is_long, plain_client};
 use claviger::config::ports;
 use std::time::{Duration, Instant};
 

@@ -2,8 +2,8 @@
 //! dropping one needs a connection of our own.
 
 use super::fresh_name;
-use sqlx::mysql::MySqlConnectOptions;
-use sqlx::postgres::PgConnectOptions;
+use sqlx::mysql::{MySqlConnectOptions, MySqlConnection};
+use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions as _, Connection as _};
 use std::str::FromStr as _;
 
@@ -34,6 +34,12 @@ pub(super) fn url(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
+/// The server lets go when the connection ends.
+pub(crate) struct TokensLocked {
+    _mysql: Option<MySqlConnection>,
+    _postgres: Option<PgConnection>,
+}
+
 impl Database {
     /// A database of this name on the server that a URL names.
     pub(super) fn mysql(engine: &'static str, url: &str, name: String) -> Self {
@@ -56,14 +62,24 @@ impl Database {
 
     /// The section of deployment.toml. The test servers' password is their user's name.
     pub(crate) fn section(&self) -> String {
-        let (scheme, host, port, user, name) = match self {
+        self.section_at(self.port())
+    }
+
+    /// The server's port.
+    pub(crate) fn port(&self) -> u16 {
+        match self {
+            Self::Sqlite => 0,
+            Self::MySql { options, .. } => options.get_port(),
+            Self::Postgres { options, .. } => options.get_port(),
+        }
+    }
+
+    /// As [`Self::section`], with another port of this host, behind which the server is.
+    pub(crate) fn section_at(&self, port: u16) -> String {
+        let (scheme, host, user, name) = match self {
             Self::Sqlite => return String::new(),
-            Self::MySql { options, name, .. } => {
-                ("mysql", options.get_host(), options.get_port(), options.get_username(), name)
-            }
-            Self::Postgres { options, name } => {
-                ("postgresql", options.get_host(), options.get_port(), options.get_username(), name)
-            }
+            Self::MySql { options, name, .. } => ("mysql", options.get_host(), options.get_username(), name),
+            Self::Postgres { options, name } => ("postgresql", options.get_host(), options.get_username(), name),
         };
         let tls = if scheme == "mysql" { "useSSL=false" } else { "sslmode=disable" };
         format!(
@@ -88,6 +104,25 @@ impl Database {
                 let rows = sqlx::query(query).fetch_all(&mut link).await?;
                 link.close().await?;
                 rows.iter().map(|row| (0..row.len()).map(|column| row.try_get_unchecked(column)).collect()).collect()
+            }
+        }
+    }
+
+    /// Holds a table of tokens alone, so that every statement about it waits, until the value is dropped; not for SQLite.
+    pub(crate) async fn lock_tokens(&self) -> TokensLocked {
+        match self {
+            Self::Sqlite => panic!("SQLite has no server to ask"),
+            Self::MySql { options, name, .. } => {
+                let mut link = options.clone().database(name).connect().await.unwrap();
+                let lock = "LOCK TABLES IDN_OAUTH2_ACCESS_TOKEN WRITE";
+                sqlx::raw_sql(lock).execute(&mut link).await.unwrap();
+                TokensLocked { _mysql: Some(link), _postgres: None }
+            }
+            Self::Postgres { options, name } => {
+                let mut link = options.clone().database(name).connect().await.unwrap();
+                let lock = "BEGIN; LOCK TABLE IDN_OAUTH2_ACCESS_TOKEN IN ACCESS EXCLUSIVE MODE";
+                sqlx::raw_sql(lock).execute(&mut link).await.unwrap();
+                TokensLocked { _mysql: None, _postgres: Some(link) }
             }
         }
     }

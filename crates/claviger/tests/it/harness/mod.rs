@@ -5,6 +5,7 @@ mod database;
 mod galera;
 mod people;
 mod process;
+mod relay;
 mod server;
 mod wire;
 
@@ -12,6 +13,7 @@ pub(crate) use database::{Database, databases};
 pub(crate) use galera::{galera, galera_alone, kill_galera_member};
 pub(crate) use people::{insert_tenant, insert_user, permit};
 pub(crate) use process::{Process, free_offset};
+pub(crate) use relay::Relay;
 pub(crate) use server::{ManualClock, Options, Server, on_every_engine, on_sqlite, on_two_nodes_with};
 pub(crate) use wire::{Call, Registered, Reply, Told, claims, http2_client, plain_client, register, registration};
 
