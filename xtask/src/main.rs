@@ -29,7 +29,8 @@ cargo xtask bench NAME|all [--reps N] [--duration S] [--connections N] [--delay 
     Our release server beside baselines in alternated rounds; prints Markdown. `bench list` shows the names.
 
   --durable     the servers flush every commit to disk, as in production (default: fast, not crash-safe)
-  --galera      also a Galera cluster of three MariaDB servers (10 s, 350 MB); `ci` always starts one
+  --galera      also a Galera cluster of three MariaDB servers, and one of each server that tests may kill (13 s, 550 MB);
+                `ci` always starts them
   --no-install  never install Debian packages, only say which are missing
 ";
 

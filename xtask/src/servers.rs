@@ -1,11 +1,12 @@
 //! Private MariaDB and PostgreSQL servers for tests and benchmarks: on loopback, on ports the system gives, in a
 //! directory of their own, as an unprivileged user. They touch no server, socket, file or account of the system.
 //!
-//! [`database`] knows how each of the two is made and asked, [`galera`] makes a cluster of the first kind; this file owns
-//! where, when and how often.
+//! [`database`] knows how each of the two is made and asked, [`galera`] makes a cluster of the first kind, [`mortal`] lets them
+//! come back when a test kills them; this file owns where, when and how often.
 
 mod database;
 mod galera;
+mod mortal;
 
 use crate::{guard::Guard, packages, process};
 use anyhow::{Context as _, Result, bail};
@@ -34,7 +35,14 @@ pub(crate) struct Servers {
     guard: Guard,
     mariadb: Running,
     postgres: Running,
-    galera: Option<Galera>,
+    mortal: Option<Mortal>,
+}
+
+/// Servers that may be killed.
+struct Mortal {
+    galera: Galera,
+    mariadb: Running,
+    postgres: Running,
 }
 
 /// Which servers, and how.
@@ -42,7 +50,7 @@ pub(crate) struct Servers {
 pub(crate) struct Choice {
     /// They flush every commit to disk.
     pub(crate) is_durable: bool,
-    /// A Galera cluster too.
+    /// A Galera cluster too, and one of each server that may be killed.
     pub(crate) has_galera: bool,
 }
 
@@ -70,6 +78,7 @@ pub(crate) struct Running {
     /// How a client reaches its database `claviger_test`, as a user who may do everything.
     pub(crate) url: String,
     pub(crate) port: u16,
+    pid_file: PathBuf,
     /// The password of its user `claviger`.
     pub(crate) password: String,
 }
@@ -86,15 +95,11 @@ impl Servers {
         let is_durable = choice.is_durable;
         let mut guard = Guard::start()?;
         let directory = make_directory(&mut guard, "servers")?;
-        let mariadb = start_one(&mut guard, &directory, &database::MARIADB, is_durable).context("MariaDB")?;
-        let postgres = start_one(&mut guard, &directory, &database::POSTGRES, is_durable).context("PostgreSQL")?;
-        let mut galera = None;
-        if choice.has_galera {
-            let started = Instant::now();
-            galera = Some(Galera::start(&mut guard, &directory, is_durable).context("Galera")?);
-            eprintln!("xtask: the Galera cluster came up in {:.1} s", started.elapsed().as_secs_f64());
-        }
-        Ok(Self { guard, mariadb, postgres, galera })
+        let mariadb = start_one(&mut guard, &directory, &database::MARIADB, is_durable, false).context("MariaDB")?;
+        let postgres =
+            start_one(&mut guard, &directory, &database::POSTGRES, is_durable, false).context("PostgreSQL")?;
+        let mortal = choice.has_galera.then(|| Mortal::start(&mut guard, &directory, is_durable)).transpose()?;
+        Ok(Self { guard, mariadb, postgres, mortal })
     }
 
     pub(crate) fn mariadb(&self) -> &Running {
@@ -118,8 +123,37 @@ impl Servers {
             ("CLAVIGER_TEST_MYSQL_URL", self.mariadb.url.clone()),
             ("CLAVIGER_TEST_POSTGRES_URL", self.postgres.url.clone()),
         ];
-        exports.extend(self.galera.iter().flat_map(Galera::exports));
+        exports.extend(self.mortal.iter().flat_map(Mortal::exports));
         exports
+    }
+}
+
+impl Mortal {
+    fn start(guard: &mut Guard, directory: &Path, is_durable: bool) -> Result<Self> {
+        let started = Instant::now();
+        let galera = Galera::start(guard, directory, is_durable).context("Galera")?;
+        eprintln!("xtask: the Galera cluster came up in {:.1} s", started.elapsed().as_secs_f64());
+        let directory = directory.join("mortal");
+        fs::create_dir(&directory)?;
+        // What they have acknowledged must survive their end.
+        let mariadb = start_one(guard, &directory, &database::MARIADB, true, true).context("a mortal MariaDB")?;
+        let postgres = start_one(guard, &directory, &database::POSTGRES, true, true).context("a mortal PostgreSQL")?;
+        Ok(Self { galera, mariadb, postgres })
+    }
+
+    fn exports(&self) -> Vec<(&'static str, String)> {
+        let mut exports = self.galera.exports().to_vec();
+        exports.extend([
+            ("CLAVIGER_TEST_MORTAL_MYSQL_URL", self.mariadb.url.clone()),
+            ("CLAVIGER_TEST_MORTAL_MYSQL_PID_FILE", self.mariadb.pid_file.display().to_string()),
+            ("CLAVIGER_TEST_MORTAL_POSTGRES_URL", self.postgres.url.clone()),
+            ("CLAVIGER_TEST_MORTAL_POSTGRES_PID_FILE", self.postgres.pid_file.display().to_string()),
+        ]);
+        exports
+    }
+
+    fn children(&mut self) -> impl Iterator<Item = &mut Child> {
+        self.galera.children().chain([&mut self.mariadb.child, &mut self.postgres.child])
     }
 }
 
@@ -143,9 +177,9 @@ pub(crate) fn main(arguments: &[String]) -> Result<()> {
                 bail!("{name} ended with {status}");
             }
         }
-        for member in servers.galera.iter_mut().flat_map(Galera::children) {
-            if let Some(status) = member.try_wait()? {
-                bail!("a member of the Galera cluster ended with {status}");
+        for server in servers.mortal.iter_mut().flat_map(Mortal::children) {
+            if let Some(status) = server.try_wait()? {
+                bail!("a server that comes back after a kill ended with {status}");
             }
         }
         process::pause(Duration::from_secs(1));
@@ -192,7 +226,7 @@ pub(crate) fn free_port() -> Result<u16> {
     Ok(listener.local_addr()?.port())
 }
 
-fn start_one(guard: &mut Guard, directory: &Path, kind: &Kind, is_durable: bool) -> Result<Running> {
+fn start_one(guard: &mut Guard, directory: &Path, kind: &Kind, is_durable: bool, is_mortal: bool) -> Result<Running> {
     let (home, account) = make_home(directory, kind.name, kind)?;
     // The tests know the servers by their URL; the password is the user's name.
     let password = "claviger".to_owned();
@@ -200,9 +234,12 @@ fn start_one(guard: &mut Guard, directory: &Path, kind: &Kind, is_durable: bool)
     let log_file = directory.join(format!("{}.log", kind.name));
     (kind.prepare)(&settings).context("cannot make its data directory")?;
     for _ in 0..START_ATTEMPTS {
-        settings.port = free_port()?;
+        settings.port = if is_mortal { mortal::steady_port()? } else { free_port()? };
         let log = fs::File::create(&log_file)?;
         let mut command = (kind.serve)(&settings)?;
+        if is_mortal {
+            command = mortal::immortal(&command, &settings)?;
+        }
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let mut child = guard.spawn(&mut command, kind.stop_signal)?;
         let answer = process::poll("the first answer", START_LIMIT, || {
@@ -218,6 +255,7 @@ fn start_one(guard: &mut Guard, directory: &Path, kind: &Kind, is_durable: bool)
                     child,
                     url: (kind.url)(&settings),
                     port: settings.port,
+                    pid_file: (kind.pid_file)(&settings),
                     password: settings.password,
                 });
             }

@@ -25,6 +25,8 @@ pub(super) struct Kind {
     pub(super) serve: fn(&Settings) -> Result<Command>,
     pub(super) answers: fn(&Settings) -> bool,
     pub(super) url: fn(&Settings) -> String,
+    /// The file whose first line is the number of its process.
+    pub(super) pid_file: fn(&Settings) -> PathBuf,
 }
 
 /// What one server is started with.
@@ -84,6 +86,7 @@ pub(super) const MARIADB: Kind = Kind {
     serve: serve_mariadb,
     answers: mariadb_answers,
     url: |settings| format!("mysql://claviger:{}@127.0.0.1:{}/claviger_test", settings.password, settings.port),
+    pid_file: |settings| settings.home.join("pid"),
 };
 
 pub(super) fn prepare_mariadb(settings: &Settings) -> Result<()> {
@@ -157,6 +160,7 @@ pub(super) const POSTGRES: Kind = Kind {
     serve: serve_postgres,
     answers: postgres_answers,
     url: |settings| format!("postgres://claviger:{}@127.0.0.1:{}/claviger_test", settings.password, settings.port),
+    pid_file: |settings| settings.data().join("postmaster.pid"),
 };
 
 fn postgres_program(name: &str) -> Result<PathBuf> {

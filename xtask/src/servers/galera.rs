@@ -4,13 +4,13 @@
 //! The first member makes the cluster; the others come in one by one and take their data from a member (rsync), as a killed
 //! one does that comes back.
 
-use super::{START_ATTEMPTS, database, is_port_taken, make_home, random_hex, tail};
+use super::mortal::{self, steady_port};
+use super::{START_ATTEMPTS, database, is_port_taken, make_home, tail};
 use crate::{guard::Guard, packages, process};
 use anyhow::{Context as _, Result, bail};
 use database::Settings;
 use std::{
     fs,
-    net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::Duration,
@@ -19,13 +19,6 @@ use std::{
 const MEMBERS: usize = 3;
 /// A member that comes in copies its data first.
 const JOIN_LIMIT: Duration = Duration::from_mins(2);
-const PORTS_TRIED_MAX: usize = 1_000;
-/// Serves until it is asked to end. The status of a program that SIGKILL ended is 137; it comes back as a guest of the others,
-/// not as the founder of a second cluster.
-const SERVE: &str = "\
-\"$@\" $FOUND
-while [ $? -eq 137 ]; do \"$@\"; done";
-
 /// Three running members.
 pub(super) struct Galera {
     members: Vec<Member>,
@@ -86,17 +79,6 @@ impl Ports {
     }
 }
 
-/// A free port below the range from which systems take ports for outgoing connections: nobody takes it while its member is dead.
-fn steady_port() -> Result<u16> {
-    for _ in 0..PORTS_TRIED_MAX {
-        let port = 12_000 + u16::from_str_radix(&random_hex(2)?, 16)? % 20_000;
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return Ok(port);
-        }
-    }
-    bail!("no free port on loopback")
-}
-
 /// Starts a member and waits until it takes part; `None` when one of its ports was taken.
 fn start_member(
     guard: &mut Guard,
@@ -113,10 +95,13 @@ fn start_member(
     let mut server = Command::new(process::program("mariadbd")?);
     database::add_mariadb_arguments(&mut server, &settings);
     add_cluster_arguments(&mut server, &settings, &name, own, all)?;
-    let mut command = settings.command(&process::program("sh")?);
-    command.args(["-c", SERVE, "sh"]).arg(server.get_program()).args(server.get_args());
+    let mut command = mortal::immortal(&server, &settings)?;
     if index == 0 {
-        command.env("FOUND", format!("--wsrep-new-cluster --init-file={}", settings.home.join("init.sql").display()));
+        // A member that comes back is a guest of the others, not the founder of a second cluster.
+        command.env(
+            mortal::FIRST_ARGUMENTS,
+            format!("--wsrep-new-cluster --init-file={}", settings.home.join("init.sql").display()),
+        );
     }
     let log_file = directory.join(format!("{name}.log"));
     let log = fs::File::create(&log_file)?;
