@@ -36,9 +36,14 @@ struct Scene {
 }
 
 async fn on_every_server(wait_ms: u64, case: impl AsyncFn(&mut Scene, &Database)) {
+    on_every_server_with(&format!("max_wait = {wait_ms}\n"), case).await;
+}
+
+/// With more settings of the pool, and sections.
+async fn on_every_server_with(settings: &str, case: impl AsyncFn(&mut Scene, &Database)) {
     for database in databases().await {
         if database.is_shared() {
-            let mut scene = Scene::start(&database, wait_ms).await;
+            let mut scene = Scene::start(&database, settings).await;
             case(&mut scene, &database).await;
             drop(scene);
         }
@@ -47,9 +52,9 @@ async fn on_every_server(wait_ms: u64, case: impl AsyncFn(&mut Scene, &Database)
 }
 
 impl Scene {
-    async fn start(database: &Database, wait_ms: u64) -> Self {
+    async fn start(database: &Database, settings: &str) -> Self {
         let (relay, directory) = (Relay::start(database.port()).await, Directory::new());
-        let text = format!("{}max_wait = {wait_ms}\n", database.section_at(relay.port()));
+        let text = format!("{}{settings}", database.section_at(relay.port()));
         std::fs::write(directory.path().join("deployment.toml"), text).unwrap();
         let process = Process::start(&directory, &["--log", "error"]).await;
         let (http, known, scopes) = (plain_client(), String::new(), AtomicUsize::new(0));
@@ -236,6 +241,18 @@ async fn a_database_that_stands_still_holds_nobody_for_long() {
         scene.relay.stop(false);
         scene.relay.mend().await;
         scene.check_back(Instant::now(), engine).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_whose_time_is_over_is_told_to_come_back() {
+    on_every_server_with("[limits]\nrequest_timeout_s = 1\n", async |scene, database| {
+        scene.relay.cut().await;
+        let begun = Instant::now();
+        let reply = scene.new_token().call().await;
+        assert!(reply.status == 503 && has_retry_after(&reply), "{}: {reply:?}", database.engine());
+        assert!(begun.elapsed() < Duration::from_secs(1) + SLACK, "{}: {:?}", database.engine(), begun.elapsed());
     })
     .await;
 }

@@ -21,7 +21,7 @@ pub(crate) async fn databases() -> Vec<Database> {
         databases.push(Database::mysql("MariaDB", &url, fresh_name()));
     }
     if let Some(url) = url("CLAVIGER_TEST_POSTGRES_URL") {
-        databases.push(Database::Postgres { options: PgConnectOptions::from_str(&url).unwrap(), name: fresh_name() });
+        databases.push(Database::postgres(&url, fresh_name()));
     }
     for database in &databases {
         database.run("CREATE DATABASE").await;
@@ -44,6 +44,11 @@ impl Database {
     /// A database of this name on the server that a URL names.
     pub(super) fn mysql(engine: &'static str, url: &str, name: String) -> Self {
         Self::MySql { engine, options: MySqlConnectOptions::from_str(url).unwrap(), name }
+    }
+
+    /// The same on a PostgreSQL server.
+    pub(super) fn postgres(url: &str, name: String) -> Self {
+        Self::Postgres { options: PgConnectOptions::from_str(url).unwrap(), name }
     }
 
     /// The engine's name, for messages.

@@ -2,7 +2,7 @@
 //! database of its own; `wire` is the HTTP client, `people` the users that no wire can make.
 
 mod database;
-mod galera;
+mod mortal;
 mod people;
 mod process;
 mod relay;
@@ -10,7 +10,7 @@ mod server;
 mod wire;
 
 pub(crate) use database::{Database, databases};
-pub(crate) use galera::{galera, galera_alone, kill_galera_member};
+pub(crate) use mortal::{Mortal, galera, galera_alone, kill_galera_member, mortals};
 pub(crate) use people::{insert_tenant, insert_user, permit};
 pub(crate) use process::{Process, free_offset};
 pub(crate) use relay::Relay;
