@@ -36,8 +36,9 @@ pub const WRITE_MS_MAX: u64 = 30_000;
 const ATTEMPTS_MAX: u32 = 30;
 /// Longest pause before the next attempt.
 const REPEAT_PAUSE_MS_MAX: u64 = 64;
-/// Longest time of a statement outside a transaction. A connection whose server does not answer is closed then.
-pub const READ_MS_MAX: u64 = 10_000;
+/// Longest time of a statement outside a transaction. A connection whose server does not answer is closed then. (A Galera cluster
+/// that has lost a member stands still for up to 15 s.)
+pub const READ_MS_MAX: u64 = 20_000;
 /// One try to get a connection of those that the wait for it is made of. The pool pauses between two refused connects for a
 /// fifth of it at the most, so that a database that is back is soon found.
 const ACQUIRE_TRY_MS_MAX: u64 = 2_000;
@@ -247,13 +248,14 @@ impl Store {
             Engine::Sqlite => ("BEGIN", "COMMIT"),
         };
         conn.begin(begin).await?;
-        match work(&mut conn).await {
-            Ok(value) => {
-                conn.end(commit).await?;
-                Ok((value, std::mem::take(&mut conn.emitted)))
-            }
+        let result = match work(&mut conn).await {
+            Ok(value) => conn.end(commit).await.map(|()| value).map_err(E::from),
+            Err(error) => Err(error),
+        };
+        match result {
+            Ok(value) => Ok((value, std::mem::take(&mut conn.emitted))),
             Err(error) => {
-                // When the connection is gone, so is the transaction; why the work failed matters more.
+                // When the connection is gone, so is the transaction; why the write failed matters more.
                 if let Err(second) = conn.end("ROLLBACK").await {
                     tracing::debug!(error = %second, "a failed write's connection is closed");
                 }
