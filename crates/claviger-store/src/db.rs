@@ -39,6 +39,8 @@ const REPEAT_PAUSE_MS_MAX: u64 = 64;
 /// Longest time of a statement outside a transaction. A connection whose server does not answer is closed then. (A Galera cluster
 /// that has lost a member stands still for up to 15 s.)
 pub const READ_MS_MAX: u64 = 20_000;
+/// Longest wait for the sign of life of a connection that goes back to the pool.
+const GIVE_BACK_MS_MAX: u64 = 5_000;
 /// One try to get a connection of those that the wait for it is made of. The pool pauses between two refused connects for a
 /// fifth of it at the most, so that a database that is back is soon found.
 const ACQUIRE_TRY_MS_MAX: u64 = 2_000;
@@ -293,17 +295,25 @@ pub struct Conn {
 }
 
 /// A connection that is dropped inside a transaction (a panic, a time-out) is closed, so the server rolls back. So is one that
-/// is dropped inside a statement: the pool would wait for its end, for ever when the server is gone without a word.
+/// is dropped inside a statement, whose end may never come. Every other goes back to the pool, which asks it for a sign of life
+/// first and would wait for ever when the server is gone without a word.
 impl Drop for Conn {
     fn drop(&mut self) {
-        if self.is_in_transaction || self.is_busy {
-            match &mut self.link {
-                Link::Sqlite(link) => link.close_on_drop(),
-                Link::MySql(link) => link.close_on_drop(),
-                Link::Postgres(link) => link.close_on_drop(),
-            }
+        let is_closed = self.is_in_transaction || self.is_busy;
+        match &mut self.link {
+            Link::Sqlite(link) if is_closed => link.close_on_drop(),
+            Link::MySql(link) if is_closed => link.close_on_drop(),
+            Link::Postgres(link) if is_closed => link.close_on_drop(),
+            Link::Sqlite(_) => {}
+            Link::MySql(link) => give_back(link.return_to_pool()),
+            Link::Postgres(link) => give_back(link.return_to_pool()),
         }
     }
+}
+
+fn give_back(back: impl Future<Output = ()> + Send + 'static) {
+    // When time is over the connection goes with its future, and its place in the pool is free.
+    tokio::spawn(tokio::time::timeout(Duration::from_millis(GIVE_BACK_MS_MAX), back));
 }
 
 /// Runs the same expression on whichever driver the connection has.
