@@ -9,12 +9,14 @@ use claviger_store::db::READ_MS_MAX;
 use futures_util::future::join_all;
 use reqwest::{Client, RequestBuilder};
 use serde_json::json;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 const CLIENT_ID: &str = "outage_test_client";
 const CLIENT_SECRET: &str = "outage_test_secret";
 const WAIT_MS: u64 = 1_000;
+const WAIT: Duration = Duration::from_millis(WAIT_MS);
 /// What an answer may take besides the wait for a connection: for a slow machine.
 const SLACK: Duration = Duration::from_millis(1_500);
 /// Full service returns within this time.
@@ -168,7 +170,7 @@ async fn connections(database: &Database) -> usize {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_the_database_requests_are_refused_in_time_and_what_is_known_goes_on() {
     on_every_server(WAIT_MS, async |scene, database| {
-        let (engine, wait) = (database.engine(), Duration::from_millis(WAIT_MS));
+        let (engine, wait) = (database.engine(), WAIT);
         scene.relay.cut().await;
         tokio::join!(scene.check_refusals(wait, engine), scene.check_known());
         // More than there are connections: who waits for a place is refused as soon.
@@ -229,7 +231,7 @@ async fn cuts_leak_no_connections() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_database_that_stands_still_holds_nobody_for_long() {
     on_every_server(WAIT_MS, async |scene, database| {
-        let (engine, wait) = (database.engine(), Duration::from_millis(WAIT_MS));
+        let (engine, wait) = (database.engine(), WAIT);
         scene.relay.stop(true);
         tokio::join!(scene.check_refusals(wait, engine), scene.check_known());
         scene.relay.stop(false);
@@ -268,7 +270,7 @@ async fn connections_that_died_unseen_are_replaced() {
         let locked = database.lock_tokens().await;
         let looks = (0..MANY).map(|look| tokio::spawn(scene.introspection(&format!("unknown-{look}")).call()));
         let looks: Vec<_> = looks.collect();
-        let are_few = async || waiting(&database).await < CONNECTIONS_MAX / 2;
+        let are_few = async || waiting(&database).await < CONNECTIONS_MAX;
         assert!(becomes_false(are_few).await, "{engine}: no statement waits");
         scene.relay.lose_connections();
         let lost = Instant::now();
@@ -279,8 +281,39 @@ async fn connections_that_died_unseen_are_replaced() {
         }
         assert!(lost.elapsed() < READ + SLACK, "{engine}: {:?}", lost.elapsed());
         // Each request finds one of the dead at the most, and removes it.
-        scene.push(2 * CONNECTIONS_MAX, Duration::from_millis(WAIT_MS)).await;
+        scene.push(2 * CONNECTIONS_MAX, WAIT).await;
         scene.check_back(Instant::now(), engine).await;
+        // Under a load of short statements they die between two of them too; there are as many as ever afterwards.
+        let (answers, is_over) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+        let lanes: Vec<_> = (0..2 * CONNECTIONS_MAX)
+            .map(|lane| {
+                let (answers, is_over, request) =
+                    (answers.clone(), is_over.clone(), scene.introspection(&format!("unknown-{lane}")));
+                tokio::spawn(async move {
+                    while !is_over.load(Ordering::SeqCst) {
+                        let reply = request.try_clone().unwrap().call().await;
+                        assert!(matches!(reply.status, 200 | 503), "{reply:?}");
+                        answers.fetch_add(1, Ordering::SeqCst);
+                    }
+                })
+            })
+            .collect();
+        let are_few = async || answers.load(Ordering::SeqCst) < 20 * CONNECTIONS_MAX;
+        assert!(becomes_false(are_few).await, "{engine}: no load");
+        scene.relay.lose_connections();
+        is_over.store(true, Ordering::SeqCst);
+        join_all(lanes).await;
+        let locked = database.lock_tokens().await;
+        let looks =
+            (0..2 * CONNECTIONS_MAX).map(|look| tokio::spawn(scene.introspection(&format!("more-{look}")).call()));
+        let looks: Vec<_> = looks.collect();
+        let are_few = async || {
+            scene.push(CONNECTIONS_MAX, WAIT).await;
+            waiting(&database).await < CONNECTIONS_MAX
+        };
+        assert!(becomes_false(are_few).await, "{engine}: only {} connections are left", waiting(&database).await);
+        drop(locked);
+        join_all(looks).await;
         drop(scene);
         database.remove().await;
     });
