@@ -23,6 +23,8 @@ const LOOK_MS: u64 = 100;
 const IS_MEMBER: &str = "SHOW VARIABLES LIKE 'wsrep_on'";
 /// Reads, and transactions at their beginning, wait until this member has applied what was committed anywhere before.
 const READ_LATEST: &str = "SET SESSION wsrep_sync_wait = 1";
+const HAS_TABLE: &str =
+    "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = 'CLV_LOCK'";
 const CREATE: &str = "CREATE TABLE IF NOT EXISTS CLV_LOCK (NAME VARCHAR(20) NOT NULL PRIMARY KEY, HOLDER VARCHAR(36) NOT NULL, \
                       BEAT BIGINT NOT NULL) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin";
 const FIND_HOLDER: &str = "SELECT UUID()";
@@ -47,6 +49,21 @@ pub(crate) async fn read_latest(link: &mut MySqlConnection) -> Result<(), sqlx::
     Ok(())
 }
 
+/// Makes the table of locks when it is not there; false when we may not.
+pub(crate) async fn ensure_locks(link: &mut MySqlConnection) -> Result<bool, StoreError> {
+    if sqlx::query_scalar::<_, i64>(HAS_TABLE).fetch_one(&mut *link).await? > 0 {
+        return Ok(true);
+    }
+    match sqlx::raw_sql(CREATE).execute(link).await.map_err(StoreError::from) {
+        Ok(_) => Ok(true),
+        Err(error @ StoreError::Database(_)) => {
+            tracing::warn!(%error, "CLV_LOCK cannot be made: do not start nodes at several members at once");
+            Ok(false)
+        }
+        Err(error) => Err(error),
+    }
+}
+
 /// A row of CLV_LOCK with our name in it, kept alive by a task that ends with this value.
 pub struct Lease {
     // Dropped, it ends the task too.
@@ -57,7 +74,6 @@ pub struct Lease {
 impl Lease {
     /// Takes the row of this name, or waits for its holder; the caller bounds the time. The connection is the lease's.
     pub(crate) async fn take(mut link: MySqlConnection, name: &'static str) -> Result<Self, StoreError> {
-        sqlx::raw_sql(CREATE).execute(&mut link).await?;
         let holder = sqlx::query_scalar::<_, String>(FIND_HOLDER).fetch_one(&mut link).await?;
         let mut seen: Option<((String, i64), Instant)> = None;
         loop {

@@ -36,7 +36,7 @@ pub enum StartLock {
 impl StartLock {
     pub(crate) async fn on_mysql(options: &MySqlConnectOptions) -> Result<Self, StoreError> {
         let mut link = Box::new(options.connect().await?);
-        if galera::is_member(&mut link).await? {
+        if galera::is_member(&mut link).await? && galera::ensure_locks(&mut link).await? {
             return Ok(Self::Galera(bounded(Lease::take(*link, ROW)).await?));
         }
         let answer = sqlx::query_scalar::<_, Option<i64>>(LOCK_MYSQL).fetch_one(&mut *link);

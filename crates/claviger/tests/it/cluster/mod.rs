@@ -6,13 +6,16 @@
 mod history;
 mod scene;
 
-use crate::harness::{databases, galera, galera_alone, is_long};
+use crate::harness::{Directory, Process, becomes_false, databases, galera, galera_alone, is_long};
 use scene::{GRANTS, Plan, Scene};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Longest time until a process has heard of another one's revocation. It reads events every 50 ms; the rest is for slow
 /// machines.
 const NEWS_MAX: Duration = Duration::from_secs(5);
+
+/// How long a lock's holder may be silent: longer than a cluster stands still that has lost a member.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// The plan of a run, for a grant that is the first of its kind here or a dearer one.
 fn plan(grant: usize) -> Plan {
@@ -73,5 +76,25 @@ async fn what_one_process_has_answered_is_true_at_the_next_member() {
         scene.check_next_knows_client(turn).await;
     }
     drop(scene);
+    galera.remove().await;
+}
+
+/// A node that died while it prepared the database holds the lock's row for ever; nobody else may.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dead_node_does_not_keep_the_next_from_starting() {
+    let Some(galera) = galera().await else { return };
+    let (directory, member) = (Directory::new(), &galera.members[1]);
+    std::fs::write(directory.path().join("deployment.toml"), member.section()).unwrap();
+    let first = Process::start(&directory, &["--log", "warn"]).await;
+    let locks = async || member.ask("SELECT CAST(COUNT(*) AS CHAR) FROM CLV_LOCK").await.unwrap()[0][0].clone();
+    assert!(becomes_false(async || locks().await != "0").await, "a node that is ready holds the lock");
+    first.kill();
+    let insert = "INSERT INTO CLV_LOCK (NAME, HOLDER, BEAT) VALUES ('START', 'somebody who is dead', 7)";
+    galera.members[0].ask(insert).await.unwrap();
+    let begun = Instant::now();
+    let second = Process::start(&directory, &["--log", "warn"]).await;
+    assert!(begun.elapsed() >= PATIENCE, "the lock was taken from somebody who might live: {:?}", begun.elapsed());
+    assert!(becomes_false(async || locks().await != "0").await, "the lock was not given back");
+    drop(second);
     galera.remove().await;
 }
