@@ -135,14 +135,17 @@ impl Store {
             Location::MySql(server) => {
                 let pool = MySqlPoolOptions::new().max_connections(limits.connections_max).acquire_timeout(one_try);
                 let pool = pool.after_connect(|link, _| Box::pin(crate::galera::read_latest(link)));
-                Pool::MySql(pool.connect_with(server.mysql_options()).await?)
+                Pool::MySql(pool.connect_lazy_with(server.mysql_options()))
             }
             Location::Postgres(server) => {
                 let pool = PgPoolOptions::new().max_connections(limits.connections_max).acquire_timeout(one_try);
-                Pool::Postgres(pool.connect_with(server.postgres_options()).await?)
+                Pool::Postgres(pool.connect_lazy_with(server.postgres_options()))
             }
         };
-        Ok(Self { pool, wait, writer: None, listeners })
+        let store = Self { pool, wait, writer: None, listeners };
+        // A wrong password or name is to be told now.
+        store.reader().await?;
+        Ok(store)
     }
 
     /// The engine in use.
