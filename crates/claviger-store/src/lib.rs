@@ -15,6 +15,7 @@ pub mod db;
 pub mod error;
 pub mod events;
 pub mod forms;
+mod galera;
 pub mod leases;
 pub mod location;
 pub mod plan;

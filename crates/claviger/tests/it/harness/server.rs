@@ -1,7 +1,7 @@
 //! The whole server in this process: ephemeral ports, a clock that moves by hand, the system's randomness.
 
 use super::wire::{self, Call as _};
-use super::{ADMIN, ADMIN_PASSWORD, Database, Directory, databases};
+use super::{ADMIN, ADMIN_PASSWORD, Database, Directory, databases, galera};
 use claviger::app::{App, SystemClock, SystemEntropy};
 use claviger::cleaner::Cleanup;
 use claviger::config;
@@ -78,19 +78,28 @@ pub(crate) async fn on_sqlite(sections: &'static str, case: impl AsyncFn(&Server
     server.stop().await;
 }
 
-/// Runs a case on two nodes of one database with one clock, on each engine that can be shared.
+/// Runs a case on two nodes of one database with one clock, on each engine that can be shared; on a Galera cluster each node
+/// has a member of its own.
 pub(crate) async fn on_two_nodes_with(sections: &'static str, case: impl AsyncFn(&Server, &Server)) {
     for database in databases().await {
         if database.is_shared() {
-            let a = Server::start(&database, Options { sections, ..Options::default() }).await;
-            let clock = Some(a.clock.clone());
-            let b = Server::start(&database, Options { sections, clock, ..Options::default() }).await;
-            case(&a, &b).await;
-            a.stop().await;
-            b.stop().await;
+            on_two_nodes_of([&database, &database], sections, &case).await;
         }
         database.remove().await;
     }
+    if let Some(galera) = galera().await {
+        on_two_nodes_of([&galera.members[0], &galera.members[1]], sections, &case).await;
+        galera.remove().await;
+    }
+}
+
+async fn on_two_nodes_of(databases: [&Database; 2], sections: &'static str, case: &impl AsyncFn(&Server, &Server)) {
+    let a = Server::start(databases[0], Options { sections, ..Options::default() }).await;
+    let clock = Some(a.clock.clone());
+    let b = Server::start(databases[1], Options { sections, clock, ..Options::default() }).await;
+    case(&a, &b).await;
+    a.stop().await;
+    b.stop().await;
 }
 
 impl Server {
