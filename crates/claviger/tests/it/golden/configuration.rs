@@ -66,11 +66,16 @@ pub(super) fn deployment(golden: &Golden) -> String {
     let options = &golden.options;
     let mut text = String::new();
     let addresses = &golden.addresses;
-    section(&mut text, "database.apim_db", &addresses.api_manager);
-    section(&mut text, "database.shared_db", &addresses.registry);
+    section(&mut text, "[database.apim_db]", &addresses.api_manager);
+    section(&mut text, "[database.shared_db]", &addresses.registry);
     if addresses.user != addresses.registry {
-        section(&mut text, "database.user", &addresses.user);
-        text.push_str("[realm_manager]\ndata_source = \"WSO2USER_DB\"\n");
+        // Both ways in which the users' database is named.
+        let (user, name) = match golden.manifest.engine {
+            Engine::MySql => ("[database.user]", "WSO2USER_DB"),
+            Engine::Postgres => ("[[datasource]]\nid = \"WSO2UM_DB\"", "WSO2UM_DB"),
+        };
+        section(&mut text, user, &addresses.user);
+        let _ = writeln!(text, "[realm_manager]\ndata_source = \"{name}\"");
     }
     let zone = |clock: WallClock| match clock {
         WallClock::Utc => "UTC".to_owned(),
@@ -103,7 +108,7 @@ pub(super) fn deployment(golden: &Golden) -> String {
 }
 
 /// As the configuration files of old servers have it.
-fn section(text: &mut String, name: &str, address: &Address) {
+fn section(text: &mut String, head: &str, address: &Address) {
     let (kind, tls) = match address.engine {
         Engine::MySql => ("mysql", ""),
         Engine::Postgres => ("postgre", "?sslmode=disable"),
@@ -111,7 +116,7 @@ fn section(text: &mut String, name: &str, address: &Address) {
     let (url, user, password) = (address.jdbc_url(), &address.user, &address.password);
     let _ = writeln!(
         text,
-        "[{name}]\ntype = \"{kind}\"\nurl = \"{url}{tls}\"\nusername = \"{user}\"\npassword = \"{password}\"\n\
-         [{name}.pool_options]\nmax_active = 5\ntest_on_borrow = true"
+        "{head}\ntype = \"{kind}\"\nurl = \"{url}{tls}\"\nusername = \"{user}\"\npassword = \"{password}\"\n\
+         pool_options.max_active = 5\npool_options.test_on_borrow = true"
     );
 }

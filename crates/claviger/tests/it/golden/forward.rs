@@ -230,6 +230,13 @@ async fn check_users(golden: &Golden, server: &Server) {
             let name = full_name(&golden.manifest, "PRIMARY", &user.name, user.tenant_id);
             assert_eq!(told["username"], name, "{told}");
         }
+        if user.is_login_over {
+            // It was good once, and that it was used then does not make it good now.
+            server.clock.advance_s(-2 * 3600);
+            assert_eq!(log_in(golden, server, user, password, "").await.status, 200);
+            server.clock.advance_s(2 * 3600);
+            assert_eq!(log_in(golden, server, user, password, "").await.status, 400);
+        }
         for wrong in [format!("{password}x"), password.to_uppercase() + "X"] {
             let reply = log_in(golden, server, user, &wrong, "").await;
             assert_eq!((reply.status, reply.text("error").as_str()), (400, "invalid_grant"), "{}", user.name);
