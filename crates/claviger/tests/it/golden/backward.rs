@@ -1,13 +1,20 @@
 //! The backward leg: an old server finds every row that the program wrote.
 
 use super::forward::{Issued, Ledger};
-use crate::harness::{ADMIN, Registered, Server, register};
+use crate::harness::{ADMIN, Registered, Server, register, registration};
+use claviger_golden::Release;
 use claviger_golden::golden::Golden;
 use claviger_golden::manifest::Token;
 use serde_json::json;
 
 /// Everything that the key manager's wire writes.
 pub(super) async fn write(golden: &Golden, server: &Server, ledger: &mut Ledger) {
+    write_clients(golden, server, ledger).await;
+    rename(server, ledger).await;
+    revoke(golden, server, ledger).await;
+}
+
+async fn write_clients(golden: &Golden, server: &Server, ledger: &mut Ledger) {
     let client = register(server, "weather_board", json!({})).await;
     // Readers of old do not ask for the type of user: its own scopes keep it apart from the owner's token.
     let form = [("grant_type", "client_credentials"), ("scope", "am_application_scope default")];
@@ -53,6 +60,42 @@ pub(super) async fn write(golden: &Golden, server: &Server, ledger: &mut Ledger)
     assert_eq!(reply.status, 200, "{reply:?}");
     let renewed = Registered { id: client.id, secret: reply.text("client_secret") };
     ledger.clients.push((renewed, known.app_name.clone()));
+}
+
+/// A client that gets another name, with its service provider and its owner's role.
+async fn rename(server: &Server, ledger: &mut Ledger) {
+    let client = register(server, "pets", json!({})).await;
+    let reply = client.change(server, &registration("animals", json!({}))).await;
+    assert_eq!(reply.status, 200, "{reply:?}");
+    ledger.issued.push(Issued::new(&client, ADMIN, &client.log_in(server, "open_scope").await));
+    ledger.clients.push((client, "animals".to_owned()));
+}
+
+/// Revocation by refresh token, and of a JWT, of which gateways are told.
+async fn revoke(golden: &Golden, server: &Server, ledger: &mut Ledger) {
+    let manifest = &golden.manifest;
+    let key_of = |name: &str| manifest.client(name).map(|client| client.key.clone());
+    let opaque =
+        ledger.issued.extract_if(.., |issued| Some(&issued.client.id) == key_of("old").as_ref()).next().unwrap();
+    let by_refresh = [("token", opaque.refresh.as_deref().unwrap()), ("token_type_hint", "refresh_token")];
+    assert_eq!(opaque.client.revoke(server, &by_refresh).await.status, 200);
+    assert!(!server.is_active(&opaque.access).await);
+    ledger.dead.push(opaque.identifier);
+    let Some(key) = key_of("jwt") else { return };
+    let jwt = ledger.issued.extract_if(.., |issued| issued.client.id == key).next().unwrap();
+    assert!(server.is_active(&jwt.access).await);
+    assert_eq!(jwt.client.revoke(server, &[("token", &jwt.access)]).await.status, 200);
+    assert!(!server.is_active(&jwt.access).await);
+    let told = match manifest.release {
+        Release::V2_1 | Release::V2_6 => None,
+        Release::V3_0 | Release::V3_1 => jwt.access.rsplit('.').next().map(str::to_owned),
+        Release::V3_2 => Some(jwt.identifier.clone()),
+    };
+    if let Some(told) = told {
+        let listed = golden.old_server().revoked_jwts(manifest.now_ms).await.unwrap();
+        assert!(listed.contains(&told), "{told}: {listed:?}");
+    }
+    ledger.dead.push(jwt.identifier);
 }
 
 /// The reads of an old server.

@@ -72,7 +72,7 @@ async fn other_roles_than_the_key_manager_refuse_older_releases() {
 async fn start(golden: &Golden) -> Server {
     let admin = golden.manifest.user("admin", -1234).unwrap();
     let options = ServerOptions {
-        role: Some("key-manager"),
+        role: Some(if golden.manifest.release == Release::V3_2 { "default" } else { "key-manager" }),
         clock: Some(ManualClock::at_ms(golden.manifest.now_ms)),
         ..ServerOptions::default()
     };
