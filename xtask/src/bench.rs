@@ -4,6 +4,7 @@
 //! generator and backends on the other: other work on the machine hardly disturbs it. [`plans`] lists what is compared.
 
 mod baseline;
+mod clean;
 mod http;
 mod load;
 mod plans;
@@ -76,7 +77,7 @@ pub(crate) fn main(arguments: &[String]) -> Result<()> {
     let options = Options::parse(arguments)?;
     if options.name == "list" {
         for plan in plans::PLANS {
-            println!("{:4} {}", plan.name, plan.what);
+            println!("{:5} {}", plan.name, plan.what);
         }
         return Ok(());
     }

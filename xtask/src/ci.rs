@@ -13,7 +13,7 @@ const STEPS: &[Step] = &[
     ("dependencies", licences::main),
     ("clippy", clippy),
     ("documentation", documentation),
-    ("test", || test::main(&test::Options::default())),
+    ("test", || test::main(&test::Options::complete())),
 ];
 
 pub(crate) fn main() -> Result<()> {

@@ -25,6 +25,10 @@ pub(crate) const DATABASES: &[Need] = &[
     need("psql", "postgresql-client"),
 ];
 
+/// Needed besides by a Galera cluster. Its script that copies a member's data looks with `lsof` who listens.
+pub(crate) const GALERA: &[Need] =
+    &[need("libgalera_smm.so", "galera-4"), need("rsync", "rsync"), need("lsof", "lsof")];
+
 /// Needed by tests and benchmarks besides the databases.
 pub(crate) const TESTS: &[Need] = &[
     need("curl", "curl"),
@@ -85,8 +89,15 @@ fn missing(needs: &[Need], is_present: impl Fn(&str) -> bool) -> Vec<&'static st
 fn is_present(program: &str) -> bool {
     match program {
         "postgres" | "initdb" => postgres_directory().is_some(),
+        "libgalera_smm.so" => galera_library().is_some(),
         other => process::find_program(other).is_some(),
     }
+}
+
+/// The library that makes a MariaDB server a member of a Galera cluster.
+pub(crate) fn galera_library() -> Option<PathBuf> {
+    let places = ["/usr/lib/galera/libgalera_smm.so", "/usr/lib64/galera-4/libgalera_smm.so"];
+    places.map(PathBuf::from).into_iter().find(|path| path.is_file())
 }
 
 fn has_python_packaging() -> bool {

@@ -1,13 +1,17 @@
 //! Private MariaDB and PostgreSQL servers for tests and benchmarks: on loopback, on ports the system gives, in a
 //! directory of their own, as an unprivileged user. They touch no server, socket, file or account of the system.
 //!
-//! [`database`] knows how each of the two is made and asked; this file owns where, when and how often.
+//! [`database`] knows how each of the two is made and asked, [`galera`] makes a cluster of the first kind, [`mortal`] lets them
+//! come back when a test kills them; this file owns where, when and how often.
 
 mod database;
+mod galera;
+mod mortal;
 
 use crate::{guard::Guard, packages, process};
 use anyhow::{Context as _, Result, bail};
-use database::{Account, Settings};
+use database::{Account, Kind, Settings};
+use galera::Galera;
 use std::{
     fmt::Write as _,
     fs,
@@ -15,7 +19,7 @@ use std::{
     os::unix::fs::{PermissionsExt as _, chown},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// A port found free may be taken by another program before the server binds it; then another one is tried.
@@ -31,6 +35,41 @@ pub(crate) struct Servers {
     guard: Guard,
     mariadb: Running,
     postgres: Running,
+    mortal: Option<Mortal>,
+}
+
+/// Servers that may be killed.
+struct Mortal {
+    galera: Galera,
+    mariadb: Running,
+    postgres: Running,
+}
+
+/// Which servers, and how.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Choice {
+    /// They flush every commit to disk.
+    pub(crate) is_durable: bool,
+    /// A Galera cluster too, and one of each server that may be killed.
+    pub(crate) has_galera: bool,
+}
+
+impl Choice {
+    /// Takes a word of the command line that says something about servers.
+    pub(crate) fn take(&mut self, word: &str) -> bool {
+        match word {
+            "--durable" => self.is_durable = true,
+            "--galera" => self.has_galera = true,
+            _ => return false,
+        }
+        true
+    }
+
+    /// What must be installed.
+    pub(crate) fn needs(self) -> Vec<packages::Need> {
+        let galera = if self.has_galera { packages::GALERA } else { &[] };
+        [packages::DATABASES, galera].concat()
+    }
 }
 
 /// One running server.
@@ -39,6 +78,7 @@ pub(crate) struct Running {
     /// How a client reaches its database `claviger_test`, as a user who may do everything.
     pub(crate) url: String,
     pub(crate) port: u16,
+    pid_file: PathBuf,
     /// The password of its user `claviger`.
     pub(crate) password: String,
 }
@@ -51,12 +91,15 @@ impl Running {
 }
 
 impl Servers {
-    pub(crate) fn start(is_durable: bool) -> Result<Self> {
+    pub(crate) fn start(choice: Choice) -> Result<Self> {
+        let is_durable = choice.is_durable;
         let mut guard = Guard::start()?;
         let directory = make_directory(&mut guard, "servers")?;
-        let mariadb = start_one(&mut guard, &directory, &database::MARIADB, is_durable).context("MariaDB")?;
-        let postgres = start_one(&mut guard, &directory, &database::POSTGRES, is_durable).context("PostgreSQL")?;
-        Ok(Self { guard, mariadb, postgres })
+        let mariadb = start_one(&mut guard, &directory, &database::MARIADB, is_durable, false).context("MariaDB")?;
+        let postgres =
+            start_one(&mut guard, &directory, &database::POSTGRES, is_durable, false).context("PostgreSQL")?;
+        let mortal = choice.has_galera.then(|| Mortal::start(&mut guard, &directory, is_durable)).transpose()?;
+        Ok(Self { guard, mariadb, postgres, mortal })
     }
 
     pub(crate) fn mariadb(&self) -> &Running {
@@ -75,28 +118,68 @@ impl Servers {
         self.guard.run(command)
     }
 
-    fn exports(&self) -> [(&'static str, &str); 2] {
-        [("CLAVIGER_TEST_MYSQL_URL", &self.mariadb.url), ("CLAVIGER_TEST_POSTGRES_URL", &self.postgres.url)]
+    fn exports(&self) -> Vec<(&'static str, String)> {
+        let mut exports = vec![
+            ("CLAVIGER_TEST_MYSQL_URL", self.mariadb.url.clone()),
+            ("CLAVIGER_TEST_POSTGRES_URL", self.postgres.url.clone()),
+        ];
+        exports.extend(self.mortal.iter().flat_map(Mortal::exports));
+        exports
+    }
+}
+
+impl Mortal {
+    fn start(guard: &mut Guard, directory: &Path, is_durable: bool) -> Result<Self> {
+        let started = Instant::now();
+        let galera = Galera::start(guard, directory, is_durable).context("Galera")?;
+        eprintln!("xtask: the Galera cluster came up in {:.1} s", started.elapsed().as_secs_f64());
+        let directory = directory.join("mortal");
+        fs::create_dir(&directory)?;
+        // What they have acknowledged must survive their end.
+        let mariadb = start_one(guard, &directory, &database::MARIADB, true, true).context("a mortal MariaDB")?;
+        let postgres = start_one(guard, &directory, &database::POSTGRES, true, true).context("a mortal PostgreSQL")?;
+        Ok(Self { galera, mariadb, postgres })
+    }
+
+    fn exports(&self) -> Vec<(&'static str, String)> {
+        let mut exports = self.galera.exports().to_vec();
+        exports.extend([
+            ("CLAVIGER_TEST_MORTAL_MYSQL_URL", self.mariadb.url.clone()),
+            ("CLAVIGER_TEST_MORTAL_MYSQL_PID_FILE", self.mariadb.pid_file.display().to_string()),
+            ("CLAVIGER_TEST_MORTAL_POSTGRES_URL", self.postgres.url.clone()),
+            ("CLAVIGER_TEST_MORTAL_POSTGRES_PID_FILE", self.postgres.pid_file.display().to_string()),
+        ]);
+        exports
+    }
+
+    fn children(&mut self) -> impl Iterator<Item = &mut Child> {
+        self.galera.children().chain([&mut self.mariadb.child, &mut self.postgres.child])
     }
 }
 
 /// `cargo xtask servers`: keeps them running until Ctrl-C or until one of them ends.
 pub(crate) fn main(arguments: &[String]) -> Result<()> {
-    let is_durable = match arguments {
-        [] => false,
-        [word] if word == "--durable" => true,
-        _ => bail!("`cargo xtask servers` knows only --durable"),
-    };
-    packages::ensure(packages::DATABASES, true)?;
-    let mut servers = Servers::start(is_durable)?;
+    let mut choice = Choice::default();
+    for word in arguments {
+        if !choice.take(word) {
+            bail!("`cargo xtask servers` knows only --durable and --galera");
+        }
+    }
+    packages::ensure(&choice.needs(), true)?;
+    let mut servers = Servers::start(choice)?;
     for (name, url) in servers.exports() {
         println!("export {name}={url}");
     }
-    eprintln!("xtask: both servers answer; Ctrl-C stops them and removes their files");
+    eprintln!("xtask: the servers answer; Ctrl-C stops them and removes their files");
     loop {
         for (name, server) in [("MariaDB", &mut servers.mariadb), ("PostgreSQL", &mut servers.postgres)] {
             if let Some(status) = server.child.try_wait()? {
                 bail!("{name} ended with {status}");
+            }
+        }
+        for server in servers.mortal.iter_mut().flat_map(Mortal::children) {
+            if let Some(status) = server.try_wait()? {
+                bail!("a server that comes back after a kill ended with {status}");
             }
         }
         process::pause(Duration::from_secs(1));
@@ -143,23 +226,20 @@ pub(crate) fn free_port() -> Result<u16> {
     Ok(listener.local_addr()?.port())
 }
 
-fn start_one(guard: &mut Guard, directory: &Path, kind: &database::Kind, is_durable: bool) -> Result<Running> {
-    let account = if process::is_root() { Some(Account::find(kind.accounts)?) } else { None };
-    let home = directory.join(kind.name);
-    fs::create_dir(&home)?;
-    fs::set_permissions(&home, fs::Permissions::from_mode(0o700))?;
-    if let Some(account) = &account {
-        chown(&home, Some(account.uid), Some(account.gid)).with_context(|| format!("chown {}", home.display()))?;
-    }
+fn start_one(guard: &mut Guard, directory: &Path, kind: &Kind, is_durable: bool, is_mortal: bool) -> Result<Running> {
+    let (home, account) = make_home(directory, kind.name, kind)?;
     // The tests know the servers by their URL; the password is the user's name.
     let password = "claviger".to_owned();
     let mut settings = Settings { home, account, port: 0, password, is_durable };
     let log_file = directory.join(format!("{}.log", kind.name));
     (kind.prepare)(&settings).context("cannot make its data directory")?;
     for _ in 0..START_ATTEMPTS {
-        settings.port = free_port()?;
+        settings.port = if is_mortal { mortal::steady_port()? } else { free_port()? };
         let log = fs::File::create(&log_file)?;
         let mut command = (kind.serve)(&settings)?;
+        if is_mortal {
+            command = mortal::immortal(&command, &settings)?;
+        }
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let mut child = guard.spawn(&mut command, kind.stop_signal)?;
         let answer = process::poll("the first answer", START_LIMIT, || {
@@ -175,6 +255,7 @@ fn start_one(guard: &mut Guard, directory: &Path, kind: &database::Kind, is_dura
                     child,
                     url: (kind.url)(&settings),
                     port: settings.port,
+                    pid_file: (kind.pid_file)(&settings),
                     password: settings.password,
                 });
             }
@@ -183,6 +264,18 @@ fn start_one(guard: &mut Guard, directory: &Path, kind: &database::Kind, is_dura
         }
     }
     bail!("{START_ATTEMPTS} ports in a row were taken by others\n{}", tail(&log_file))
+}
+
+/// A server's own directory, and the user it runs as when we are root.
+fn make_home(directory: &Path, name: &str, kind: &Kind) -> Result<(PathBuf, Option<Account>)> {
+    let account = if process::is_root() { Some(Account::find(kind.accounts)?) } else { None };
+    let home = directory.join(name);
+    fs::create_dir(&home)?;
+    fs::set_permissions(&home, fs::Permissions::from_mode(0o700))?;
+    if let Some(account) = &account {
+        chown(&home, Some(account.uid), Some(account.gid)).with_context(|| format!("chown {}", home.display()))?;
+    }
+    Ok((home, account))
 }
 
 fn is_port_taken(log: &Path) -> bool {

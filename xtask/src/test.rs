@@ -8,19 +8,24 @@ use std::{path::PathBuf, process::Command};
 /// The command line of the task.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Options {
-    is_durable: bool,
+    servers: servers::Choice,
     may_not_install: bool,
     /// Given to `cargo test` in place of `--workspace`.
     arguments: Vec<String>,
 }
 
 impl Options {
+    /// Everything, also what needs a Galera cluster.
+    pub(crate) fn complete() -> Self {
+        Self { servers: servers::Choice { has_galera: true, ..Default::default() }, ..Self::default() }
+    }
+
     pub(crate) fn parse(arguments: &[String]) -> Result<Self> {
         let mut options = Self::default();
         let mut rest = arguments.iter();
         while let Some(argument) = rest.next() {
             match argument.as_str() {
-                "--durable" => options.is_durable = true,
+                word if options.servers.take(word) => {}
                 "--no-install" => options.may_not_install = true,
                 "--" => options.arguments = rest.by_ref().cloned().collect(),
                 other => bail!("`cargo xtask test` does not know `{other}` (arguments for cargo test follow `--`)"),
@@ -32,7 +37,7 @@ impl Options {
 
 pub(crate) fn main(options: &Options) -> Result<()> {
     let scripts: Vec<PathBuf> = if options.arguments.is_empty() { scripts() } else { Vec::new() };
-    let mut needs = [packages::DATABASES, packages::TESTS].concat();
+    let mut needs = [&options.servers.needs(), packages::TESTS].concat();
     if !scripts.is_empty() {
         needs.extend(packages::CLIENTS);
     }
@@ -41,7 +46,7 @@ pub(crate) fn main(options: &Options) -> Result<()> {
         // What does not compile should say so before any server is started.
         process::run(process::cargo().args(["test", "--workspace", "--no-run"]))?;
     }
-    let mut servers = servers::Servers::start(options.is_durable)?;
+    let mut servers = servers::Servers::start(options.servers)?;
     let mut tests = process::cargo();
     tests.arg("test");
     if options.arguments.is_empty() {
@@ -72,8 +77,8 @@ mod tests {
 
     #[test]
     fn what_follows_two_dashes_is_for_cargo() {
-        let options = parse(&["--durable", "--", "-p", "claviger-store", "--", "--nocapture"]).unwrap();
-        assert!(options.is_durable && !options.may_not_install);
+        let options = parse(&["--durable", "--galera", "--", "-p", "claviger-store", "--", "--nocapture"]).unwrap();
+        assert!(options.servers.is_durable && options.servers.has_galera && !options.may_not_install);
         assert_eq!(options.arguments, ["-p", "claviger-store", "--", "--nocapture"]);
         assert!(parse(&["--quick"]).is_err());
         assert_eq!(parse(&[]).unwrap(), Options::default());

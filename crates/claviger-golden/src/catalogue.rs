@@ -54,7 +54,8 @@ pub async fn differences(db: &Db, facts: &Facts, is_ours: impl Fn(&str) -> bool)
     Ok(differences)
 }
 
-/// Everything that the catalogue says, one line each beginning with `TABLE:`, to compare with later.
+/// Everything that the catalogue says, one line each beginning with `NAME:`, to compare with later: tables, and the names of
+/// views, triggers, routines and sequences.
 pub async fn snapshot(db: &Db) -> Result<BTreeSet<String>> {
     let mut lines = BTreeSet::new();
     for (table, found) in read::tables(db).await? {
@@ -64,6 +65,7 @@ pub async fn snapshot(db: &Db) -> Result<BTreeSet<String>> {
             lines.extend(keys.iter().map(|(shape, names)| format!("{table}: {what} {shape:?} {names:?}")));
         }
     }
+    lines.extend(read::others(db).await?);
     Ok(lines)
 }
 

@@ -319,3 +319,57 @@ fn text(script: Script, engine: Engine) -> &'static str {
         Engine::Postgres => postgresql,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ddl;
+
+    const LINES: &str = "\
+CHILD,ID,1,INTEGER,NO,,1,,,,,,AUTO_INCREMENT
+CHILD,NAME,2,VARCHAR(600),YES,'x',,NAMED:2;~1:1,IDX:1(255),OWNED:2=PARENT.NAME,CASCADE,NO ACTION,
+CHILD,TENANT,3,INTEGER,NO,,,NAMED:1,,OWNED:1=PARENT.TENANT,CASCADE,NO ACTION,
+CHILD,MADE,4,TIMESTAMP,YES,,,,,,,,
+CHILD,SEEN,5,TIMESTAMP,YES,,,,,,,,BARE_TIMESTAMP
+PARENT,TENANT,1,INTEGER,NO,NEXTVAL('P_SEQ'),1,,,,,,
+PARENT,NAME,2,VARCHAR(600),NO,,2,,,,,,
+";
+
+    fn statements(engine: Engine) -> Vec<String> {
+        ddl::statements(&Facts::parse(&format!("{FIELDS}\n{LINES}")).unwrap(), engine)
+    }
+
+    #[test]
+    fn keys_are_put_together_from_their_columns() {
+        let parent = "CREATE TABLE PARENT (TENANT INTEGER NOT NULL DEFAULT NEXTVAL('P_SEQ'), NAME VARCHAR(600) NOT NULL, \
+                      PRIMARY KEY (TENANT, NAME))";
+        let keys = "PRIMARY KEY (ID), CONSTRAINT NAMED UNIQUE (TENANT, NAME), UNIQUE (NAME), CONSTRAINT OWNED FOREIGN KEY \
+                    (TENANT, NAME) REFERENCES PARENT (TENANT, NAME) ON DELETE CASCADE)";
+        let child = "CREATE TABLE CHILD (ID INTEGER NOT NULL, NAME VARCHAR(600) DEFAULT 'x', TENANT INTEGER NOT NULL, \
+                     MADE TIMESTAMP, SEEN TIMESTAMP, ";
+        let expected = ["CREATE SEQUENCE P_SEQ", parent, &format!("{child}{keys}"), "CREATE INDEX IDX ON CHILD (NAME)"];
+        assert_eq!(statements(Engine::Postgres), expected);
+        let child = "CREATE TABLE CHILD (ID INTEGER NOT NULL AUTO_INCREMENT, NAME VARCHAR(600) DEFAULT 'x', \
+                     TENANT INTEGER NOT NULL, MADE TIMESTAMP NULL, SEEN TIMESTAMP, ";
+        let [parent, child] = [parent.to_owned(), format!("{child}{keys}")].map(|table| table + " ENGINE=InnoDB");
+        assert_eq!(statements(Engine::MySql), [&parent, &child, "CREATE INDEX IDX ON CHILD (NAME(255))"]);
+    }
+
+    #[test]
+    fn malformed_lines_are_refused() {
+        let with = |line: &str| Facts::parse(&format!("{FIELDS}\n{line}\n"));
+        assert!(with("T,C,1,INTEGER,NO,,,,,,,,").is_ok());
+        let bad = [
+            "T,C,1,INTEGER,NO,,,,,,,",
+            "T,C,x,INTEGER,NO,,,,,,,,",
+            "T,C,1,INTEGER,MAYBE,,,,,,,,",
+            "T,C,1,INTEGER,NO,,,KEY,,,,,",
+            "T,C,1,INTEGER,NO,,,,,F:1=T,CASCADE,CASCADE,",
+            "T,C,1,INTEGER,NO,,,,,,,,SOMETHING",
+        ];
+        for line in bad {
+            assert!(with(line).is_err(), "{line}");
+        }
+        assert!(Facts::parse("table,column\n").is_err());
+    }
+}

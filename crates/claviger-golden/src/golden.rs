@@ -8,8 +8,8 @@ use crate::fill::{Families, fill};
 use crate::manifest::Manifest;
 use crate::options::{Layout, Options};
 use crate::server::{Address, Scratch};
-use crate::{Engine, ddl, migrated};
-use anyhow::Result;
+use crate::{Engine, Release, ddl, migrated};
+use anyhow::{Result, ensure};
 use std::collections::BTreeSet;
 
 /// The databases with what an old server left in them.
@@ -30,8 +30,10 @@ pub struct Golden {
 /// Where each family's database is; several may be the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Addresses {
-    /// AM_, IDN_, SP_, IDP: `[database.apim_db]`, `[database.identity_db]`.
+    /// AM_: `[database.apim_db]`.
     pub api_manager: Address,
+    /// IDN_, SP_, IDP: `[database.identity_db]`.
+    pub identity: Address,
     /// UM_: `[database.user]`.
     pub user: Address,
     /// REG_: `[database.shared_db]`.
@@ -41,8 +43,10 @@ pub struct Addresses {
 /// Connections to each family's database; several may be the same.
 #[derive(Clone, Debug)]
 pub struct Databases {
-    /// AM_, IDN_, SP_, IDP.
+    /// AM_.
     pub api_manager: Db,
+    /// IDN_, SP_, IDP.
+    pub identity: Db,
     /// UM_.
     pub user: Db,
     /// REG_.
@@ -53,11 +57,16 @@ impl Golden {
     /// Makes the databases, their tables and their rows. `admin_url` names any database of the server and an account that
     /// may make others.
     pub async fn create(engine: Engine, admin_url: &str, options: Options) -> Result<Self> {
+        let is_apart = options.layout == Layout::Apart;
+        ensure!(!is_apart || options.release == Release::V3_2, "only 3.2 has its identity server's own tables here");
         let (manager, kernel) = (Script::ApiManager(options.release), Script::Kernel(options.release));
         let scripts: &[(&str, &[Script])] = match options.layout {
             Layout::One => &[("golden_all", &[manager, kernel])],
             Layout::Two => &[("golden_am", &[manager]), ("golden_shared", &[kernel])],
             Layout::Three => &[("golden_apimgt", &[manager]), ("golden_user", &[kernel]), ("golden_reg", &[kernel])],
+            Layout::Apart => {
+                &[("golden_am", &[manager]), ("golden_identity", &[Script::Identity]), ("golden_shared", &[kernel])]
+            }
         };
         let mut scratches = Vec::new();
         let mut catalogues = Vec::new();
@@ -72,20 +81,18 @@ impl Golden {
             scratches.push(scratch);
         }
         let last = scratches.len() - 1;
-        let [manager_at, user_at, registry_at] = [0, last.min(1), last];
-        let databases = Databases {
-            api_manager: scratches[manager_at].db.clone(),
-            user: scratches[user_at].db.clone(),
-            registry: scratches[registry_at].db.clone(),
-        };
-        let addresses = Addresses {
-            api_manager: scratches[manager_at].address.clone(),
-            user: scratches[user_at].address.clone(),
-            registry: scratches[registry_at].address.clone(),
-        };
+        let user_at = if is_apart { last } else { last.min(1) };
+        let at = |index: usize| (scratches[index].db.clone(), scratches[index].address.clone());
+        let [api_manager, identity, user, registry] = [0, usize::from(is_apart), user_at, last].map(at);
+        let databases =
+            Databases { api_manager: api_manager.0, identity: identity.0, user: user.0, registry: registry.0 };
+        let addresses =
+            Addresses { api_manager: api_manager.1, identity: identity.1, user: user.1, registry: registry.1 };
         let [manager_facts, kernel_facts] = [Facts::of(manager, engine)?, Facts::of(kernel, engine)?];
+        let identity_facts = Facts::of(if is_apart { Script::Identity } else { manager }, engine)?;
         let families = Families {
             api_manager: Family { db: &databases.api_manager, facts: &manager_facts },
+            identity: Family { db: &databases.identity, facts: &identity_facts },
             user: Family { db: &databases.user, facts: &kernel_facts },
             registry: Family { db: &databases.registry, facts: &kernel_facts },
         };

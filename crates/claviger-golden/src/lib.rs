@@ -2,6 +2,20 @@
 //! them ([`catalogue`]); the rows that it leaves behind, with a manifest of what must be answered ([`golden`], [`manifest`]);
 //! and the reads that it makes when it comes back ([`old_server`]). Everything follows the storage contract (database.md) and
 //! nothing knows our program: what both must agree on is written twice, on purpose. For tests only.
+//!
+//! A test of a program goes both ways:
+//!
+//! ```text
+//! let golden = Golden::create(engine, &admin_url, Options { form, ..Options::new(Release::V2_6, now_ms) }).await?;
+//! // forward: start the program on golden.addresses; every answer is as golden.manifest says
+//! // backward: stop it; golden.old_server() finds what the program wrote: token(), refresh(), code(), client(), ...
+//! golden.old_server().complaints(now_ms).await?;      // only of rows that the manifest names
+//! golden.catalogue_changes(|table| table.starts_with("CLV_")).await?;      // none
+//! golden.drop_databases().await?;
+//! ```
+//!
+//! The tests of this crate run each release once on each engine, and with `CLAVIGER_TEST_LONG=1` every combination of release,
+//! engine, form, layout, fresh and migrated.
 
 pub mod catalogue;
 mod chance;

@@ -26,6 +26,8 @@ pub struct Manifest {
     pub users: Vec<User>,
     /// OAuth clients.
     pub clients: Vec<Client>,
+    /// Ids and secrets that look like clients' and open nothing: keys without an application.
+    pub no_clients: Vec<(String, String)>,
     /// Token rows.
     pub tokens: Vec<Token>,
     /// Authorization codes.
@@ -89,7 +91,7 @@ pub struct Client {
     pub tenant_id: i64,
     /// Grants it may use.
     pub grants: Vec<String>,
-    /// CALLBACK_URL.
+    /// CALLBACK_URL; an empty one may be NULL.
     pub callback: String,
     /// PKCE_MANDATORY.
     pub is_pkce_mandatory: bool,

@@ -15,6 +15,8 @@ pub enum Layout {
     Two,
     /// `apimgtdb`, `userdb` and `regdb`; the last two have all tables of the kernel, each with half of the rows.
     Three,
+    /// `identity_db` of IS 5.10 with IDN_, SP_ and IDP, `am_db` with AM_ (and empty copies of the others), `shared_db`; 3.2 only.
+    Apart,
 }
 
 /// The form of tokens, codes and client secrets (contract database.md 2.4).

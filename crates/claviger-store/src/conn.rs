@@ -6,7 +6,7 @@
 //! and never an event without its change.
 
 use crate::capability::Capabilities;
-use crate::db::{BEGIN_MYSQL, COMMIT_POSTGRES, DATABASES_MAX, Databases, Pool};
+use crate::db::{BEGIN_MYSQL, COMMIT_POSTGRES, DATABASES_MAX, Database, Databases, Pool};
 use crate::error::StoreError;
 use crate::forms::Forms;
 use crate::sql::{Engine, Face, Family, Rendered, Sql};
@@ -17,6 +17,13 @@ use sqlx::pool::PoolConnection;
 use sqlx::sqlite::Sqlite;
 use sqlx::{AssertSqlSafe, MySql, Postgres, SqlSafeStr};
 use std::sync::Arc;
+use std::time::Duration;
+
+/// Longest time of a statement outside a transaction. A connection whose server does not answer is closed then. (A Galera cluster
+/// that has lost a member stands still for up to 15 s.)
+pub const READ_MS_MAX: u64 = 20_000;
+/// Longest wait for the sign of life of a connection that goes back to the pool.
+const GIVE_BACK_MS_MAX: u64 = 5_000;
 
 /// One database's connection.
 pub(crate) enum Link {
@@ -29,6 +36,8 @@ struct Open {
     link: Link,
     /// In a transaction.
     is_begun: bool,
+    /// A statement was begun and its end was not seen.
+    is_busy: bool,
 }
 
 /// A connection, in a transaction or not.
@@ -40,17 +49,26 @@ pub struct Conn {
     pub(crate) emitted: Vec<Event>,
 }
 
-/// A connection that is dropped inside a transaction (a panic, a time-out) is closed, so the server rolls back.
-impl Drop for Conn {
+/// A connection that is dropped inside a transaction (a panic, a time-out) is closed, so the server rolls back. So is one that
+/// is dropped inside a statement, whose end may never come. Every other goes back to the pool, which asks it for a sign of life
+/// first and would wait for ever when the server is gone without a word.
+impl Drop for Open {
     fn drop(&mut self) {
-        for open in self.links.iter_mut().flatten().filter(|open| open.is_begun) {
-            match &mut open.link {
-                Link::Sqlite(link) => link.close_on_drop(),
-                Link::MySql(link) => link.close_on_drop(),
-                Link::Postgres(link) => link.close_on_drop(),
-            }
+        let is_closed = self.is_begun || self.is_busy;
+        match &mut self.link {
+            Link::Sqlite(link) if is_closed => link.close_on_drop(),
+            Link::MySql(link) if is_closed => link.close_on_drop(),
+            Link::Postgres(link) if is_closed => link.close_on_drop(),
+            Link::Sqlite(_) => {}
+            Link::MySql(link) => give_back(link.return_to_pool()),
+            Link::Postgres(link) => give_back(link.return_to_pool()),
         }
     }
+}
+
+fn give_back(back: impl Future<Output = ()> + Send + 'static) {
+    // When time is over the connection goes with its future, and its place in the pool is free.
+    tokio::spawn(tokio::time::timeout(Duration::from_millis(GIVE_BACK_MS_MAX), back));
 }
 
 /// Runs the same expression on whichever driver the statement's database has.
@@ -89,7 +107,7 @@ impl Conn {
     /// The connection of the embedded database's writer, which begins and ends by itself.
     pub(crate) fn of_writer(databases: Arc<Databases>, link: PoolConnection<Sqlite>) -> Self {
         let mut conn = Self::new(databases, true);
-        conn.links[0] = Some(Open { link: Link::Sqlite(link), is_begun: true });
+        conn.links[0] = Some(Open { link: Link::Sqlite(link), is_begun: true, is_busy: false });
         conn
     }
 
@@ -137,13 +155,22 @@ impl Conn {
     }
 
     pub(crate) async fn link(&mut self, family: Family) -> Result<&mut Link, StoreError> {
+        Ok(&mut self.open(family).await?.link)
+    }
+
+    async fn open(&mut self, family: Family) -> Result<&mut Open, StoreError> {
         let index = self.databases.index_of(family);
         if self.links[index].is_none() {
             // Boxed: waiting for a connection takes 5 KB of state, and the future of every request would be as large.
-            let open = Box::pin(open(&self.databases.all[index].pool, self.is_in_transaction)).await?;
+            let open = Box::pin(open(&self.databases.all[index], self.is_in_transaction)).await?;
             self.links[index] = Some(open);
         }
-        Ok(&mut self.links[index].as_mut().expect("it was opened above").link)
+        Ok(self.links[index].as_mut().expect("it was opened above"))
+    }
+
+    async fn set_busy(&mut self, family: Family, is_busy: bool) -> Result<(), StoreError> {
+        self.open(family).await?.is_busy = is_busy;
+        Ok(())
     }
 
     /// Commits what was done on every database.
@@ -153,7 +180,7 @@ impl Conn {
                 Link::Postgres(_) => COMMIT_POSTGRES,
                 Link::Sqlite(_) | Link::MySql(_) => "COMMIT",
             };
-            command(&mut open.link, statement).await?;
+            command(open, statement).await?;
             open.is_begun = false;
         }
         self.is_in_transaction = false;
@@ -163,7 +190,7 @@ impl Conn {
     /// Undoes what was done on every database.
     pub(crate) async fn rollback(&mut self) -> Result<(), StoreError> {
         for open in self.links.iter_mut().flatten() {
-            command(&mut open.link, "ROLLBACK").await?;
+            command(open, "ROLLBACK").await?;
             open.is_begun = false;
         }
         self.is_in_transaction = false;
@@ -176,12 +203,14 @@ impl Conn {
     }
 
     pub(crate) async fn command_in(&mut self, family: Family, text: &'static str) -> Result<(), StoreError> {
-        command(self.link(family).await?, text).await
+        let bound = Bound::of(self.is_in_transaction);
+        let open = self.open(family).await?;
+        bound.hold(command(open, text)).await
     }
 
     /// A script of our own, made of constant texts.
     pub(crate) async fn script_in(&mut self, family: Family, text: String) -> Result<(), StoreError> {
-        command(self.link(family).await?, AssertSqlSafe(text)).await
+        command(self.open(family).await?, AssertSqlSafe(text)).await
     }
 
     /// Makes a table or an index that may be there already.
@@ -204,16 +233,30 @@ impl Conn {
         sql: &'static Sql,
         args: &[Arg<'_>],
     ) -> Result<Vec<Row>, StoreError> {
-        Ok(on_link!(self, family, sql, args, link, query, zone => {
-            query.fetch_all(&mut **link).await?.into_iter().map(|row| Row::new(row, zone)).collect()
-        }))
+        let bound = Bound::of(self.is_in_transaction);
+        self.set_busy(family, true).await?;
+        let rows = bound.hold(async {
+            Ok(on_link!(self, family, sql, args, link, query, zone => {
+                query.fetch_all(&mut **link).await?.into_iter().map(|row| Row::new(row, zone)).collect()
+            }))
+        });
+        let rows = rows.await;
+        self.set_busy(family, matches!(rows, Err(StoreError::Timeout))).await?;
+        rows
     }
 
     /// The first row of a query.
     pub async fn row(&mut self, sql: &'static Sql, args: &[Arg<'_>]) -> Result<Option<Row>, StoreError> {
-        Ok(on_link!(self, sql.family(), sql, args, link, query, zone => {
-            query.fetch_optional(&mut **link).await?.map(|row| Row::new(row, zone))
-        }))
+        let (bound, family) = (Bound::of(self.is_in_transaction), sql.family());
+        self.set_busy(family, true).await?;
+        let row = bound.hold(async {
+            Ok(on_link!(self, family, sql, args, link, query, zone => {
+                query.fetch_optional(&mut **link).await?.map(|row| Row::new(row, zone))
+            }))
+        });
+        let row = row.await;
+        self.set_busy(family, matches!(row, Err(StoreError::Timeout))).await?;
+        row
     }
 
     /// Runs a statement and returns the number of rows it touched.
@@ -260,34 +303,57 @@ impl Conn {
     }
 }
 
-async fn open(pool: &Pool, is_in_transaction: bool) -> Result<Open, StoreError> {
-    let link = match pool {
-        Pool::Sqlite(pool) => Link::Sqlite(pool.acquire().await?),
-        Pool::MySql(pool) => Link::MySql(pool.acquire().await?),
-        Pool::Postgres(pool) => Link::Postgres(pool.acquire().await?),
-    };
-    let mut open = Open { link, is_begun: is_in_transaction };
+/// How long something may take: a write has a bound of its own, a statement outside of one has this.
+#[derive(Clone, Copy)]
+struct Bound(Duration);
+
+impl Bound {
+    fn of(is_in_transaction: bool) -> Self {
+        Self(if is_in_transaction { Duration::MAX } else { Duration::from_millis(READ_MS_MAX) })
+    }
+
+    /// Ends a read that takes too long; its connection is not to be used again.
+    async fn hold<T>(self, read: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+        tokio::time::timeout(self.0, read).await.unwrap_or(Err(StoreError::Timeout))
+    }
+}
+
+async fn open(database: &Database, is_in_transaction: bool) -> Result<Open, StoreError> {
+    let link = acquire(&database.pool, database.wait).await?;
+    let begin = if matches!(link, Link::MySql(_)) { BEGIN_MYSQL } else { "BEGIN" };
+    let mut open = Open { link, is_begun: is_in_transaction, is_busy: false };
     if is_in_transaction {
-        let begin = if matches!(open.link, Link::MySql(_)) { BEGIN_MYSQL } else { "BEGIN" };
-        if let Err(error) = command(&mut open.link, begin).await {
-            // It may have begun all the same.
-            match &mut open.link {
-                Link::Sqlite(link) => link.close_on_drop(),
-                Link::MySql(link) => link.close_on_drop(),
-                Link::Postgres(link) => link.close_on_drop(),
-            }
-            return Err(error);
-        }
+        command(&mut open, begin).await?;
     }
     Ok(open)
 }
 
-async fn command(link: &mut Link, text: impl SqlSafeStr) -> Result<(), StoreError> {
+/// A connection of a pool, tried for as long as one may wait.
+pub(crate) async fn acquire(pool: &Pool, wait: Duration) -> Result<Link, StoreError> {
+    let tries = async {
+        loop {
+            let acquired = match pool {
+                Pool::Sqlite(pool) => pool.acquire().await.map(Link::Sqlite),
+                Pool::MySql(pool) => pool.acquire().await.map(Link::MySql),
+                Pool::Postgres(pool) => pool.acquire().await.map(Link::Postgres),
+            };
+            match acquired {
+                Err(sqlx::Error::PoolTimedOut) => {}
+                acquired => return acquired,
+            }
+        }
+    };
+    Ok(tokio::time::timeout(wait, tries).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))?)
+}
+
+async fn command(open: &mut Open, text: impl SqlSafeStr) -> Result<(), StoreError> {
     let query = sqlx::raw_sql(text);
-    match link {
-        Link::Sqlite(link) => query.execute(&mut **link).await.map(|_| ())?,
-        Link::MySql(link) => query.execute(&mut **link).await.map(|_| ())?,
-        Link::Postgres(link) => query.execute(&mut **link).await.map(|_| ())?,
-    }
-    Ok(())
+    open.is_busy = true;
+    let done = match &mut open.link {
+        Link::Sqlite(link) => query.execute(&mut **link).await.map(|_| ()),
+        Link::MySql(link) => query.execute(&mut **link).await.map(|_| ()),
+        Link::Postgres(link) => query.execute(&mut **link).await.map(|_| ()),
+    };
+    open.is_busy = false;
+    Ok(done?)
 }

@@ -5,9 +5,10 @@
 //! a task of its own, so a caller that goes away in the middle leaves no half transaction behind.
 
 use crate::capability::{self, Capabilities};
-use crate::conn::Conn;
+use crate::conn::{self, Conn};
 use crate::error::{StoreError, WriteError};
 use crate::forms::Forms;
+use crate::galera;
 use crate::location::Location;
 use crate::session_zone::{self, Gaps};
 use crate::sql::{Engine, Face, Family};
@@ -27,8 +28,14 @@ use std::time::Duration;
 
 /// Longest time one attempt of a write may take. Followers of the event log rely on it (claviger-proto `follow`).
 pub const WRITE_MS_MAX: u64 = 30_000;
-/// How often a write is repeated when the engine asks for it.
-const ATTEMPTS_MAX: u32 = 8;
+/// How often a write is tried while the engine asks to repeat it. Between two members of a Galera cluster that write the same
+/// row without a pause every second attempt is lost.
+const ATTEMPTS_MAX: u32 = 30;
+/// Longest pause before the next attempt.
+const REPEAT_PAUSE_MS_MAX: u64 = 64;
+/// One try to get a connection of those that the wait for it is made of. The pool pauses between two refused connects for a
+/// fifth of it at the most, so that a database that is back is soon found.
+const ACQUIRE_TRY_MS_MAX: u64 = 2_000;
 /// Each statement sees what is committed when it begins, as on PostgreSQL: what is read behind a lock is no older than the
 /// lock, whatever was read before. WSO2's registry asks for the same (database.md 1.7).
 pub(crate) const BEGIN_MYSQL: &str = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; BEGIN";
@@ -104,6 +111,34 @@ impl Default for Zones {
     }
 }
 
+/// Why a database cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// An embedded database beside others.
+    #[error("an embedded database holds all families of tables or none, not only that of the {} tables", family.name())]
+    Embedded {
+        /// Whose database.
+        family: Family,
+    },
+    /// It does not answer, or not as it should.
+    #[error("the database of the {} tables does not do what it is asked", family.name())]
+    Store {
+        /// The first family that lives there.
+        family: Family,
+        /// Why.
+        source: StoreError,
+    },
+}
+
+impl OpenError {
+    /// The first family of the database that cannot be opened.
+    pub fn family(&self) -> Family {
+        match self {
+            Self::Embedded { family } | Self::Store { family, .. } => *family,
+        }
+    }
+}
+
 /// Most databases: one for each family.
 pub(crate) const DATABASES_MAX: usize = Family::ALL.len();
 
@@ -118,6 +153,8 @@ pub(crate) struct Databases {
 
 pub(crate) struct Database {
     pub(crate) pool: Pool,
+    /// Longest wait for a connection.
+    pub(crate) wait: Duration,
     /// Wall-clock times that its sessions do not have.
     gaps: Gaps,
 }
@@ -193,7 +230,7 @@ impl Listeners {
 
 impl Store {
     /// Connects. Nothing is created or altered but an absent SQLite file.
-    pub async fn open(places: Places) -> Result<Self, StoreError> {
+    pub async fn open(places: Places) -> Result<Self, OpenError> {
         let listeners = Listeners::default();
         let Places { identity, api, user, registry, zones } = places;
         let mut index_of = [0; DATABASES_MAX];
@@ -206,15 +243,16 @@ impl Store {
                 if let Location::Sqlite(_) = place.location
                     && !places.is_empty()
                 {
-                    return Err(StoreError::Corrupt(format!(
-                        "the {} tables: an embedded database holds all families of tables or none",
-                        family.name()
-                    )));
+                    return Err(OpenError::Embedded { family });
                 }
-                let (pool, writer) = connect(&place).await?;
+                let failed = |source| OpenError::Store { family, source };
+                let (pool, writer) = connect(&place).await.map_err(failed)?;
                 writing = writing.or(writer);
-                let gaps = session_zone::measure(&pool).await?;
-                all.push(Database { pool, gaps });
+                // A wrong password or name is to be told now.
+                drop(conn::acquire(&pool, Duration::from_millis(place.limits.acquire_ms_max)).await.map_err(failed)?);
+                let gaps = session_zone::measure(&pool).await.map_err(failed)?;
+                let wait = Duration::from_millis(place.limits.acquire_ms_max);
+                all.push(Database { pool, wait, gaps });
                 places.push(place);
             }
             index_of[family as usize] = found.unwrap_or(places.len() - 1);
@@ -327,7 +365,8 @@ impl Store {
                     return Ok(value);
                 }
                 Err(error) if attempt < ATTEMPTS_MAX && matches!(error.store_error(), Some(StoreError::Repeat(_))) => {
-                    tokio::time::sleep(Duration::from_millis(1 << attempt)).await;
+                    let pause_ms = (1 << attempt.min(10)).min(REPEAT_PAUSE_MS_MAX);
+                    tokio::time::sleep(Duration::from_millis(pause_ms)).await;
                 }
                 Err(error) => return Err(error),
             }
@@ -340,13 +379,14 @@ impl Store {
         E: WriteError,
     {
         let mut conn = Conn::new(self.databases.clone(), true);
-        match work(&mut conn).await {
-            Ok(value) => {
-                conn.commit().await?;
-                Ok((value, std::mem::take(&mut conn.emitted)))
-            }
+        let result = match work(&mut conn).await {
+            Ok(value) => conn.commit().await.map(|()| value).map_err(E::from),
+            Err(error) => Err(error),
+        };
+        match result {
+            Ok(value) => Ok((value, std::mem::take(&mut conn.emitted))),
             Err(error) => {
-                // When the connection is gone, so is the transaction; why the work failed matters more.
+                // When the connection is gone, so is the transaction; why the write failed matters more.
                 if let Err(second) = conn.rollback().await {
                     tracing::debug!(error = %second, "a failed write's connection is closed");
                 }
@@ -374,6 +414,7 @@ impl Store {
 async fn connect(place: &Place) -> Result<(Pool, Option<SqlitePool>), StoreError> {
     let limits = place.limits;
     let wait = Duration::from_millis(limits.acquire_ms_max);
+    let one_try = wait.min(Duration::from_millis(ACQUIRE_TRY_MS_MAX));
     Ok(match &place.location {
         Location::Sqlite(path) => {
             let options = SqliteConnectOptions::new()
@@ -392,12 +433,13 @@ async fn connect(place: &Place) -> Result<(Pool, Option<SqlitePool>), StoreError
             (Pool::Sqlite(readers), Some(writer))
         }
         Location::MySql(server) => {
-            let pool = MySqlPoolOptions::new().max_connections(limits.connections_max).acquire_timeout(wait);
-            (Pool::MySql(pool.connect_with(server.mysql_options()).await?), None)
+            let pool = MySqlPoolOptions::new().max_connections(limits.connections_max).acquire_timeout(one_try);
+            let pool = pool.after_connect(|link, _| Box::pin(galera::read_latest(link)));
+            (Pool::MySql(pool.connect_lazy_with(server.mysql_options())), None)
         }
         Location::Postgres(server) => {
-            let pool = PgPoolOptions::new().max_connections(limits.connections_max).acquire_timeout(wait);
-            (Pool::Postgres(pool.connect_with(server.postgres_options()).await?), None)
+            let pool = PgPoolOptions::new().max_connections(limits.connections_max).acquire_timeout(one_try);
+            (Pool::Postgres(pool.connect_lazy_with(server.postgres_options())), None)
         }
     })
 }

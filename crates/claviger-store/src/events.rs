@@ -15,8 +15,6 @@ pub const PAGE_EVENTS_MAX: i64 = 500;
 const GAPS_PER_STATEMENT: usize = 50;
 /// Numbers among which the ones that are there are looked up by one statement.
 const SPAN: i64 = 5_000;
-/// Most events that one clean-up removes.
-const CLEAN_UP_MAX: i64 = 1_000;
 
 queries! {
     INSERT_EVENT = "INSERT INTO CLV_EVENT (PAYLOAD, CREATED_AT) VALUES (?, ?)",
@@ -28,8 +26,6 @@ queries! {
     LIST_IDS = "SELECT ID FROM CLV_EVENT WHERE ID >= ? AND ID <= ? ORDER BY ID";
     FIND_BOUNDS = "SELECT COALESCE((SELECT MIN(ID) FROM CLV_EVENT), 0), COALESCE((SELECT MAX(ID) FROM CLV_EVENT), 0)";
     FIND_LAST_BEFORE = "SELECT ID FROM CLV_EVENT WHERE CREATED_AT < ? ORDER BY ID DESC LIMIT 1";
-    LIST_OLDEST = "SELECT ID, CREATED_AT FROM CLV_EVENT WHERE ID < ? ORDER BY ID LIMIT ?";
-    DELETE_UP_TO = "DELETE FROM CLV_EVENT WHERE ID <= ?";
 }
 
 impl Conn {
@@ -92,23 +88,6 @@ pub async fn find_last_before(conn: &mut Conn, before: Timestamp) -> Result<Opti
 pub async fn bounds(conn: &mut Conn) -> Result<(EventId, EventId), StoreError> {
     let row = conn.row(&FIND_BOUNDS, &[]).await?.ok_or_else(|| StoreError::Corrupt("no aggregate row".into()))?;
     Ok((EventId(row.int(0)?), EventId(row.int(1)?)))
-}
-
-/// Removes the oldest events that were written before an instant, a bounded number of them; none when there are no more. The
-/// newest event stays, so that the numbers go on.
-pub async fn delete_before(conn: &mut Conn, before: Timestamp) -> Result<u64, StoreError> {
-    let (_, last) = bounds(conn).await?;
-    let mut old = None;
-    for row in conn.rows(&LIST_OLDEST, &[last.into(), CLEAN_UP_MAX.into()]).await? {
-        if row.int(1)? >= before.as_millis() {
-            break;
-        }
-        old = Some(row.int(0)?);
-    }
-    match old {
-        Some(id) => conn.execute(&DELETE_UP_TO, &[id.into()]).await,
-        None => Ok(0),
-    }
 }
 
 /// An event that this version does not know (written by a newer node) is passed over, with its number.

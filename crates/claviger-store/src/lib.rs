@@ -8,12 +8,15 @@
 pub mod apis;
 pub mod applications;
 pub mod capability;
+pub mod cleaning;
 pub mod clients;
 pub mod conn;
 pub mod db;
 pub mod error;
 pub mod events;
 pub mod forms;
+mod galera;
+pub mod leases;
 pub mod location;
 pub mod plan;
 pub mod policies;
@@ -42,6 +45,7 @@ pub fn statements() -> impl Iterator<Item = (&'static str, &'static sql::Sql)> {
         applications::STATEMENTS,
         clients::STATEMENTS,
         events::STATEMENTS,
+        leases::STATEMENTS,
         policies::STATEMENTS,
         registry::STATEMENTS,
         revocations::STATEMENTS,
@@ -56,5 +60,6 @@ pub fn statements() -> impl Iterator<Item = (&'static str, &'static sql::Sql)> {
     ]
     .into_iter()
     .flatten()
+    .chain(cleaning::statements())
     .map(|(name, sql)| (*name, *sql))
 }

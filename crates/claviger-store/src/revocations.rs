@@ -16,8 +16,6 @@ const TOKEN: &str = "TOKEN";
 const CLIENT: &str = "CLIENT";
 /// Rows read by one statement.
 const PAGE_MAX: usize = 2_000;
-/// About as many rows are removed by one clean-up.
-const CLEAN_UP_MAX: i64 = 1_000;
 
 queries! {
     INSERT = "INSERT INTO CLV_REVOCATION (KIND, SUBJECT, REVOKED_BEFORE, EXPIRES_AT) VALUES (?, ?, ?, ?)";
@@ -27,8 +25,6 @@ queries! {
     FIND_BEFORE = "SELECT REVOKED_BEFORE FROM CLV_REVOCATION WHERE KIND = ? AND SUBJECT = ?";
     LIST = "SELECT SUBJECT, REVOKED_BEFORE, EXPIRES_AT FROM CLV_REVOCATION WHERE KIND = ? AND SUBJECT > ? AND EXPIRES_AT > ? \
             ORDER BY SUBJECT LIMIT ?";
-    FIND_EXPIRED = "SELECT EXPIRES_AT FROM CLV_REVOCATION WHERE EXPIRES_AT < ? ORDER BY EXPIRES_AT LIMIT 1 OFFSET ?";
-    DELETE_EXPIRED = "DELETE FROM CLV_REVOCATION WHERE EXPIRES_AT < ?";
     INSERT_JWT = "INSERT INTO AM_REVOKED_JWT (UUID, SIGNATURE, EXPIRY_TIMESTAMP, TENANT_ID, TOKEN_TYPE, TIME_CREATED) \
                   VALUES (?, ?, ?, ?, 'JWT', ?)";
 }
@@ -134,17 +130,6 @@ async fn list(conn: &mut Conn, kind: &str, now: Timestamp) -> Result<Vec<Row>, S
             _ => return Ok(rows),
         }
     }
-}
-
-/// Forgets what would be refused anyway because it is over: a bounded number of rows and those that end with the last of them;
-/// none when there are no more.
-pub async fn delete_expired(conn: &mut Conn, now: Timestamp) -> Result<u64, StoreError> {
-    let end = now.as_millis().into();
-    let end = match conn.row(&FIND_EXPIRED, &[end, (CLEAN_UP_MAX - 1).into()]).await? {
-        Some(row) => (row.int(0)? + 1).into(),
-        None => end,
-    };
-    conn.execute(&DELETE_EXPIRED, &[end]).await
 }
 
 /// The instant before which a client's self-contained tokens are dead.

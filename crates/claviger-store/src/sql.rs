@@ -80,7 +80,7 @@ pub(crate) struct Rendered {
     /// The text, for PostgreSQL with `$1`, `$2`, ... in place of `?`.
     pub(crate) text: String,
     /// Bit n: the n-th argument has its place in the text.
-    kept: u64,
+    kept: u128,
     next: OnceLock<Box<Rendered>>,
 }
 
@@ -162,7 +162,7 @@ impl Sql {
 struct Rendering {
     text: String,
     engine: Engine,
-    kept: u64,
+    kept: u128,
     seen: u32,
     placed: u32,
 }
@@ -174,8 +174,8 @@ impl Rendering {
         for letter in piece.chars() {
             is_quoted ^= letter == '\'';
             if letter == '?' && !is_quoted {
-                assert!(self.seen < u64::BITS, "a statement has at most 64 placeholders");
-                self.kept |= u64::from(is_kept) << self.seen;
+                assert!(self.seen < u128::BITS, "a statement has at most 128 placeholders");
+                self.kept |= u128::from(is_kept) << self.seen;
                 self.seen += 1;
                 self.placed += u32::from(is_kept);
                 if is_kept && self.engine == Engine::Postgres {

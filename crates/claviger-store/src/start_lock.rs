@@ -1,9 +1,11 @@
 //! One node at a time makes tables and first rows: several may start together on an empty database.
 //!
 //! A lock of the server's, on a connection of its own beside the pool: it ends with the connection, however the node ends.
-//! SQLite needs none, because a data directory has one server.
+//! The members of a Galera cluster do not know of each other's locks; there a row decides ([`crate::galera`]). SQLite needs
+//! none, because a data directory has one server.
 
 use crate::error::StoreError;
+use crate::galera::{self, Lease};
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions as _, Connection as _};
@@ -16,12 +18,17 @@ const LOCK_MYSQL: &str = "SELECT GET_LOCK(CONCAT('claviger_', MD5(DATABASE())), 
 /// The number is this database's.
 const LOCK_POSTGRES: &str = "SELECT pg_advisory_lock(7161912011)";
 
+/// Name of the row.
+const ROW: &str = "START";
+
 /// Held while a node prepares the database.
 pub enum StartLock {
     /// Nothing to wait for.
     Sqlite,
     /// `GET_LOCK`.
     MySql(Box<MySqlConnection>),
+    /// A row that all members of the cluster see.
+    Galera(Lease),
     /// `pg_advisory_lock`.
     Postgres(Box<PgConnection>),
 }
@@ -29,6 +36,9 @@ pub enum StartLock {
 impl StartLock {
     pub(crate) async fn on_mysql(options: &MySqlConnectOptions) -> Result<Self, StoreError> {
         let mut link = Box::new(options.connect().await?);
+        if galera::is_member(&mut link).await? && galera::ensure_locks(&mut link).await? {
+            return Ok(Self::Galera(bounded(Lease::take(*link, ROW)).await?));
+        }
         let answer = sqlx::query_scalar::<_, Option<i64>>(LOCK_MYSQL).fetch_one(&mut *link);
         match bounded(answer).await? {
             Some(1) => Ok(Self::MySql(link)),
@@ -47,6 +57,10 @@ impl StartLock {
         let closed = match self {
             Self::Sqlite => Ok(()),
             Self::MySql(link) => link.close().await,
+            Self::Galera(lease) => {
+                lease.release().await;
+                Ok(())
+            }
             Self::Postgres(link) => link.close().await,
         };
         if let Err(error) = closed {
@@ -55,7 +69,7 @@ impl StartLock {
     }
 }
 
-async fn bounded<T>(answer: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, StoreError> {
+async fn bounded<T, E: Into<StoreError>>(answer: impl Future<Output = Result<T, E>>) -> Result<T, StoreError> {
     let answer = tokio::time::timeout(Duration::from_millis(WAIT_MS_MAX), answer).await;
-    Ok(answer.map_err(|_| StoreError::Timeout)??)
+    answer.map_err(|_| StoreError::Timeout)?.map_err(Into::into)
 }

@@ -12,7 +12,7 @@ use claviger_proto::time::Timestamp;
 use claviger_store::conn::Conn;
 use claviger_store::db::Store;
 use claviger_store::error::StoreError;
-use claviger_store::{events, revocations};
+use claviger_store::events;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -23,8 +23,6 @@ use tokio::sync::watch;
 const LOOK_BACK_MS: i64 = GAP_PATIENCE_MS + 60_000;
 /// Pause after a failed read.
 const RETRY_MS: u64 = 500;
-/// Between two clean-ups of the log.
-const CLEAN_UP_S: u64 = 3_600;
 /// Longest time a page may be waited for.
 pub const WAIT_MS_MAX: u64 = 30_000;
 
@@ -181,45 +179,4 @@ async fn step(app: &App, cursor: &mut Cursor) -> Result<(), StoreError> {
         app.events.wake();
     }
     Ok(())
-}
-
-/// Removes events past their retention and revocations past their end, every hour until shutdown.
-pub async fn clean_up(app: Arc<App>, retention_days: u32, mut shutdown: watch::Receiver<bool>) {
-    let retention_ms = i64::from(retention_days) * 86_400_000;
-    loop {
-        let cleaned = tokio::select! {
-            cleaned = clean_up_once(&app, retention_ms) => cleaned,
-            () = stopped(&mut shutdown) => return,
-        };
-        match cleaned {
-            Ok(rows) => tracing::debug!(rows, "events and revocations cleaned up"),
-            Err(error) => tracing::warn!(error = %crate::http::reply::Chain(&error), "events could not be cleaned up"),
-        }
-        tokio::select! {
-            () = stopped(&mut shutdown) => return,
-            () = tokio::time::sleep(Duration::from_secs(CLEAN_UP_S)) => {}
-        }
-    }
-}
-
-/// Bounded writes until nothing is left: others must not wait for the end of a long one.
-async fn clean_up_once(app: &App, retention_ms: i64) -> Result<u64, StoreError> {
-    let now = app.clock.now();
-    let (before, ended_before) = (now.plus_millis(-retention_ms), app.oauth.settings.ended_before(now));
-    let mut rows = 0;
-    loop {
-        let write = app.store.write::<_, StoreError, _>(move |conn| Box::pin(events::delete_before(conn, before)));
-        match write.await? {
-            0 => break,
-            removed => rows += removed,
-        }
-    }
-    loop {
-        let write =
-            app.store.write::<_, StoreError, _>(move |conn| Box::pin(revocations::delete_expired(conn, ended_before)));
-        match write.await? {
-            0 => return Ok(rows),
-            removed => rows += removed,
-        }
-    }
 }

@@ -1,13 +1,17 @@
 //! The program: reads the command line, starts the server, waits for a signal.
 
 use anyhow::Context as _;
-use claviger::cli::{self, Action, Serve};
+use claviger::app::SystemClock;
+use claviger::cleaner::{self, Cleanup};
+use claviger::cli::{self, Action, DbAction, Serve};
 use claviger::config::Config;
+use claviger::config::database::DatabaseUrl;
 use claviger::config::profile::{Profile, Role};
 use claviger::files::{ADMIN_PASSWORD_FILE, DataDir};
 use claviger::log;
 use claviger::server::{self, Launch, Listeners, Running};
 use claviger::startup::Administrator;
+use claviger_proto::time::Clock as _;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
@@ -23,6 +27,7 @@ fn main() -> ExitCode {
         }
         Ok(Action::ConfigKeys) => cli::config_keys(&mut io::stdout()).unwrap_or(cli::EXIT_FAILURE),
         Ok(Action::Serve(options)) => serve(&options),
+        Ok(Action::Db(options, action)) => on_database(&options, action),
     };
     ExitCode::from(code)
 }
@@ -70,6 +75,41 @@ fn serve(options: &Serve) -> u8 {
             cli::EXIT_FAILURE
         }
     }
+}
+
+/// `claviger db`: works on the database of a configuration and ends.
+fn on_database(options: &Serve, action: DbAction) -> u8 {
+    let config = match cli::load_config(options, &environment) {
+        Ok((config, ..)) => config,
+        Err(error) => {
+            eprintln!("{error}");
+            return cli::EXIT_CONFIG;
+        }
+    };
+    let work = async {
+        let _lock = lock_embedded(options, &config)?;
+        match action {
+            DbAction::Clean { is_dry_run } => {
+                let (settings, now) = (Cleanup::from(&config.cleanup), SystemClock.now());
+                cleaner::clean_database(&config, &settings, now, is_dry_run, &mut io::stdout()).await
+            }
+        }
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    match runtime.context("no threads can be started").and_then(|runtime| runtime.block_on(work)) {
+        Ok(()) => cli::EXIT_OK,
+        Err(error) => {
+            eprintln!("claviger: {error:#}");
+            cli::EXIT_FAILURE
+        }
+    }
+}
+
+/// The embedded database belongs to one process at a time, and is not made by looking at it.
+fn lock_embedded(options: &Serve, config: &Config) -> anyhow::Result<Option<impl Sized>> {
+    let DatabaseUrl::Sqlite { path } = &config.databases.identity.url else { return Ok(None) };
+    anyhow::ensure!(path.exists(), "there is no database {}", path.display());
+    Ok(Some(DataDir::open(&options.data_dir)?.lock()?))
 }
 
 async fn run(options: &Serve, config: Config, profile: Profile) -> anyhow::Result<()> {

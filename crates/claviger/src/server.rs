@@ -1,6 +1,7 @@
 //! Where the parts meet: builds the roles of a process, opens its ports, and ends it in order.
 
 use crate::app::{App, SystemClock, SystemEntropy};
+use crate::cleaner::{self, Cleanup};
 use crate::config::Config;
 use crate::config::model::PlainHttp;
 use crate::config::ports;
@@ -91,12 +92,16 @@ pub struct Launch {
     pub clock: Arc<dyn Clock>,
     /// Its randomness.
     pub rng: Arc<dyn Entropy>,
+    /// How it cleans its tables.
+    pub cleanup: Cleanup,
 }
 
 impl Launch {
     /// A process of the real world.
     pub fn new(config: Config, data_dir: DataDir, profile: Profile) -> Self {
-        Self { config, data_dir, profile, clock: Arc::new(SystemClock), rng: Arc::new(SystemEntropy::default()) }
+        let (clock, rng) = (Arc::new(SystemClock), Arc::new(SystemEntropy::default()));
+        let cleanup = Cleanup::from(&config.cleanup);
+        Self { config, data_dir, profile, clock, rng, cleanup }
     }
 }
 
@@ -136,7 +141,7 @@ impl Running {
 
 /// Starts a process on its ports.
 pub async fn start(launch: Launch, listeners: Listeners) -> anyhow::Result<Running> {
-    let Launch { mut config, data_dir, profile, clock, rng } = launch;
+    let Launch { mut config, data_dir, profile, clock, rng, cleanup } = launch;
     config.server.profile = profile;
     let deadline = Duration::from_secs(config.server.shutdown_deadline_s);
     startup::keystores::check(&config)?;
@@ -152,7 +157,7 @@ pub async fn start(launch: Launch, listeners: Listeners) -> anyhow::Result<Runni
         let (app, events) = (&started.app, &config.events);
         let cursor = events::find_place(app).await.context("the event log cannot be read")?;
         tasks.spawn(events::follow(app.clone(), cursor, events.poll_interval_ms, stopping.clone()));
-        tasks.spawn(events::clean_up(app.clone(), events.retention_days, stopping.clone()));
+        tasks.spawn(cleaner::run(app.clone(), cleanup, stopping.clone()));
         Some(started)
     } else {
         None

@@ -226,7 +226,8 @@ fn generated_password(data_dir: &DataDir, rng: &dyn Entropy) -> anyhow::Result<S
     Ok(data_dir.read_admin_password()?.unwrap_or(password))
 }
 
-fn oauth_settings(config: &Config) -> OAuthSettings {
+/// What configuration says to the OAuth server.
+pub(crate) fn oauth_settings(config: &Config) -> OAuthSettings {
     let seconds = |lifetime: Lifetime| match lifetime {
         Lifetime::Seconds(seconds) => seconds,
         Lifetime::Never => -1,

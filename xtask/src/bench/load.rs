@@ -82,7 +82,8 @@ pub(crate) fn rounds(pace: Pace, mut contenders: Vec<Contender<'_>>) -> Result<V
     Ok(rows)
 }
 
-fn run_wrk(load: &Load, pace: Pace, figure: Figure) -> Result<Sample> {
+/// One run of a load.
+pub(crate) fn run_wrk(load: &Load, pace: Pace, figure: Figure) -> Result<Sample> {
     let is_checked = load.expect.is_some() || load.authorization_file.is_some();
     let script = if is_checked { "benches/wrk/checked.lua" } else { "benches/wrk/light.lua" };
     let mut wrk = Command::new("taskset");

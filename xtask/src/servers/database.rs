@@ -25,6 +25,8 @@ pub(super) struct Kind {
     pub(super) serve: fn(&Settings) -> Result<Command>,
     pub(super) answers: fn(&Settings) -> bool,
     pub(super) url: fn(&Settings) -> String,
+    /// The file whose first line is the number of its process.
+    pub(super) pid_file: fn(&Settings) -> PathBuf,
 }
 
 /// What one server is started with.
@@ -37,12 +39,12 @@ pub(super) struct Settings {
 }
 
 impl Settings {
-    fn data(&self) -> PathBuf {
+    pub(super) fn data(&self) -> PathBuf {
         self.home.join("data")
     }
 
     /// A command that runs as the server's user, in its directory, with a small fixed environment.
-    fn command(&self, program: &Path) -> Command {
+    pub(super) fn command(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
         command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("LC_ALL", "C").env("TZ", "UTC");
         command.env("HOME", &self.home).current_dir(&self.home);
@@ -84,9 +86,10 @@ pub(super) const MARIADB: Kind = Kind {
     serve: serve_mariadb,
     answers: mariadb_answers,
     url: |settings| format!("mysql://claviger:{}@127.0.0.1:{}/claviger_test", settings.password, settings.port),
+    pid_file: |settings| settings.home.join("pid"),
 };
 
-fn prepare_mariadb(settings: &Settings) -> Result<()> {
+pub(super) fn prepare_mariadb(settings: &Settings) -> Result<()> {
     let mut install = settings.command(&process::program("mariadb-install-db")?);
     // Without --no-defaults the system's configuration would be read.
     install.args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"]);
@@ -109,9 +112,16 @@ fn prepare_mariadb(settings: &Settings) -> Result<()> {
 
 fn serve_mariadb(settings: &Settings) -> Result<Command> {
     let mut server = settings.command(&process::program("mariadbd")?);
+    add_mariadb_arguments(&mut server, settings);
+    server.arg(format!("--init-file={}/init.sql", settings.home.display()));
+    Ok(server)
+}
+
+/// What every MariaDB server of ours is started with.
+pub(super) fn add_mariadb_arguments(server: &mut Command, settings: &Settings) {
     let home = settings.home.display();
     server.arg("--no-defaults").arg(format!("--datadir={}", settings.data().display()));
-    for (name, file) in [("socket", "socket"), ("pid-file", "pid"), ("init-file", "init.sql")] {
+    for (name, file) in [("socket", "socket"), ("pid-file", "pid")] {
         server.arg(format!("--{name}={home}/{file}"));
     }
     server.arg(format!("--tmpdir={home}")).arg(format!("--port={}", settings.port));
@@ -119,12 +129,16 @@ fn serve_mariadb(settings: &Settings) -> Result<Command> {
     server.arg(format!("--innodb-flush-log-at-trx-commit={}", if settings.is_durable { 1 } else { 2 }));
     server.args(["--bind-address=127.0.0.1", "--skip-name-resolve", "--character-set-server=utf8mb4"]);
     server.args(["--innodb-buffer-pool-size=128M", "--innodb-log-file-size=96M", "--default-time-zone=+00:00"]);
-    Ok(server)
 }
 
 fn mariadb_answers(settings: &Settings) -> bool {
-    let Ok(client) = process::program("mariadb") else { return false };
-    let mut ask = settings.command(&client);
+    let answer = ask_mariadb(settings, "SELECT @@datadir");
+    answer.is_some_and(|answer| Path::new(answer.trim()) == settings.data())
+}
+
+/// The rows of a query to a MariaDB server, its columns between tabs; `None` when it does not answer.
+pub(super) fn ask_mariadb(settings: &Settings, query: &str) -> Option<String> {
+    let mut ask = settings.command(&process::program("mariadb").ok()?);
     ask.args([
         "--no-defaults",
         "--protocol=tcp",
@@ -133,9 +147,9 @@ fn mariadb_answers(settings: &Settings) -> bool {
         "--batch",
         "--skip-column-names",
     ]);
-    ask.arg(format!("--port={}", settings.port)).args(["--execute=SELECT @@datadir", "claviger_test"]);
+    ask.arg(format!("--port={}", settings.port)).arg(format!("--execute={query}")).arg("claviger_test");
     ask.env("MYSQL_PWD", &settings.password);
-    process::capture(&mut ask).is_ok_and(|answer| Path::new(answer.trim()) == settings.data())
+    process::capture(&mut ask).ok()
 }
 
 pub(super) const POSTGRES: Kind = Kind {
@@ -146,6 +160,7 @@ pub(super) const POSTGRES: Kind = Kind {
     serve: serve_postgres,
     answers: postgres_answers,
     url: |settings| format!("postgres://claviger:{}@127.0.0.1:{}/claviger_test", settings.password, settings.port),
+    pid_file: |settings| settings.data().join("postmaster.pid"),
 };
 
 fn postgres_program(name: &str) -> Result<PathBuf> {

@@ -90,6 +90,21 @@ pub(super) async fn tables(db: &Db) -> Result<BTreeMap<String, Found>> {
     Ok(tables)
 }
 
+const OTHERS: &str = "SELECT 'view', UPPER(table_name) FROM information_schema.views WHERE table_schema = THIS_SCHEMA \
+    UNION ALL SELECT 'trigger', UPPER(trigger_name) FROM information_schema.triggers WHERE trigger_schema = THIS_SCHEMA \
+    UNION ALL SELECT 'routine', UPPER(routine_name) FROM information_schema.routines WHERE routine_schema = THIS_SCHEMA";
+const SEQUENCES: &str = " UNION ALL SELECT 'sequence', UPPER(sequence_name) FROM information_schema.sequences WHERE sequence_schema = THIS_SCHEMA";
+
+/// What there is besides tables, one line each.
+pub(super) async fn others(db: &Db) -> Result<Vec<String>> {
+    let sql = match db.engine() {
+        Engine::MySql => OTHERS.replace("THIS_SCHEMA", "DATABASE()"),
+        Engine::Postgres => [OTHERS, SEQUENCES].concat().replace("THIS_SCHEMA", "CURRENT_SCHEMA()"),
+    };
+    let rows = db.rows(&sql, &[]).await?;
+    rows.iter().map(|row| Ok(format!("{}: {}", row.text(1)?, row.text(0)?))).collect()
+}
+
 /// PostgreSQL keeps a letter.
 fn rule_in_words(rule: &str) -> &str {
     match rule {

@@ -94,14 +94,14 @@ impl Fill<'_> {
         let id = if self.release() == Release::V2_1 {
             let scope = row("IDN_OAUTH2_SCOPE").set("SCOPE_KEY", name).set("NAME", display_name);
             let scope = scope.set("ROLES", (!roles.is_empty()).then(|| roles.join(",")));
-            self.am.insert_numbered(scope.set("TENANT_ID", api.tenant_id), "SCOPE_ID").await?
+            self.idn.insert_numbered(scope.set("TENANT_ID", api.tenant_id), "SCOPE_ID").await?
         } else {
             let scope = row("IDN_OAUTH2_SCOPE").set("NAME", name).set("DISPLAY_NAME", display_name);
             let scope = scope.set("TENANT_ID", api.tenant_id).optional("SCOPE_TYPE", "OAUTH2");
-            let id = self.am.insert_numbered(scope, "SCOPE_ID").await?;
+            let id = self.idn.insert_numbered(scope, "SCOPE_ID").await?;
             for role in roles {
                 let binding = row("IDN_OAUTH2_SCOPE_BINDING").set("SCOPE_ID", id).set("SCOPE_BINDING", *role);
-                self.am.insert(binding.optional("BINDING_TYPE", "DEFAULT")).await?;
+                self.idn.insert(binding.optional("BINDING_TYPE", "DEFAULT")).await?;
             }
             id
         };
@@ -134,18 +134,18 @@ impl Fill<'_> {
         }
         let path = format!("{}/{}{pattern}:{verb}", api.context, api.version);
         let resource = row("IDN_OAUTH2_RESOURCE_SCOPE").set("RESOURCE_PATH", path).set("SCOPE_ID", id);
-        self.am.insert(resource.set("TENANT_ID", api.tenant_id)).await
+        self.idn.insert(resource.set("TENANT_ID", api.tenant_id)).await
     }
 
     /// A scope of the identity server's own, bound to a permission and not to a role.
     async fn permission_scope(&self) -> Result<()> {
         let scope = row("IDN_OAUTH2_SCOPE").set("NAME", "internal_user_mgt_list").set("DISPLAY_NAME", "List users");
         let scope = scope.set("TENANT_ID", SUPER).set("SCOPE_TYPE", "OAUTH2");
-        let id = self.am.insert_numbered(scope, "SCOPE_ID").await?;
+        let id = self.idn.insert_numbered(scope, "SCOPE_ID").await?;
         let binding = row("IDN_OAUTH2_SCOPE_BINDING")
             .set("SCOPE_ID", id)
             .set("SCOPE_BINDING", "/permission/admin/manage/identity/usermgt/list")
             .set("BINDING_TYPE", "PERMISSION");
-        self.am.insert(binding).await
+        self.idn.insert(binding).await
     }
 }

@@ -70,6 +70,12 @@ impl Fill<'_> {
 
     async fn application(&mut self, client: &Client, name: &str, subscriber: i64, owner: &str) -> Result<i64> {
         let time = self.local_time(self.now - 150 * DAY);
+        // The word stands for "none" (database.md 4.4).
+        let token_type = match client.name {
+            "jwt" => "JWT",
+            "old" => "null",
+            _ => "OAUTH",
+        };
         let application = row("AM_APPLICATION")
             .set("NAME", name)
             .set("SUBSCRIBER_ID", subscriber)
@@ -82,7 +88,7 @@ impl Fill<'_> {
             .set("CREATED_TIME", time.clone())
             .set("UPDATED_TIME", time)
             .set("UUID", self.chance.uuid())
-            .optional("TOKEN_TYPE", if client.is_jwt { "JWT" } else { "OAUTH" });
+            .optional("TOKEN_TYPE", token_type);
         self.am.insert_numbered(application, "APPLICATION_ID").await
     }
 

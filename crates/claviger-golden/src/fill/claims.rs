@@ -18,22 +18,22 @@ impl Fill<'_> {
             let mut dialects = Vec::new();
             for uri in ["http://wso2.org/claims", "http://wso2.org/oidc/claim"] {
                 let dialect = row("IDN_CLAIM_DIALECT").set("DIALECT_URI", uri).set("TENANT_ID", tenant);
-                dialects.push(self.am.insert_numbered(dialect, "ID").await?);
+                dialects.push(self.idn.insert_numbered(dialect, "ID").await?);
             }
             for (local, attribute, external, scope) in CLAIMS {
                 let claim = |dialect: usize, uri: &str| {
                     row("IDN_CLAIM").set("DIALECT_ID", dialects[dialect]).set("CLAIM_URI", uri).set("TENANT_ID", tenant)
                 };
-                let local_id = self.am.insert_numbered(claim(0, local), "ID").await?;
+                let local_id = self.idn.insert_numbered(claim(0, local), "ID").await?;
                 let mapped = row("IDN_CLAIM_MAPPED_ATTRIBUTE")
                     .set("LOCAL_CLAIM_ID", local_id)
                     .set("USER_STORE_DOMAIN_NAME", "PRIMARY")
                     .set("ATTRIBUTE_NAME", *attribute)
                     .set("TENANT_ID", tenant);
-                self.am.insert(mapped).await?;
-                let external_id = self.am.insert_numbered(claim(1, external), "ID").await?;
+                self.idn.insert(mapped).await?;
+                let external_id = self.idn.insert_numbered(claim(1, external), "ID").await?;
                 let mapping = row("IDN_CLAIM_MAPPING").set("EXT_CLAIM_ID", external_id);
-                self.am.insert(mapping.set("MAPPED_LOCAL_CLAIM_ID", local_id).set("TENANT_ID", tenant)).await?;
+                self.idn.insert(mapping.set("MAPPED_LOCAL_CLAIM_ID", local_id).set("TENANT_ID", tenant)).await?;
                 self.oidc_scope(scope, external_id, tenant).await?;
             }
         }
@@ -45,15 +45,15 @@ impl Fill<'_> {
             Release::V2_1 => return Ok(()),
             Release::V2_6 | Release::V3_0 => {
                 let scope = row("IDN_OIDC_SCOPE").set("NAME", name).set("TENANT_ID", tenant);
-                self.am.insert_numbered(scope, "ID").await?
+                self.idn.insert_numbered(scope, "ID").await?
             }
             Release::V3_1 | Release::V3_2 => {
                 let scope =
                     row("IDN_OAUTH2_SCOPE").set("NAME", name).set("DISPLAY_NAME", name).set("TENANT_ID", tenant);
-                self.am.insert_numbered(scope.set("SCOPE_TYPE", "OIDC"), "SCOPE_ID").await?
+                self.idn.insert_numbered(scope.set("SCOPE_TYPE", "OIDC"), "SCOPE_ID").await?
             }
         };
         let mapping = row("IDN_OIDC_SCOPE_CLAIM_MAPPING").set("SCOPE_ID", scope).set("EXTERNAL_CLAIM_ID", claim);
-        self.am.insert(mapping).await
+        self.idn.insert(mapping).await
     }
 }

@@ -47,6 +47,21 @@ impl Fill<'_> {
                 }
             }
         }
+        self.key_without_application().await
+    }
+
+    /// A row without OAUTH_VERSION is no client (database.md 2.2).
+    async fn key_without_application(&mut self) -> Result<()> {
+        let (key, secret) = (self.chance.client_text(), self.chance.client_text());
+        let app = row("IDN_OAUTH_CONSUMER_APPS")
+            .set("CONSUMER_KEY", &key)
+            .set("CONSUMER_SECRET", self.stored(&secret))
+            .set("USERNAME", "alice")
+            .set("TENANT_ID", SUPER)
+            .set("USER_DOMAIN", "PRIMARY")
+            .set("GRANT_TYPES", PLAIN_GRANTS.join(" "));
+        self.idn.insert(app).await?;
+        self.manifest.no_clients.push((key, secret));
         Ok(())
     }
 
@@ -90,7 +105,7 @@ impl Fill<'_> {
         for flag in ["IS_USE_TENANT_DOMAIN_SUBJECT", "IS_USE_USER_DOMAIN_SUBJECT", "ENABLE_AUTHORIZATION"] {
             provider = provider.set(flag, "0");
         }
-        let id = self.am.insert_numbered(provider, "ID").await?;
+        let id = self.idn.insert_numbered(provider, "ID").await?;
         // The key manager of 2.x leaves the secret there in clear text; nothing reads it.
         let has_secret = self.release() <= Release::V2_6;
         let inbound = row("SP_INBOUND_AUTH")
@@ -101,11 +116,13 @@ impl Fill<'_> {
             .set("PROP_NAME", has_secret.then_some("oauthConsumerSecret"))
             .set("PROP_VALUE", has_secret.then_some(client.secret.as_str()))
             .set("APP_ID", id);
-        self.am.insert(inbound).await
+        self.idn.insert(inbound).await
     }
 
     async fn consumer_app(&mut self, client: &Client) -> Result<()> {
         let [user, application, refresh, id_token] = client.lifetimes_s;
+        // The migration to 3.2 turns NULL into an empty text (database.md 2.2).
+        let (has_callback, may_lack_callback) = (!client.callback.is_empty(), self.release() < Release::V3_2);
         let app = row("IDN_OAUTH_CONSUMER_APPS")
             .set("CONSUMER_KEY", &client.key)
             .set("CONSUMER_SECRET", self.stored(&client.secret))
@@ -114,7 +131,7 @@ impl Fill<'_> {
             .set("USER_DOMAIN", "PRIMARY")
             .set("APP_NAME", &client.app_name)
             .set("OAUTH_VERSION", "OAuth-2.0")
-            .set("CALLBACK_URL", &client.callback)
+            .set("CALLBACK_URL", (has_callback || !may_lack_callback).then_some(client.callback.as_str()))
             .set("GRANT_TYPES", client.grants.join(" "))
             .set("PKCE_MANDATORY", if client.is_pkce_mandatory { "1" } else { "0" })
             .set("PKCE_SUPPORT_PLAIN", "0")
@@ -123,7 +140,7 @@ impl Fill<'_> {
             .optional("APP_ACCESS_TOKEN_EXPIRE_TIME", application)
             .optional("REFRESH_TOKEN_EXPIRE_TIME", refresh)
             .optional("ID_TOKEN_EXPIRE_TIME", id_token);
-        self.am.insert(app).await?;
+        self.idn.insert(app).await?;
         if self.release() >= Release::V2_6 && client.name != "old" {
             self.oidc_properties(client).await?;
         }
@@ -162,7 +179,7 @@ impl Fill<'_> {
                 .set("CONSUMER_KEY", &client.key)
                 .set("PROPERTY_KEY", key)
                 .set("PROPERTY_VALUE", value);
-            self.am.insert(property).await?;
+            self.idn.insert(property).await?;
         }
         Ok(())
     }

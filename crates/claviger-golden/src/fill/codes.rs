@@ -65,10 +65,10 @@ impl Fill<'_> {
             .set("PKCE_CODE_CHALLENGE_METHOD", code.verifier.as_ref().map(|_| "S256"))
             .optional("AUTHORIZATION_CODE_HASH", hash_text(&code.value))
             .optional("IDP_ID", self.tenant(code.tenant_id)?.idp_id);
-        self.am.insert(new).await?;
+        self.idn.insert(new).await?;
         for scope in code.scopes.iter().filter(|_| has_rows) {
             let scope = row("IDN_OAUTH2_AUTHZ_CODE_SCOPE").set("CODE_ID", &id).set("SCOPE", scope);
-            self.am.insert(scope.set("TENANT_ID", code.tenant_id)).await?;
+            self.idn.insert(scope.set("TENANT_ID", code.tenant_id)).await?;
         }
         Ok(())
     }

@@ -4,6 +4,7 @@ use super::row::row;
 use super::{DAY, Fill, SUPER, TENANT};
 use crate::Release;
 use crate::manifest::Tenant;
+use crate::options::Layout;
 use anyhow::Result;
 
 const ALERTS_2_1: &[(&str, &str)] = &[
@@ -41,7 +42,11 @@ pub(super) const TENANT_POLICY: (&str, i64) = ("TenantGold", 7000);
 impl Fill<'_> {
     pub(super) async fn first_start(&mut self) -> Result<()> {
         let am = self.am;
-        am.insert(row("IDN_BASE_TABLE").set("PRODUCT_NAME", "WSO2 Identity Server")).await?;
+        let base = || row("IDN_BASE_TABLE").set("PRODUCT_NAME", "WSO2 Identity Server");
+        am.insert(base()).await?;
+        if self.options.layout == Layout::Apart {
+            self.idn.insert(base()).await?;
+        }
         let alerts = if self.release() == Release::V2_1 { ALERTS_2_1 } else { ALERTS };
         for (name, holder) in alerts {
             am.insert(row("AM_ALERT_TYPES").set("ALERT_TYPE_NAME", *name).set("STAKE_HOLDER", *holder)).await?;
@@ -76,7 +81,7 @@ impl Fill<'_> {
             .set("IS_LOCAL_CLAIM_DIALECT", "0")
             .set("CERTIFICATE", crate::db::Value::Bytes(b"[]".to_vec()))
             .optional("UUID", self.chance.uuid());
-        let idp_id = self.am.insert_numbered(provider, "ID").await?;
+        let idp_id = self.idn.insert_numbered(provider, "ID").await?;
         let local = row("SP_APP")
             .set("TENANT_ID", id)
             .set("APP_NAME", "wso2carbon-local-sp")
@@ -84,7 +89,7 @@ impl Fill<'_> {
             .set("USERNAME", "wso2.system.user")
             .set("AUTH_TYPE", "default")
             .optional("UUID", self.chance.uuid());
-        self.am.insert(local).await?;
+        self.idn.insert(local).await?;
         if self.release() == Release::V3_2 {
             let manager = row("AM_KEY_MANAGER")
                 .set("UUID", self.chance.uuid())

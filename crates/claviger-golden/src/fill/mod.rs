@@ -39,8 +39,10 @@ const DAY: i64 = 24 * HOUR;
 /// Where the families of tables are while they are filled.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Families<'a> {
-    /// AM_, IDN_, SP_, IDP.
+    /// AM_.
     pub(crate) api_manager: Family<'a>,
+    /// IDN_, SP_, IDP.
+    pub(crate) identity: Family<'a>,
     /// UM_.
     pub(crate) user: Family<'a>,
     /// REG_.
@@ -50,6 +52,7 @@ pub(crate) struct Families<'a> {
 /// The work in progress.
 struct Fill<'a> {
     am: Family<'a>,
+    idn: Family<'a>,
     um: Family<'a>,
     reg: Family<'a>,
     options: &'a Options,
@@ -73,6 +76,7 @@ pub(crate) async fn fill(families: Families<'_>, options: &Options) -> Result<Ma
         tenants: Vec::new(),
         users: Vec::new(),
         clients: Vec::new(),
+        no_clients: Vec::new(),
         tokens: Vec::new(),
         codes: Vec::new(),
         scopes: Vec::new(),
@@ -80,6 +84,7 @@ pub(crate) async fn fill(families: Families<'_>, options: &Options) -> Result<Ma
     };
     let mut fill = Fill {
         am: families.api_manager,
+        idn: families.identity,
         um: families.user,
         reg: families.registry,
         options,

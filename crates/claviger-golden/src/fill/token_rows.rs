@@ -91,10 +91,10 @@ impl Fill<'_> {
             .optional("REFRESH_TOKEN_HASH", hash(token.refresh.as_ref()))
             .optional("IDP_ID", idp)
             .optional("TOKEN_BINDING_REF", "NONE");
-        self.am.insert(new).await?;
+        self.idn.insert(new).await?;
         for scope in &token.scopes {
             let scope = row("IDN_OAUTH2_ACCESS_TOKEN_SCOPE").set("TOKEN_ID", &token.id).set("TOKEN_SCOPE", scope);
-            self.am.insert(scope.set("TENANT_ID", token.tenant_id)).await?;
+            self.idn.insert(scope.set("TENANT_ID", token.tenant_id)).await?;
         }
         self.manifest.tokens.push(token);
         Ok(())
@@ -103,7 +103,7 @@ impl Fill<'_> {
     /// ID of a client's row.
     pub(super) async fn consumer_id(&self, key: &str) -> Result<i64> {
         let find = "SELECT ID FROM IDN_OAUTH_CONSUMER_APPS WHERE CONSUMER_KEY = ?";
-        let rows = self.am.db.rows(find, &[key.into()]).await?;
+        let rows = self.idn.db.rows(find, &[key.into()]).await?;
         anyhow::ensure!(rows.len() == 1, "{} clients {key}", rows.len());
         rows[0].int(0)
     }

@@ -25,6 +25,7 @@ impl OldServer<'_> {
         self.complain_of_tokens(now_ms, &mut complaints).await?;
         self.complain_of_codes(now_ms, &mut complaints).await?;
         self.complain_of_clients(&mut complaints).await?;
+        self.complain_of_keys(&mut complaints).await?;
         Ok(complaints)
     }
 
@@ -40,14 +41,14 @@ impl OldServer<'_> {
         let mut scopes: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         let find = "SELECT s.TOKEN_ID, s.TOKEN_SCOPE, s.TENANT_ID, t.TENANT_ID FROM IDN_OAUTH2_ACCESS_TOKEN_SCOPE s \
                     JOIN IDN_OAUTH2_ACCESS_TOKEN t ON t.TOKEN_ID = s.TOKEN_ID";
-        for row in self.am().rows(find, &[]).await? {
+        for row in self.idn().rows(find, &[]).await? {
             if row.get(2) != row.get(3) {
                 complaints.push(format!("{}: the scope {} is of another tenant", row.text(0)?, row.text(1)?));
             }
             scopes.entry(row.text(0)?).or_default().insert(row.text(1)?);
         }
         let mut active: BTreeMap<Vec<Option<String>>, String> = BTreeMap::new();
-        for row in self.am().rows(&sql, &[]).await? {
+        for row in self.idn().rows(&sql, &[]).await? {
             let id = row.text(0)?;
             let mut complain = |text: &str| complaints.push(format!("{id}: {text}"));
             if (1..=13).any(|column| row.get(column).is_none()) {
@@ -135,7 +136,7 @@ impl OldServer<'_> {
             "SELECT a.CODE_ID, a.AUTHORIZATION_CODE, {hash}, a.STATE, a.TOKEN_ID, a.TIME_CREATED, a.SCOPE, a.CALLBACK_URL, \
              {provider} FROM IDN_OAUTH2_AUTHORIZATION_CODE a"
         );
-        for row in self.am().rows(&sql, &[]).await? {
+        for row in self.idn().rows(&sql, &[]).await? {
             let id = row.text(0)?;
             let mut complain = |text: &str| complaints.push(format!("{id}: {text}"));
             self.complain_of_hash(row.get(1), row.get(2), &mut complain);
@@ -156,7 +157,9 @@ impl OldServer<'_> {
     }
 
     async fn complain_of_clients(&self, complaints: &mut Vec<String>) -> Result<()> {
-        for row in self.am().rows("SELECT CONSUMER_KEY, OAUTH_VERSION FROM IDN_OAUTH_CONSUMER_APPS", &[]).await? {
+        for row in
+            self.idn().rows("SELECT CONSUMER_KEY FROM IDN_OAUTH_CONSUMER_APPS WHERE OAUTH_VERSION <> ''", &[]).await?
+        {
             let key = row.text(0)?;
             if self.client(&key).await?.is_none() {
                 complaints.push(format!("{key}: a client without its service provider"));
@@ -167,10 +170,26 @@ impl OldServer<'_> {
         let roles: BTreeSet<String> =
             self.um().rows(roles, &[]).await?.iter().map(|row| row.text(0)).collect::<Result<_>>()?;
         let apps = "SELECT s.APP_NAME FROM SP_APP s JOIN SP_INBOUND_AUTH b ON b.APP_ID = s.ID WHERE b.INBOUND_AUTH_TYPE = 'oauth2'";
-        for row in self.am().rows(apps, &[]).await? {
+        for row in self.idn().rows(apps, &[]).await? {
             let name = row.text(0)?;
             if !roles.contains(&format!("Application/{name}")) {
                 complaints.push(format!("{name}: a service provider without its role"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The API Manager's side of a client: tied to it by nothing but the text of its id (database.md 2.5).
+    async fn complain_of_keys(&self, complaints: &mut Vec<String>) -> Result<()> {
+        let keys = "SELECT k.CONSUMER_KEY, (SELECT COUNT(*) FROM AM_APP_KEY_DOMAIN_MAPPING d \
+                    WHERE d.CONSUMER_KEY = k.CONSUMER_KEY) FROM AM_APPLICATION_KEY_MAPPING k WHERE k.STATE = 'COMPLETED'";
+        for row in self.am().rows(keys, &[]).await? {
+            let key = row.get(0).unwrap_or_default().to_owned();
+            if self.client(&key).await?.is_none() {
+                complaints.push(format!("{key}: a key of an application without its client"));
+            }
+            if row.int(1)? == 0 {
+                complaints.push(format!("{key}: a key of an application without domains"));
             }
         }
         Ok(())

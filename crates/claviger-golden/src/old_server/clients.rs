@@ -20,7 +20,7 @@ pub struct FoundClient {
     pub store: String,
     /// TENANT_ID.
     pub tenant_id: i64,
-    /// CALLBACK_URL.
+    /// CALLBACK_URL; NULL is empty.
     pub callback: String,
     /// GRANT_TYPES.
     pub grants: Vec<String>,
@@ -53,7 +53,7 @@ impl OldServer<'_> {
              JOIN SP_APP s ON s.ID = b.APP_ID AND s.APP_NAME = c.APP_NAME AND s.TENANT_ID = c.TENANT_ID \
              WHERE c.CONSUMER_KEY = ? AND c.OAUTH_VERSION <> ''"
         );
-        let Some(row) = self.row(self.am(), &sql, &[key.into()]).await? else { return Ok(None) };
+        let Some(row) = self.row(self.idn(), &sql, &[key.into()]).await? else { return Ok(None) };
         if row.text(0)? != key {
             return Ok(None);
         }
@@ -63,7 +63,7 @@ impl OldServer<'_> {
         if self.release() >= Release::V2_6 {
             let find =
                 "SELECT PROPERTY_KEY, PROPERTY_VALUE FROM IDN_OIDC_PROPERTY WHERE CONSUMER_KEY = ? AND TENANT_ID = ?";
-            for row in self.am().rows(find, &[key.into(), row.int(6)?.into()]).await? {
+            for row in self.idn().rows(find, &[key.into(), row.int(6)?.into()]).await? {
                 properties.insert(row.text(0)?, row.get(1).map(str::to_owned));
             }
         }
@@ -74,7 +74,7 @@ impl OldServer<'_> {
             owner: row.text(4)?,
             store: row.text(5)?,
             tenant_id: row.int(6)?,
-            callback: row.text(7)?,
+            callback: row.get(7).unwrap_or_default().to_owned(),
             grants: row.text(8)?.split(' ').map(str::to_owned).collect(),
             is_pkce_mandatory: row.text(9)? != "0",
             is_active: row.text(10)? == "ACTIVE",

@@ -54,14 +54,14 @@ impl OldServer<'_> {
              FROM IDN_OAUTH2_AUTHORIZATION_CODE a JOIN IDN_OAUTH_CONSUMER_APPS c ON c.ID = a.CONSUMER_KEY_ID {provider} \
              WHERE c.CONSUMER_KEY = ? AND {condition}"
         );
-        let Some(row) = self.row(self.am(), &sql, &[client.into(), value]).await? else { return Ok(None) };
+        let Some(row) = self.row(self.idn(), &sql, &[client.into(), value]).await? else { return Ok(None) };
         if !self.options.form.is_stored(code, &row.text(1)?) {
             return Ok(None);
         }
         let mut scopes: BTreeSet<String> = row.text(4)?.split_whitespace().map(str::to_owned).collect();
         if scopes.is_empty() && self.release() >= Release::V3_1 {
             let find = "SELECT SCOPE FROM IDN_OAUTH2_AUTHZ_CODE_SCOPE WHERE CODE_ID = ?";
-            for row in self.am().rows(find, &[row.text(0)?.into()]).await? {
+            for row in self.idn().rows(find, &[row.text(0)?.into()]).await? {
                 scopes.insert(row.text(0)?);
             }
         }

@@ -43,6 +43,10 @@ impl OldServer<'_> {
         &self.databases.api_manager
     }
 
+    fn idn(&self) -> &Db {
+        &self.databases.identity
+    }
+
     fn um(&self) -> &Db {
         &self.databases.user
     }

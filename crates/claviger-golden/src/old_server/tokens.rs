@@ -162,10 +162,10 @@ impl OldServer<'_> {
 
     async fn tokens(&self, sql: &str, arguments: &[Value]) -> Result<Vec<FoundToken>> {
         let mut tokens = Vec::new();
-        for row in self.am().rows(sql, arguments).await? {
+        for row in self.idn().rows(sql, arguments).await? {
             let mut token = self.read(&row)?;
             let scopes = "SELECT TOKEN_SCOPE FROM IDN_OAUTH2_ACCESS_TOKEN_SCOPE WHERE TOKEN_ID = ?";
-            for row in self.am().rows(scopes, &[(&token.id).into()]).await? {
+            for row in self.idn().rows(scopes, &[(&token.id).into()]).await? {
                 token.scopes.insert(row.text(0)?);
             }
             tokens.push(token);

@@ -79,28 +79,31 @@ impl OldServer<'_> {
             )
         };
         let bindings = "LEFT JOIN IDN_OAUTH2_SCOPE_BINDING b ON b.SCOPE_ID = s.SCOPE_ID";
-        let (sql, arguments) = match self.release() {
-            Release::V2_1 => (by_path("s.SCOPE_KEY, s.ROLES", ""), vec![path.into()]),
-            Release::V2_6 | Release::V3_0 => (by_path("s.NAME, b.SCOPE_BINDING", bindings), vec![path.into()]),
-            Release::V3_1 => {
-                let bindings = format!("{bindings} AND b.BINDING_TYPE = 'DEFAULT'");
-                (by_path("s.NAME, b.SCOPE_BINDING", &bindings), vec![path.into()])
-            }
-            Release::V3_2 => (
-                format!(
-                    "SELECT m.SCOPE_NAME, b.SCOPE_BINDING FROM AM_API i JOIN AM_API_URL_MAPPING u ON u.API_ID = i.API_ID \
-                     JOIN AM_API_RESOURCE_SCOPE_MAPPING m ON m.URL_MAPPING_ID = u.URL_MAPPING_ID \
-                     LEFT JOIN IDN_OAUTH2_SCOPE s ON s.NAME = m.SCOPE_NAME AND s.TENANT_ID = m.TENANT_ID \
-                     {bindings} AND b.BINDING_TYPE = 'DEFAULT' \
-                     WHERE i.CONTEXT = ? AND i.API_VERSION = ? AND u.URL_PATTERN = ? AND u.HTTP_METHOD = ?"
-                ),
-                vec![context.into(), version.into(), pattern.into(), verb.into()],
-            ),
+        let sql = match self.release() {
+            Release::V2_1 => by_path("s.SCOPE_KEY, s.ROLES", ""),
+            Release::V2_6 | Release::V3_0 => by_path("s.NAME, b.SCOPE_BINDING", bindings),
+            Release::V3_1 => by_path("s.NAME, b.SCOPE_BINDING", &format!("{bindings} AND b.BINDING_TYPE = 'DEFAULT'")),
+            Release::V3_2 => return self.scopes_by_row(resource).await,
         };
         let mut scopes: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-        for row in self.am().rows(&sql, &arguments).await? {
+        for row in self.idn().rows(&sql, &[path.into()]).await? {
             let roles = row.get(1).unwrap_or_default().split(',').map(str::trim).filter(|role| !role.is_empty());
             scopes.entry(row.text(0)?).or_default().extend(roles.map(str::to_owned));
+        }
+        Ok(scopes)
+    }
+
+    /// In 3.2 the names are the API Manager's, the roles its key manager's.
+    async fn scopes_by_row(&self, resource: &[String; 4]) -> Result<BTreeMap<String, BTreeSet<String>>> {
+        let find = "SELECT m.SCOPE_NAME, m.TENANT_ID FROM AM_API i JOIN AM_API_URL_MAPPING u ON u.API_ID = i.API_ID \
+                    JOIN AM_API_RESOURCE_SCOPE_MAPPING m ON m.URL_MAPPING_ID = u.URL_MAPPING_ID \
+                    WHERE i.CONTEXT = ? AND i.API_VERSION = ? AND u.URL_PATTERN = ? AND u.HTTP_METHOD = ?";
+        let arguments = resource.each_ref().map(Into::into);
+        let mut scopes = BTreeMap::new();
+        for row in self.am().rows(find, &arguments).await? {
+            let name = row.text(0)?;
+            let roles = self.scope(&name, row.int(1)?).await?.map(|(_, roles)| roles);
+            scopes.insert(name, roles.unwrap_or_default());
         }
         Ok(scopes)
     }
@@ -113,13 +116,13 @@ impl OldServer<'_> {
                 "SELECT SCOPE_ID, DISPLAY_NAME, NULL FROM IDN_OAUTH2_SCOPE WHERE NAME = ? AND TENANT_ID = ? ORDER BY SCOPE_ID"
             }
         };
-        let Some(row) = self.row(self.am(), sql, &[name.into(), tenant_id.into()]).await? else { return Ok(None) };
+        let Some(row) = self.row(self.idn(), sql, &[name.into(), tenant_id.into()]).await? else { return Ok(None) };
         let listed = row.get(2).unwrap_or_default().split(',').map(str::trim).filter(|role| !role.is_empty());
         let mut roles: BTreeSet<String> = listed.map(str::to_owned).collect();
         if self.release() >= Release::V2_6 {
             let default = if self.release() >= Release::V3_1 { " AND BINDING_TYPE = 'DEFAULT'" } else { "" };
             let find = format!("SELECT SCOPE_BINDING FROM IDN_OAUTH2_SCOPE_BINDING WHERE SCOPE_ID = ?{default}");
-            for row in self.am().rows(&find, &[row.int(0)?.into()]).await? {
+            for row in self.idn().rows(&find, &[row.int(0)?.into()]).await? {
                 roles.insert(row.text(0)?);
             }
         }

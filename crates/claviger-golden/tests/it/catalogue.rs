@@ -1,7 +1,7 @@
 //! What a script's facts make passes the check against them, and a change is found.
 
 use crate::servers;
-use claviger_golden::catalogue::differences;
+use claviger_golden::catalogue::{differences, snapshot};
 use claviger_golden::facts::{Facts, SCRIPTS, Script};
 use claviger_golden::server::Scratch;
 use claviger_golden::{Engine, Release, ddl};
@@ -92,6 +92,39 @@ async fn a_change_is_found() {
         }
         let found = differences(&scratch.db, &facts, |table| table.starts_with("CLV_")).await.unwrap();
         assert_eq!(found.len(), known.len() - 1, "our own tables may be left out");
+        scratch.drop_database().await.unwrap();
+    }
+}
+
+/// A snapshot sees what the facts do not speak of.
+#[tokio::test]
+async fn a_snapshot_sees_every_change() {
+    for (engine, url) in servers() {
+        let facts = Facts::of(Script::Kernel(Release::V2_1), engine).unwrap();
+        let scratch = make(engine, &url, &facts, false).await;
+        let mut known = snapshot(&scratch.db).await.unwrap();
+        assert_eq!(snapshot(&scratch.db).await.unwrap(), known);
+        let trigger = match engine {
+            Engine::MySql => "CREATE TRIGGER HOOK BEFORE INSERT ON UM_USER FOR EACH ROW SET NEW.UM_SALT_VALUE = ''",
+            Engine::Postgres => {
+                "CREATE FUNCTION HOOKED() RETURNS TRIGGER LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'; \
+                 CREATE TRIGGER HOOK BEFORE INSERT ON UM_USER FOR EACH ROW EXECUTE FUNCTION HOOKED()"
+            }
+        };
+        let changes = [
+            ("CREATE VIEW USERS AS SELECT UM_USER_NAME FROM UM_USER", "USERS: view"),
+            (trigger, "HOOK: trigger"),
+            (
+                "CREATE UNIQUE INDEX IDX_NEW ON UM_ROLE (UM_ROLE_NAME)",
+                "UM_ROLE: unique [\"UM_ROLE_NAME\"] [\"IDX_NEW\"]",
+            ),
+        ];
+        for (change, line) in changes {
+            scratch.db.run(change).await.unwrap();
+            let now = snapshot(&scratch.db).await.unwrap();
+            assert!(now.contains(line) && !known.contains(line), "{engine:?}: {:?}", now.difference(&known));
+            known = now;
+        }
         scratch.drop_database().await.unwrap();
     }
 }

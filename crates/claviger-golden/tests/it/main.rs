@@ -3,10 +3,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
+mod audit;
 mod catalogue;
 mod forward;
 
 use claviger_golden::Engine;
+
+/// When the old servers were stopped.
+const NOW_MS: i64 = 1_790_000_000_123;
 
 /// The servers that are there.
 #[expect(clippy::disallowed_methods, reason = "the test reads where its servers are")]

@@ -15,7 +15,7 @@ use std::str::FromStr as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Of every pool.
-const LIMITS: PoolLimits = PoolLimits { connections_max: 16, acquire_ms_max: 20_000 };
+pub(crate) const LIMITS: PoolLimits = PoolLimits { connections_max: 16, acquire_ms_max: 20_000 };
 
 static NUMBER: AtomicU64 = AtomicU64::new(0);
 
@@ -58,7 +58,7 @@ pub(crate) async fn on_every_location<F: Future<Output = ()>>(case: impl Fn(Loca
 }
 
 #[expect(clippy::disallowed_methods, reason = "the test reads where its servers are")]
-fn url(name: &str) -> Option<String> {
+pub(crate) fn url(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 

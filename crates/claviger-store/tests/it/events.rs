@@ -33,9 +33,6 @@ async fn events_come_in_order_and_gaps_can_be_asked_for() {
         assert_eq!(numbers, [&ids[..9], &ids[10..]].concat());
         assert_eq!(page[9].event, changed(10));
         assert_eq!(events::bounds(&mut conn).await.unwrap(), (ids[0], ids[19]));
-        let all = Timestamp::from_secs(1000);
-        store.write::<_, StoreError, _>(move |conn| Box::pin(events::delete_before(conn, all))).await.unwrap();
-        assert_eq!(events::bounds(&mut conn).await.unwrap(), (ids[19], ids[19]), "the newest event stays");
     })
     .await;
 }
@@ -94,31 +91,6 @@ async fn what_is_only_told_is_not_in_the_log() {
         assert_eq!(*told.lock().unwrap(), [changed(1)]);
         let mut conn = store.reader().await.unwrap();
         assert_eq!(events::bounds(&mut conn).await.unwrap(), (EventId(0), EventId(0)));
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn old_events_go_a_part_at_a_time() {
-    const EVENTS: i64 = 2_500;
-    on_every_engine(|store| async move {
-        let emit = store.write::<_, StoreError, _>(|conn| {
-            Box::pin(async move {
-                for number in 0..EVENTS {
-                    conn.emit(changed(number), Timestamp::from_secs(number)).await?;
-                }
-                Ok(())
-            })
-        });
-        emit.await.unwrap();
-        let before = Timestamp::from_secs(EVENTS - 100);
-        let mut parts = Vec::new();
-        while parts.last() != Some(&0) {
-            let write = store.write::<_, StoreError, _>(move |conn| Box::pin(events::delete_before(conn, before)));
-            parts.push(write.await.unwrap());
-        }
-        assert_eq!(parts.iter().sum::<u64>(), u64::try_from(EVENTS - 100).unwrap());
-        assert!(parts.iter().all(|part| *part <= 1_000), "{parts:?}");
     })
     .await;
 }

@@ -4,10 +4,13 @@
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 mod catalogue;
+mod cleaning;
+mod cleaning_wso2;
 mod clients;
 mod concurrency;
 mod database;
 mod events;
+mod leases;
 mod plan_rows;
 mod plans;
 mod portal;
@@ -16,3 +19,4 @@ mod statements;
 mod tokens;
 mod trouble;
 mod users;
+mod zones;

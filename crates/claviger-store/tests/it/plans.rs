@@ -45,6 +45,29 @@ const USER: Arg<'static> = text("user_500");
 /// As many as one statement looks up.
 const GAPS: [Arg<'static>; 50] = [int(700); 50];
 const TOKENS: [Arg<'static>; 50] = [text("token_500_0"); 50];
+const CLEANED: [Arg<'static>; 100] = [text("token_500_0"); 100];
+const CLEANED_AT: [Arg<'static>; 101] = with_first(Arg::Time(None));
+const CLEANED_BEFORE: [Arg<'static>; 101] = with_last([int(20)]);
+const CLEANED_REVOCATIONS: [Arg<'static>; 102] = with_last([text("TOKEN"), int(20)]);
+const CLEANED_SESSIONS: [Arg<'static>; 104] = with_last([int(20), int(30), int(40), int(50)]);
+const CLEANED_EVENTS: [Arg<'static>; 100] = [int(500); 100];
+
+const fn with_first(first: Arg<'static>) -> [Arg<'static>; 101] {
+    let mut all = [text("token_500_0"); 101];
+    all[0] = first;
+    all
+}
+
+const fn with_last<const LAST: usize, const ALL: usize>(last: [Arg<'static>; LAST]) -> [Arg<'static>; ALL] {
+    let mut all = [text("token_500_0"); ALL];
+    let mut index = 0;
+    while index < LAST {
+        all[ALL - LAST + index] = last[index];
+        index += 1;
+    }
+    all
+}
+
 const PER_TENANT: &str =
     "some hundred rows per tenant at most, nothing but the tenant is indexed, and the answer is cached";
 const FEW: &str = "a row per domain or tenant: a page or two";
@@ -116,14 +139,35 @@ const HOT: &[Hot] = &[
             "read backwards from its end, up to the first that is old enough; only where a follower starts",
         )],
     ),
-    hot("events::LIST_OLDEST", &[int(3990), int(1_000)]),
-    hot("events::DELETE_UP_TO", &[int(100)]),
     hot("revocations::FIND", &[text("TOKEN"), text("subject_500_0")]),
     hot("revocations::FIND_BEFORE", &[text("CLIENT"), text("subject_500_0")]),
     hot("revocations::UPDATE", &[int(5), int(5), int(6), int(6), text("TOKEN"), text("subject_500_0")]),
     hot("revocations::LIST", &[text("TOKEN"), text("subject_500_0"), int(20), int(2_000)]),
-    hot("revocations::FIND_EXPIRED", &[int(20), int(1_000)]),
-    hot("revocations::DELETE_EXPIRED", &[int(20)]),
+    // Cleaning: pages by key, removals by key.
+    hot("cleaning::tokens::LIST", &[text("token_500_0"), int(1_000)]),
+    hot("cleaning::tokens::LOCK", &CLEANED),
+    hot("cleaning::tokens::LIST_BESIDE", &CLEANED),
+    hot("cleaning::tokens::COPY_TO_AUDIT", &CLEANED_AT),
+    hot("cleaning::tokens::DELETE", &CLEANED),
+    hot("cleaning::rest::LIST_CODES", &[text("code_500_0"), int(1_000)]),
+    hot("cleaning::rest::LOCK_CODES", &CLEANED),
+    hot("cleaning::rest::LIST_TOKENS", &CLEANED),
+    scanning(
+        "cleaning::rest::DELETE_CODES",
+        &CLEANED,
+        &[(
+            "IDN_OIDC_REQ_OBJECT_REFERENCE",
+            "the cascade: CODE_ID leads no index but MySQL's own for the foreign key; a row per OpenID request object, often none",
+        )],
+    ),
+    hot("cleaning::rest::LIST_SESSIONS", &[text("session_500"), int(100)]),
+    hot("cleaning::rest::DELETE_SESSIONS", &CLEANED_SESSIONS),
+    hot("cleaning::rest::LIST_REVOKED_JWTS", &[text("uuid_500_0"), int(1_000)]),
+    hot("cleaning::rest::DELETE_REVOKED_JWTS", &CLEANED_BEFORE),
+    hot("cleaning::log::LIST_REVOCATIONS", &[int(0), int(20), int(1_000)]),
+    hot("cleaning::log::DELETE_REVOCATIONS", &CLEANED_REVOCATIONS),
+    hot("cleaning::log::LIST_EVENTS", &[int(0), int(3990), int(1_000)]),
+    hot("cleaning::log::DELETE_EVENTS", &CLEANED_EVENTS),
     // Applications, subscriptions.
     hot("applications::FIND_OF_KEY", &[CLIENT_KEY]),
     hot("applications::FIND_BY_UUID", &[text("application_500")]),

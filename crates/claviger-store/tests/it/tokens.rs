@@ -165,17 +165,12 @@ async fn revocations_are_listed_until_they_no_longer_matter() {
         assert!(revocations::list_tokens(&mut conn, end).await.unwrap().is_empty());
         let clients = revocations::list_clients(&mut conn, end).await.unwrap();
         assert_eq!(clients, [(ConsumerKey::from("Key_1"), NOW.plus_millis(5))]);
-        let deleted = store
-            .write::<_, StoreError, _>(move |conn| Box::pin(revocations::delete_expired(conn, end.plus_millis(1))))
-            .await
-            .unwrap();
-        assert_eq!(deleted, 2);
     })
     .await;
 }
 
 #[tokio::test]
-async fn many_revocations_are_all_listed_and_go_a_part_at_a_time() {
+async fn many_revocations_are_all_listed() {
     const TOKENS: i64 = 2_500;
     on_every_engine(|store| async move {
         let insert = store.write::<_, StoreError, _>(|conn| {
@@ -192,16 +187,6 @@ async fn many_revocations_are_all_listed_and_go_a_part_at_a_time() {
         let listed = revocations::list_tokens(&mut conn, NOW.plus_millis(99)).await.unwrap();
         let tokens: std::collections::BTreeSet<_> = listed.iter().map(|(token, _)| token.0).collect();
         assert_eq!((listed.len(), tokens.len()), (2_400, 2_400));
-        drop(conn);
-        let before = NOW.plus_millis(TOKENS - 100);
-        let mut parts = Vec::new();
-        while parts.last() != Some(&0) {
-            let write =
-                store.write::<_, StoreError, _>(move |conn| Box::pin(revocations::delete_expired(conn, before)));
-            parts.push(write.await.unwrap());
-        }
-        assert_eq!(parts.iter().sum::<u64>(), 2_400);
-        assert!(parts.iter().all(|part| *part <= 1_000), "{parts:?}");
     })
     .await;
 }

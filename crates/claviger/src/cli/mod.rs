@@ -1,4 +1,4 @@
-//! The command line: `claviger [serve]`, `claviger config check FILE`, `claviger config keys`.
+//! The command line: `claviger [serve]`, `claviger config check FILE`, `claviger config keys`, `claviger db clean`.
 //!
 //! Owns: words, options, their environment fallbacks, which configuration file is read, exit codes. Leaves to others: the
 //! meaning of the configuration (`config`), running (`app`). The environment is a function given from outside; an option
@@ -46,6 +46,18 @@ pub enum Action {
     ConfigCheck(PathBuf),
     /// Print the reference of all keys.
     ConfigKeys,
+    /// Work on the database of a configuration.
+    Db(Serve, DbAction),
+}
+
+/// What is to be done with a database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DbAction {
+    /// Remove what is over.
+    Clean {
+        /// Only say what would go.
+        is_dry_run: bool,
+    },
 }
 
 /// Options of the server, with the environment and defaults applied.
@@ -96,6 +108,22 @@ enum Command {
     /// Work with configuration files
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Work on the database of a configuration
+    #[command(subcommand)]
+    Db(DbCommand),
+}
+
+#[derive(Subcommand)]
+enum DbCommand {
+    /// Remove tokens, codes, sessions and events that are over, as a running server does by itself
+    #[command(after_help = EXIT_CODES)]
+    Clean {
+        /// Only print how many rows would go
+        #[arg(long)]
+        dry_run: bool,
+        #[command(flatten)]
+        options: ServeOptions,
+    },
 }
 
 #[derive(Subcommand)]
@@ -154,6 +182,8 @@ where
         Some(Command::Serve(after)) => serve_options(cli.options, after, env).map(Action::Serve),
         Some(Command::Config(ConfigCommand::Check { file })) => Ok(Action::ConfigCheck(file)),
         Some(Command::Config(ConfigCommand::Keys)) => Ok(Action::ConfigKeys),
+        Some(Command::Db(DbCommand::Clean { dry_run, options })) => serve_options(cli.options, options, env)
+            .map(|options| Action::Db(options, DbAction::Clean { is_dry_run: dry_run })),
     }
 }
 

@@ -85,6 +85,15 @@ fn config_commands() {
 }
 
 #[test]
+fn database_commands_take_the_options_of_the_server() {
+    for (line, is_dry_run) in [("db clean --data-dir d", false), ("--data-dir d db clean --dry-run", true)] {
+        let Action::Db(options, action) = parse(words(line), &|_| None).unwrap() else { panic!("{line}") };
+        assert_eq!((options.data_dir.as_path(), action), (Path::new("d"), DbAction::Clean { is_dry_run }));
+    }
+    assert_eq!(parse(words("db"), &|_| None).unwrap_err().exit_code(), i32::from(EXIT_USAGE));
+}
+
+#[test]
 fn the_file_of_the_data_directory_is_read_and_the_command_line_wins() {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let name = format!("claviger-cli-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));

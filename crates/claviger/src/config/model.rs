@@ -409,14 +409,16 @@ pub struct Events {
 pub struct Cleanup {
     /// Whether the built-in cleaner runs.
     pub is_enabled: bool,
+    /// Whether it cleans tokens.
+    pub are_tokens_cleaned: bool,
     /// Whether removed access tokens go to the audit table.
     pub is_audit_kept: bool,
     /// How long rows stay in the audit table; `None`: for ever.
     pub audit_retention_days: Option<u32>,
     /// Rest between two runs.
     pub interval_s: u64,
-    /// Most rows that one transaction removes.
-    pub batch_rows_max: u32,
+    /// Share of the time in which it has a statement under way, in percent.
+    pub share_percent: u32,
     /// Longest run.
     pub time_budget_ms: u64,
 }

@@ -87,6 +87,14 @@ pub fn unavailable(error: &dyn std::error::Error) -> Response {
     response
 }
 
+/// 503 with Retry-After for a request whose time is over.
+pub fn too_slow() -> Response {
+    let status = StatusCode::SERVICE_UNAVAILABLE;
+    let mut response = portal_error(status, 503, "Service Unavailable", "The request took too long");
+    response.headers_mut().insert(RETRY_AFTER, RETRY_AFTER_S);
+    response
+}
+
 /// 500 with a correlation id; the cause is logged here.
 pub fn internal(error: &dyn std::error::Error) -> Response {
     let id = correlation_id();

@@ -198,12 +198,7 @@ async fn answer(router: &mut Router, request: Request<Body>, bound: Duration) ->
     match AssertUnwindSafe(tokio::time::timeout(bound, router.call(request))).catch_unwind().await {
         Ok(Ok(Ok(response))) => response,
         Ok(Ok(Err(never))) => match never {},
-        Ok(Err(_)) => reply::portal_error(
-            StatusCode::SERVICE_UNAVAILABLE,
-            503,
-            "Service Unavailable",
-            "The request took too long",
-        ),
+        Ok(Err(_)) => reply::too_slow(),
         // One request's panic is one request's 500.
         Err(_) => reply::internal(&io::Error::other("the handler panicked")),
     }

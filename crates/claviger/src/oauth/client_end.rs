@@ -111,14 +111,17 @@ impl ClientEnd {
         write.await
     }
 
-    /// One write; says which comes next. The first ends what the client could do until now; a client that goes is blocked until
-    /// all its tokens are gone. Tokens that a new secret is given before the last write die too: nobody has been told that
+    /// One write; says which comes next. The first ends what the client could do until now, and nothing else: on a Galera cluster
+    /// those who issue without a pause at another member undo every long write. A client that goes is blocked until all its
+    /// tokens are gone. Tokens that a new secret is given before the last write die too: nobody has been told that
     /// secret yet.
     async fn step(&self, conn: &mut Conn, part: Part) -> Result<Option<Part>, RegistrationError> {
         let client = clients::hold(conn, &self.known.client, Hold::Alone).await?.ok_or(RegistrationError::NotFound)?;
         let mut next = None;
-        // A blocked client gets no new tokens; one that has become active again meanwhile may have.
-        if part != Part::Rows || client.is_active {
+        if part == Part::First {
+            next = Some(Part::Tokens);
+        } else if part != Part::Rows || client.is_active {
+            // A blocked client gets no new tokens; one that has become active again meanwhile may have.
             let is_over = self.token_end.end_some(conn, &client, TokenState::Revoked).await?;
             next = (!is_over).then_some(Part::Tokens);
         }
@@ -155,9 +158,9 @@ impl ClientEnd {
 /// What a write is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Part {
-    /// The end itself, and the first tokens.
+    /// The end itself.
     First,
-    /// More tokens.
+    /// Its tokens.
     Tokens,
     /// The dead rows of a client that goes.
     Rows,

@@ -2,9 +2,9 @@
 
 use crate::config::database::{DatabaseServer, DatabaseTls, DatabaseUrl};
 use crate::config::model::{Database, Databases};
-use anyhow::Context as _;
 use claviger_store::db::{Place, Places, PoolLimits, Store, Zones};
 use claviger_store::location::{Location, Server, Tls};
+use claviger_store::sql::Family;
 
 /// Opens the databases of the four families of tables; equal ones are opened once.
 pub async fn open(databases: &Databases) -> anyhow::Result<Store> {
@@ -15,19 +15,16 @@ pub async fn open(databases: &Databases) -> anyhow::Result<Store> {
         registry: place(&databases.registry),
         zones: Zones { token: databases.token_time_zone, local: databases.local_time_zone },
     };
-    Store::open(places).await.with_context(|| format!("{} cannot be opened", labels(databases)))
-}
-
-/// The databases with the sections that name them, each once.
-pub fn labels(databases: &Databases) -> String {
-    let mut labels: Vec<String> = Vec::new();
-    for (_, database) in databases.all() {
-        let label = format!("the database {} of [{}]", database.url.label(), database.name);
-        if !labels.contains(&label) {
-            labels.push(label);
-        }
-    }
-    labels.join(", or ")
+    Store::open(places).await.map_err(|error| {
+        let database = match error.family() {
+            Family::Identity => &databases.identity,
+            Family::Api => &databases.api,
+            Family::User => &databases.user,
+            Family::Registry => &databases.registry,
+        };
+        let label = format!("the database {} of [{}] cannot be opened", database.url.label(), database.name);
+        anyhow::Error::new(error).context(label)
+    })
 }
 
 fn place(database: &Database) -> Place {

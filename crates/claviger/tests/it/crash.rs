@@ -1,21 +1,27 @@
-//! The process is killed under load, again and again, on one directory. What it acknowledged must be true after the restart;
-//! what it did not acknowledge may be either way. (The system lives on and keeps what was written to files: this shows that
-//! nothing is acknowledged before its commit, not what a disk does without power.)
+//! The process, or its database server, is killed under load, again and again. What was acknowledged must be true after the
+//! restart; what was not may be either way. (The system lives on and keeps what was written to files: this shows that nothing is
+//! acknowledged before its commit, not what a disk does without power.)
 //!
-//! The moment is random without a timer: the process is killed right after an acknowledgement of a random number reached a
-//! client, while the other clients' requests are at any stage.
+//! The moment is random without a timer: the kill comes right after an acknowledgement of a random number reached a client,
+//! while the other clients' requests are at any stage.
+//!
+//! 50 kills on SQLite; on the servers 3, or 50 when `CLAVIGER_TEST_LONG` is set.
 
-use crate::harness::{ADMIN, ADMIN_PASSWORD, Call as _, Directory, Process, plain_client, registration};
+use crate::harness::{
+    ADMIN, ADMIN_PASSWORD, Call as _, Directory, Mortal, Process, databases, is_long, mortals, plain_client,
+    registration,
+};
 use claviger::app::SystemEntropy;
 use claviger_proto::entropy::Entropy as _;
 use reqwest::Client;
 use serde_json::json;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use tokio::sync::Notify;
 
 const ROUNDS: usize = 50;
+const QUICK_ROUNDS: usize = 3;
 const CLIENTS: usize = 8;
 /// Acknowledgements of a round before the process is killed: at most so many.
 const ACKNOWLEDGED_MAX: usize = 250;
@@ -55,6 +61,7 @@ impl Notes {
 struct Fuse {
     at: usize,
     burnt: Notify,
+    is_over: AtomicBool,
 }
 
 impl Fuse {
@@ -65,35 +72,45 @@ impl Fuse {
     }
 }
 
-/// One client: issues tokens and revokes every second one, until the server is gone.
+/// One client: issues tokens, refreshes every third and revokes every third, until the end of the round.
 async fn load(http: Client, base: String, notes: Arc<Notes>, fuse: Arc<Fuse>) {
-    loop {
+    while !fuse.is_over.load(Ordering::SeqCst) {
         // A scope of its own makes each token a new one.
         let number = notes.scopes.fetch_add(1, Ordering::SeqCst);
         let scope = format!("s{number}");
-        let form = [("grant_type", "client_credentials"), ("scope", &scope)];
+        let form = [("grant_type", "password"), ("username", ADMIN), ("password", ADMIN_PASSWORD), ("scope", &scope)];
         let Some(reply) = post(&http, &base, "/oauth2/token", &form).await else { return };
         let token = reply.text("access_token");
         notes.write(&token, Known::Issued);
         fuse.acknowledge(&notes);
-        if number.is_multiple_of(2) {
-            continue;
-        }
-        notes.write(&token, Known::Unsure);
-        if post(&http, &base, "/oauth2/revoke", &[("token", &token)]).await.is_none() {
-            return;
-        }
+        let next = match number % 3 {
+            0 => continue,
+            1 => {
+                notes.write(&token, Known::Unsure);
+                post(&http, &base, "/oauth2/revoke", &[("token", &token)]).await.map(|_| None)
+            }
+            _ => {
+                notes.write(&token, Known::Unsure);
+                let refresh = reply.text("refresh_token");
+                let form = [("grant_type", "refresh_token"), ("refresh_token", refresh.as_str())];
+                post(&http, &base, "/oauth2/token", &form).await.map(|reply| Some(reply.text("access_token")))
+            }
+        };
+        let Some(next) = next else { return };
         notes.write(&token, Known::Revoked);
+        if let Some(next) = next {
+            notes.write(&next, Known::Issued);
+        }
         fuse.acknowledge(&notes);
     }
 }
 
-/// An acknowledged answer, or `None` when the server is gone. Under this load nothing else may happen.
+/// An acknowledged answer, or `None` when the server or its database is gone. Under this load nothing else may happen.
 async fn post(http: &Client, base: &str, path: &str, form: &[(&str, &str)]) -> Option<crate::harness::Reply> {
     let request = http.post(format!("{base}{path}")).basic_auth(CLIENT_ID, Some(CLIENT_SECRET));
     let reply = request.form(form).try_call().await?;
-    assert_eq!(reply.status, 200, "{reply:?}");
-    Some(reply)
+    assert!(reply.status == 200 || reply.status == 503 && reply.header("retry-after").is_some(), "{reply:?}");
+    Some(reply).filter(|reply| reply.status == 200)
 }
 
 async fn is_active(http: &Client, base: &str, token: &str) -> bool {
@@ -121,33 +138,54 @@ async fn check(process: &Process, notes: &Notes, tokens: Vec<(String, Known)>) {
     futures_util::future::join_all(checks).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_acknowledged_survives_kill_9() {
-    let directory = Directory::new();
-    let rng = SystemEntropy::default();
-    let notes = Arc::new(Notes::default());
+/// What is killed.
+#[derive(Clone, Copy)]
+enum Victim<'a> {
+    Process,
+    /// A server that starts again by itself.
+    Database(&'a Mortal),
+}
+
+/// So many rounds of load and kill on one directory.
+async fn survive(directory: &Directory, what: &str, victim: Victim<'_>, rounds: usize) {
+    let (rng, notes) = (SystemEntropy::default(), Arc::new(Notes::default()));
     let started = std::time::Instant::now();
-    let mut process = Process::start(&directory, &["--log", "warn"]).await;
+    let mut process = Process::start(directory, &["--log", "warn"]).await;
     let register =
         registration("crash", json!({ "ext_param_client_id": CLIENT_ID, "ext_param_client_secret": CLIENT_SECRET }));
     let url = format!("{}/keymanager-operations/dcr/register", process.plain());
     let request = plain_client().post(url).basic_auth(ADMIN, Some(ADMIN_PASSWORD)).json(&register);
     assert_eq!(request.call().await.status, 201);
     let mut known = HashMap::new();
-    for _ in 0..ROUNDS {
+    for _ in 0..rounds {
         let mut byte = [0];
         rng.fill(&mut byte);
         let at = notes.acknowledged.load(Ordering::SeqCst) + 1 + usize::from(byte[0]) % ACKNOWLEDGED_MAX;
-        let fuse = Arc::new(Fuse { at, burnt: Notify::new() });
+        let fuse = Arc::new(Fuse { at, burnt: Notify::new(), is_over: AtomicBool::new(false) });
         let client = || tokio::spawn(load(plain_client(), process.plain(), notes.clone(), fuse.clone()));
         let clients: Vec<_> = (0..CLIENTS).map(|_| client()).collect();
         fuse.burnt.notified().await;
-        let ended = process.kill();
-        assert_eq!((ended.code, ended.output.contains("panicked")), (None, false), "{}", ended.output);
-        for client in clients {
-            client.await.unwrap();
+        if let Victim::Database(server) = victim {
+            server.kill();
         }
-        process = Process::start(&directory, &["--log", "warn"]).await;
+        fuse.is_over.store(true, Ordering::SeqCst);
+        // With its database gone the process goes as well, once it has answered: what it remembers is not to be asked.
+        let ended = match victim {
+            Victim::Process => {
+                let ended = process.kill();
+                join_clients(clients).await;
+                ended
+            }
+            Victim::Database(_) => {
+                join_clients(clients).await;
+                process.kill()
+            }
+        };
+        assert_eq!((ended.code, ended.output.contains("panicked")), (None, false), "{}", ended.output);
+        if let Victim::Database(server) = victim {
+            server.wait_until_back().await;
+        }
+        process = Process::start(directory, &["--log", "warn"]).await;
         let all = notes.tokens.lock().unwrap().clone();
         let news = all.iter().filter(|(token, now)| known.get(*token) != Some(*now));
         let news = news.map(|(token, now)| (token.clone(), *now)).collect();
@@ -157,10 +195,49 @@ async fn what_was_acknowledged_survives_kill_9() {
     let all: Vec<_> = known.into_iter().collect();
     check(&process, &notes, all).await;
     println!(
-        "{ROUNDS} kills in {:.1} s: {} acknowledged tokens alive, {} acknowledged revocations dead, {} revocations cut off",
+        "{what}: {rounds} kills in {:.1} s: {} acknowledged tokens alive, {} acknowledged ends dead, {} cut off on the way",
         started.elapsed().as_secs_f64(),
         notes.count(Known::Issued),
         notes.count(Known::Revoked),
         notes.count(Known::Unsure),
     );
+}
+
+async fn join_clients(clients: Vec<tokio::task::JoinHandle<()>>) {
+    for client in clients {
+        client.await.unwrap();
+    }
+}
+
+fn rounds() -> usize {
+    if is_long() { ROUNDS } else { QUICK_ROUNDS }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_acknowledged_survives_kill_9() {
+    survive(&Directory::new(), "SQLite", Victim::Process, ROUNDS).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_acknowledged_on_a_server_survives_kill_9() {
+    for database in databases().await {
+        if database.is_shared() {
+            let directory = Directory::new();
+            std::fs::write(directory.path().join("deployment.toml"), database.section()).unwrap();
+            survive(&directory, database.engine(), Victim::Process, rounds()).await;
+        }
+        database.remove().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_acknowledged_survives_kill_9_of_the_database_server() {
+    for server in mortals().await {
+        let directory = Directory::new();
+        let text = format!("{}max_wait = 500\n", server.database.section());
+        std::fs::write(directory.path().join("deployment.toml"), text).unwrap();
+        let what = format!("{}'s server", server.database.engine());
+        survive(&directory, &what, Victim::Database(&server), rounds()).await;
+        server.database.remove().await;
+    }
 }

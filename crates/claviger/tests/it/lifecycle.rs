@@ -157,7 +157,7 @@ async fn an_unreachable_database_is_named() {
             panic!("started without its database")
         };
         assert_eq!(refused.code, Some(1), "{}", refused.output);
-        let text = format!("the database {label} 127.0.0.1:{port}/keys cannot be opened");
+        let text = format!("the database {label} 127.0.0.1:{port}/keys of [database.shared_db] cannot be opened");
         assert!(refused.output.contains(&text), "{}", refused.output);
         assert!(!refused.output.contains(planted), "{}", refused.output);
     }
@@ -167,7 +167,11 @@ async fn an_unreachable_database_is_named() {
         panic!("started without a directory for its database")
     };
     assert_eq!(refused.code, Some(1), "{}", refused.output);
-    assert!(refused.output.contains("no/such/directory/x.sqlite cannot be opened"), "{}", refused.output);
+    assert!(
+        refused.output.contains("no/such/directory/x.sqlite of [database.shared_db] cannot be opened"),
+        "{}",
+        refused.output
+    );
 }
 
 #[tokio::test]

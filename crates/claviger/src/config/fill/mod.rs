@@ -254,11 +254,12 @@ impl Values<'_> {
             _ => None,
         };
         Cleanup {
-            is_enabled: self.flag("oauth.token_cleanup.enable"),
+            is_enabled: self.flag("cleanup.enable"),
+            are_tokens_cleaned: self.flag("oauth.token_cleanup.enable"),
             is_audit_kept: self.flag("oauth.token_cleanup.retain_access_tokens_for_auditing"),
             audit_retention_days: days,
             interval_s: self.number("cleanup.interval_s"),
-            batch_rows_max: self.number("cleanup.batch_rows_max"),
+            share_percent: self.number("cleanup.share_percent"),
             time_budget_ms: self.number("cleanup.time_budget_ms"),
         }
     }

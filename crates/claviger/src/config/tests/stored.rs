@@ -196,28 +196,29 @@ fn six_keys_say_in_which_form_tokens_and_secrets_are_stored() {
 fn the_cleaner_is_on_and_keeps_the_audit_for_ever() {
     let default = Cleanup {
         is_enabled: true,
+        are_tokens_cleaned: true,
         is_audit_kept: true,
         audit_retention_days: None,
-        interval_s: 60,
-        batch_rows_max: 500,
-        time_budget_ms: 10_000,
+        interval_s: 300,
+        share_percent: 25,
+        time_budget_ms: 60_000,
     };
     assert_eq!(good("").cleanup, default);
     let set = good(
         "[oauth.token_cleanup]\nenable=false\nretain_access_tokens_for_auditing='false'\n\
-         [cleanup]\naudit_retention_days='90d'\ninterval_s='5m'\nbatch_rows_max=10000\ntime_budget_ms='2s'",
+         [cleanup]\naudit_retention_days='90d'\ninterval_s='5m'\nshare_percent=100\nenable=false\ntime_budget_ms='2s'",
     );
     let expected = Cleanup {
         is_enabled: false,
+        are_tokens_cleaned: false,
         is_audit_kept: false,
         audit_retention_days: Some(90),
         interval_s: 300,
-        batch_rows_max: 10_000,
+        share_percent: 100,
         time_budget_ms: 2_000,
     };
     assert_eq!(set.cleanup, expected);
-    for wrong in
-        ["interval_s=0", "batch_rows_max=0", "batch_rows_max=10001", "time_budget_ms=9", "audit_retention_days=0"]
+    for wrong in ["interval_s=0", "share_percent=0", "share_percent=101", "time_budget_ms=9", "audit_retention_days=0"]
     {
         assert!(bad(&format!("[cleanup]\n{wrong}")).contains("expected "), "{wrong}");
     }

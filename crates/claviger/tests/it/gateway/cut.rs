@@ -7,8 +7,7 @@ use super::platform::{
     Application, Backend, CONTROL, Caller, Kind, Link, NEWS_MS_MAX, NOT_SUBSCRIBED, PASSED, Portal, REFUSED, UNCHECKED,
     UNKNOWN, start_gateway,
 };
-use super::relay::Relay;
-use crate::harness::{Call as _, Directory, Process, plain_client};
+use crate::harness::{Call as _, Directory, Process, Relay, is_long, plain_client};
 use claviger::config::ports;
 use std::time::{Duration, Instant};
 
@@ -20,10 +19,8 @@ const WEATHER: &str = "/weather";
 const TIDES: &str = "/tides";
 const NEWS: Duration = Duration::from_millis(NEWS_MS_MAX);
 
-#[expect(clippy::disallowed_methods, reason = "the test reads how thorough it is to be")]
 fn cut() -> Duration {
-    let is_long = std::env::var("CLAVIGER_TEST_LONG").is_ok_and(|value| value == "1");
-    Duration::from_millis(if is_long { LONG_CUT_MS } else { CUT_MS })
+    Duration::from_millis(if is_long() { LONG_CUT_MS } else { CUT_MS })
 }
 
 /// Control process, relay and gateway, an API, two subscribed applications and their tokens.

@@ -3,9 +3,11 @@
 use crate::harness::{
     ADMIN, ADMIN_PASSWORD, Call as _, Registered, Reply, Server, Told, claims, on_every_engine, on_sqlite, register,
 };
+use claviger::cleaner::Cleanup;
 use claviger::events::find_place;
 use claviger_proto::follow::EventsRequest;
 use claviger_proto::time::Clock as _;
+use claviger_store::cleaning::{self, Table};
 use claviger_store::error::StoreError;
 use reqwest::Method;
 use serde_json::json;
@@ -26,9 +28,13 @@ async fn a_snapshot_after_a_clean_up_and_a_restart_is_a_place_to_read_on_from() 
             client.revoke(server, &[("token", &token)]).await;
         }
         server.clock.advance_s(DAYS_8_S);
-        let (app, now) = (server.app(), server.clock.now());
-        let removed =
-            app.store.write::<_, StoreError, _>(move |conn| Box::pin(claviger_store::events::delete_before(conn, now)));
+        let app = server.app();
+        let rules = Cleanup::default().rules(&app.config, &app.oauth.settings, server.clock.now());
+        let page = cleaning::find(&mut app.store.reader().await.unwrap(), Table::Events, "", &rules).await.unwrap();
+        let removed = app.store.write::<_, StoreError, _>(move |conn| {
+            let candidates = page.candidates.clone();
+            Box::pin(async move { cleaning::remove(conn, Table::Events, &candidates, &rules).await })
+        });
         assert!(removed.await.unwrap() >= 2, "{}", server.engine);
         // As a start does.
         find_place(app).await.unwrap();

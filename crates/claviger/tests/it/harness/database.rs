@@ -2,15 +2,15 @@
 //! dropping one needs a connection of our own.
 
 use super::fresh_name;
-use sqlx::mysql::MySqlConnectOptions;
-use sqlx::postgres::PgConnectOptions;
+use sqlx::mysql::{MySqlConnectOptions, MySqlConnection};
+use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions as _, Connection as _};
 use std::str::FromStr as _;
 
 /// An empty database; SQLite's is made by the server in its data directory.
 pub(crate) enum Database {
     Sqlite,
-    MySql { options: MySqlConnectOptions, name: String },
+    MySql { engine: &'static str, options: MySqlConnectOptions, name: String },
     Postgres { options: PgConnectOptions, name: String },
 }
 
@@ -18,10 +18,10 @@ pub(crate) enum Database {
 pub(crate) async fn databases() -> Vec<Database> {
     let mut databases = vec![Database::Sqlite];
     if let Some(url) = url("CLAVIGER_TEST_MYSQL_URL") {
-        databases.push(Database::MySql { options: MySqlConnectOptions::from_str(&url).unwrap(), name: fresh_name() });
+        databases.push(Database::mysql("MariaDB", &url, fresh_name()));
     }
     if let Some(url) = url("CLAVIGER_TEST_POSTGRES_URL") {
-        databases.push(Database::Postgres { options: PgConnectOptions::from_str(&url).unwrap(), name: fresh_name() });
+        databases.push(Database::postgres(&url, fresh_name()));
     }
     for database in &databases {
         database.run("CREATE DATABASE").await;
@@ -30,16 +30,32 @@ pub(crate) async fn databases() -> Vec<Database> {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the test reads where its servers are")]
-fn url(name: &str) -> Option<String> {
+pub(super) fn url(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
+/// The server lets go when the connection ends.
+pub(crate) struct TokensLocked {
+    _mysql: Option<MySqlConnection>,
+    _postgres: Option<PgConnection>,
+}
+
 impl Database {
+    /// A database of this name on the server that a URL names.
+    pub(super) fn mysql(engine: &'static str, url: &str, name: String) -> Self {
+        Self::MySql { engine, options: MySqlConnectOptions::from_str(url).unwrap(), name }
+    }
+
+    /// The same on a PostgreSQL server.
+    pub(super) fn postgres(url: &str, name: String) -> Self {
+        Self::Postgres { options: PgConnectOptions::from_str(url).unwrap(), name }
+    }
+
     /// The engine's name, for messages.
     pub(crate) fn engine(&self) -> &'static str {
         match self {
             Self::Sqlite => "SQLite",
-            Self::MySql { .. } => "MariaDB",
+            Self::MySql { engine, .. } => engine,
             Self::Postgres { .. } => "PostgreSQL",
         }
     }
@@ -51,14 +67,24 @@ impl Database {
 
     /// The section of deployment.toml. The test servers' password is their user's name.
     pub(crate) fn section(&self) -> String {
-        let (scheme, host, port, user, name) = match self {
+        self.section_at(self.port())
+    }
+
+    /// The server's port.
+    pub(crate) fn port(&self) -> u16 {
+        match self {
+            Self::Sqlite => 0,
+            Self::MySql { options, .. } => options.get_port(),
+            Self::Postgres { options, .. } => options.get_port(),
+        }
+    }
+
+    /// As [`Self::section`], with another port of this host, behind which the server is.
+    pub(crate) fn section_at(&self, port: u16) -> String {
+        let (scheme, host, user, name) = match self {
             Self::Sqlite => return String::new(),
-            Self::MySql { options, name } => {
-                ("mysql", options.get_host(), options.get_port(), options.get_username(), name)
-            }
-            Self::Postgres { options, name } => {
-                ("postgresql", options.get_host(), options.get_port(), options.get_username(), name)
-            }
+            Self::MySql { options, name, .. } => ("mysql", options.get_host(), options.get_username(), name),
+            Self::Postgres { options, name } => ("postgresql", options.get_host(), options.get_username(), name),
         };
         let tls = if scheme == "mysql" { "useSSL=false" } else { "sslmode=disable" };
         format!(
@@ -67,15 +93,54 @@ impl Database {
         )
     }
 
+    /// The rows of a query, each column as text; not for SQLite.
+    pub(crate) async fn ask(&self, query: &'static str) -> Result<Vec<Vec<String>>, sqlx::Error> {
+        use sqlx::Row as _;
+        match self {
+            Self::Sqlite => panic!("SQLite has no server to ask"),
+            Self::MySql { options, name, .. } => {
+                let mut link = options.clone().database(name).connect().await?;
+                let rows = sqlx::query(query).fetch_all(&mut link).await?;
+                link.close().await?;
+                rows.iter().map(|row| (0..row.len()).map(|column| row.try_get_unchecked(column)).collect()).collect()
+            }
+            Self::Postgres { options, name } => {
+                let mut link = options.clone().database(name).connect().await?;
+                let rows = sqlx::query(query).fetch_all(&mut link).await?;
+                link.close().await?;
+                rows.iter().map(|row| (0..row.len()).map(|column| row.try_get_unchecked(column)).collect()).collect()
+            }
+        }
+    }
+
+    /// Holds a table of tokens alone, so that every statement about it waits, until the value is dropped; not for SQLite.
+    pub(crate) async fn lock_tokens(&self) -> TokensLocked {
+        match self {
+            Self::Sqlite => panic!("SQLite has no server to ask"),
+            Self::MySql { options, name, .. } => {
+                let mut link = options.clone().database(name).connect().await.unwrap();
+                let lock = "LOCK TABLES IDN_OAUTH2_ACCESS_TOKEN WRITE";
+                sqlx::raw_sql(lock).execute(&mut link).await.unwrap();
+                TokensLocked { _mysql: Some(link), _postgres: None }
+            }
+            Self::Postgres { options, name } => {
+                let mut link = options.clone().database(name).connect().await.unwrap();
+                let lock = "BEGIN; LOCK TABLE IDN_OAUTH2_ACCESS_TOKEN IN ACCESS EXCLUSIVE MODE";
+                sqlx::raw_sql(lock).execute(&mut link).await.unwrap();
+                TokensLocked { _mysql: None, _postgres: Some(link) }
+            }
+        }
+    }
+
     /// Removes it from its server.
     pub(crate) async fn remove(self) {
         self.run("DROP DATABASE").await;
     }
 
-    async fn run(&self, verb: &str) {
+    pub(super) async fn run(&self, verb: &str) {
         match self {
             Self::Sqlite => {}
-            Self::MySql { options, name } => {
+            Self::MySql { options, name, .. } => {
                 let mut admin = options.connect().await.unwrap();
                 sqlx::raw_sql(sqlx::AssertSqlSafe(format!("{verb} {name}"))).execute(&mut admin).await.unwrap();
                 admin.close().await.unwrap();

@@ -2,14 +2,18 @@
 //! database of its own; `wire` is the HTTP client, `people` the users that no wire can make.
 
 mod database;
+mod mortal;
 mod people;
 mod process;
+mod relay;
 mod server;
 mod wire;
 
 pub(crate) use database::{Database, databases};
+pub(crate) use mortal::{Mortal, galera, galera_alone, kill_galera_member, mortals};
 pub(crate) use people::{insert_tenant, insert_user, permit};
 pub(crate) use process::{Process, free_offset};
+pub(crate) use relay::Relay;
 pub(crate) use server::{ManualClock, Options, Server, on_every_engine, on_sqlite, on_two_nodes_with};
 pub(crate) use wire::{Call, Registered, Reply, Told, claims, http2_client, plain_client, register, registration};
 
@@ -48,6 +52,12 @@ impl Drop for Directory {
     fn drop(&mut self) {
         drop(std::fs::remove_dir_all(&self.0));
     }
+}
+
+/// Is the test to be thorough rather than quick (`CLAVIGER_TEST_LONG=1`)?
+#[expect(clippy::disallowed_methods, reason = "the test reads how thorough it is to be")]
+pub(crate) fn is_long() -> bool {
+    std::env::var("CLAVIGER_TEST_LONG").is_ok_and(|value| value == "1")
 }
 
 /// How long news may take, to another node too. It reads events every 50 ms; the rest is for slow machines.

@@ -1,8 +1,9 @@
 //! The whole server in this process: ephemeral ports, a clock that moves by hand, the system's randomness.
 
 use super::wire::{self, Call as _};
-use super::{ADMIN, ADMIN_PASSWORD, Database, Directory, databases};
+use super::{ADMIN, ADMIN_PASSWORD, Database, Directory, databases, galera};
 use claviger::app::{App, SystemClock, SystemEntropy};
+use claviger::cleaner::Cleanup;
 use claviger::config;
 use claviger::files::{DataDir, TLS_CERTIFICATE_FILE};
 use claviger::http::routes::RouteEntry;
@@ -50,6 +51,8 @@ pub(crate) struct Options {
     pub(crate) clock: Option<Arc<ManualClock>>,
     /// `server.server_role`; all roles if not said.
     pub(crate) role: Option<&'static str>,
+    /// How it cleans its tables.
+    pub(crate) cleanup: Cleanup,
 }
 
 /// A running server.
@@ -62,7 +65,7 @@ pub(crate) struct Server {
     client: reqwest::Client,
     management: String,
     running: Running,
-    _directory: Directory,
+    directory: Directory,
 }
 
 /// Runs a case on a server on every engine.
@@ -82,19 +85,28 @@ pub(crate) async fn on_sqlite(sections: &'static str, case: impl AsyncFn(&Server
     server.stop().await;
 }
 
-/// Runs a case on two nodes of one database with one clock, on each engine that can be shared.
+/// Runs a case on two nodes of one database with one clock, on each engine that can be shared; on a Galera cluster each node
+/// has a member of its own.
 pub(crate) async fn on_two_nodes_with(sections: &'static str, case: impl AsyncFn(&Server, &Server)) {
     for database in databases().await {
         if database.is_shared() {
-            let a = Server::start(&database, Options { sections, ..Options::default() }).await;
-            let clock = Some(a.clock.clone());
-            let b = Server::start(&database, Options { sections, clock, ..Options::default() }).await;
-            case(&a, &b).await;
-            a.stop().await;
-            b.stop().await;
+            on_two_nodes_of([&database, &database], sections, &case).await;
         }
         database.remove().await;
     }
+    if let Some(galera) = galera().await {
+        on_two_nodes_of([&galera.members[0], &galera.members[1]], sections, &case).await;
+        galera.remove().await;
+    }
+}
+
+async fn on_two_nodes_of(databases: [&Database; 2], sections: &'static str, case: &impl AsyncFn(&Server, &Server)) {
+    let a = Server::start(databases[0], Options { sections, ..Options::default() }).await;
+    let clock = Some(a.clock.clone());
+    let b = Server::start(databases[1], Options { sections, clock, ..Options::default() }).await;
+    case(&a, &b).await;
+    a.stop().await;
+    b.stop().await;
 }
 
 impl Server {
@@ -133,7 +145,8 @@ impl Server {
         let profile = config.server.profile;
         let rng = Arc::new(SystemEntropy::default());
         let has_own_certificate = config.keystore.tls.is_none();
-        let launch = Launch { config, data_dir, profile, clock: clock.clone(), rng };
+        let cleanup = options.cleanup;
+        let launch = Launch { config, data_dir, profile, clock: clock.clone(), rng, cleanup };
         let running = Box::pin(start(launch, listeners)).await?;
         let (client, management) = if has_own_certificate {
             let certificate = std::fs::read(directory.path().join(TLS_CERTIFICATE_FILE)).unwrap();
@@ -142,7 +155,7 @@ impl Server {
             (wire::plain_client(), format!("http://127.0.0.1:{http}"))
         };
         let admin_password = admin_password.to_owned();
-        Ok(Self { clock, base_path, engine, admin_password, client, management, running, _directory: directory })
+        Ok(Self { clock, base_path, engine, admin_password, client, management, running, directory })
     }
 
     /// The state, for what no wire can do.
@@ -165,6 +178,26 @@ impl Server {
         let Self { running, client, .. } = self;
         drop(client);
         assert!(running.stop().await, "the server did not stop in time");
+    }
+
+    /// Ends it and keeps its directory, for another process.
+    pub(crate) async fn stop_and_keep(self) -> Directory {
+        let Self { running, directory, .. } = self;
+        assert!(running.stop().await, "the server did not stop in time");
+        directory
+    }
+
+    /// As if it were killed: what runs is dropped where it stands.
+    pub(crate) fn kill(self) {
+        drop(self.running);
+    }
+
+    /// A figure of `GET /metrics`, by its name with labels; 0 when it is not there.
+    pub(crate) async fn metric(&self, name: &str) -> u64 {
+        let reply = self.get("/metrics").call().await;
+        assert_eq!(reply.status, 200, "{reply:?}");
+        let line = reply.body.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ').map(str::to_owned));
+        line.map_or(0, |figure| figure.parse().unwrap())
     }
 
     /// A request to the management port.

@@ -1,0 +1,488 @@
+//! Keeps the tables near the size of what still matters: one node of several removes what is over, in small writes, and never
+//! takes more than a share of the database's time.
+//!
+//! Owns: when, how fast, and which node. What may go is the store's rule (`claviger_store::cleaning`). This is the only place
+//! that removes rows because of their age.
+//!
+//! **Pace.** After each statement the cleaner waits in proportion to what it took: at a share of a quarter, three times as
+//! long. What a statement takes includes the wait for a connection and for the server, so the busier the database is, the
+//! longer the pauses become. One that took far longer than the work in it can explain is answered by a longer pause still.
+
+use crate::app::App;
+use crate::config::{self, Config};
+use crate::http::reply::Chain;
+use crate::http::serve::stopped;
+use crate::oauth::OAuthSettings;
+use crate::ops::Metrics;
+use crate::startup;
+use anyhow::Context as _;
+use claviger_proto::entropy::uuid;
+use claviger_proto::time::Timestamp;
+use claviger_store::cleaning::{self, Candidate, Rules, Table};
+use claviger_store::db::Store;
+use claviger_store::error::StoreError;
+use claviger_store::leases;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+/// The name of the lease under which one node cleans.
+const LEASE: &str = "cleaning";
+/// How long a lease is taken for beyond what is under way; a killed node's is taken over after that and the clocks' slack.
+const LEASE_MS: i64 = 60_000;
+/// A statement on a hundred rows takes some milliseconds; one that takes longer than this stands in a queue.
+const SLOW_MS: u64 = 250;
+/// The pause after such a one is so much longer.
+const SLOW_FACTOR: u32 = 4;
+/// Longest wait, at the end of the process, for the lease to be given back.
+const GIVE_BACK_MS_MAX: u64 = 2_000;
+/// Longest pause after a statement.
+const PAUSE_MS_MAX: u64 = 30_000;
+/// The offline procedure's two hours (database.md 3.8).
+const ACTIVE_ENDED_MS: i64 = 2 * 3_600_000;
+const DAY_MS: i64 = 86_400_000;
+
+/// What an operator may set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cleanup {
+    /// Clean at all. `claviger db clean` does whatever this says.
+    pub is_enabled: bool,
+    /// From the end of one walk through all tables to the next.
+    pub interval_ms: u64,
+    /// Longest round. A walk that is not through by then is taken up again after as long a pause.
+    pub budget_ms: u64,
+    /// Share of the time in which the cleaner has a statement under way, in percent, 1 to 100.
+    pub share_percent: u32,
+    /// Clean IDN_OAUTH2_ACCESS_TOKEN.
+    pub are_tokens_cleaned: bool,
+    /// Copy tokens to IDN_OAUTH2_ACCESS_TOKEN_AUDIT as they go.
+    pub is_audit_kept: bool,
+    /// How long audit rows are kept; `None`: for ever.
+    pub audit_retention_days: Option<u32>,
+}
+
+impl Default for Cleanup {
+    fn default() -> Self {
+        Self {
+            is_enabled: true,
+            interval_ms: 300_000,
+            budget_ms: 60_000,
+            share_percent: 25,
+            are_tokens_cleaned: true,
+            is_audit_kept: false,
+            audit_retention_days: None,
+        }
+    }
+}
+
+impl From<&config::model::Cleanup> for Cleanup {
+    fn from(settings: &config::model::Cleanup) -> Self {
+        Self {
+            is_enabled: settings.is_enabled,
+            interval_ms: settings.interval_s.saturating_mul(1000),
+            budget_ms: settings.time_budget_ms,
+            share_percent: settings.share_percent,
+            are_tokens_cleaned: settings.are_tokens_cleaned,
+            is_audit_kept: settings.is_audit_kept,
+            audit_retention_days: settings.audit_retention_days,
+        }
+    }
+}
+
+impl Cleanup {
+    /// What may go at an instant.
+    pub fn rules(&self, config: &Config, oauth: &OAuthSettings, now: Timestamp) -> Rules {
+        let ended_before = oauth.ended_before(now);
+        let days_ago = |days: u32| now.plus_millis(-i64::from(days) * DAY_MS);
+        Rules {
+            now,
+            ended_before,
+            active_ended_before: ended_before.min(now.plus_millis(-ACTIVE_ENDED_MS)),
+            is_life_awaited: oauth.is_access_renewed_per_request,
+            is_audit_kept: self.is_audit_kept,
+            audit_before: self.audit_retention_days.map(days_ago),
+            events_before: days_ago(config.events.retention_days),
+        }
+    }
+
+    /// The tables of a database that are cleaned.
+    pub fn tables(&self, store: &Store) -> Vec<Table> {
+        let is_cleaned = |table: &Table| *table != Table::AccessTokens || self.are_tokens_cleaned;
+        cleaning::tables(store.capabilities()).filter(is_cleaned).collect()
+    }
+
+    fn pause_after(&self, taken: Duration) -> Duration {
+        let share = self.share_percent.clamp(1, 100);
+        let pause = taken * (100 - share) / share;
+        let is_slow = taken > Duration::from_millis(SLOW_MS);
+        (if is_slow { pause * SLOW_FACTOR } else { pause }).min(Duration::from_millis(PAUSE_MS_MAX))
+    }
+}
+
+/// Rows by table.
+pub type Totals = BTreeMap<Table, u64>;
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ByTable {
+    table: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ByOutcome {
+    outcome: &'static str,
+}
+
+/// Counters of the cleaner.
+#[derive(Clone, Default)]
+struct Counters {
+    rounds: Family<ByOutcome, Counter>,
+    removed: Family<ByTable, Counter>,
+    last_round: Gauge,
+    lag_seconds: Gauge,
+}
+
+impl Counters {
+    fn register(metrics: &Metrics) -> Self {
+        let counters = Self::default();
+        let mut registry = metrics.registry();
+        let (rounds, removed) = (counters.rounds.clone(), counters.removed.clone());
+        registry.register(
+            "claviger_cleanup_rounds",
+            "Rounds of cleaning, and tries of a node that another one spares them",
+            rounds,
+        );
+        registry.register("claviger_cleanup_removed_rows", "Rows removed because they were over, by table", removed);
+        registry.register(
+            "claviger_cleanup_last_round_timestamp_seconds",
+            "When this node's last round of cleaning ended; 0 when it had none",
+            counters.last_round.clone(),
+        );
+        registry.register(
+            "claviger_cleanup_lag_seconds",
+            "Age of the last walk through all tables that this node brought to its end, as of its last round",
+            counters.lag_seconds.clone(),
+        );
+        counters
+    }
+}
+
+/// Where a walk through the tables stands.
+struct Walk {
+    begun: Timestamp,
+    tables: Vec<Table>,
+    /// Index into `tables`.
+    table: usize,
+    /// Place in that table.
+    after: String,
+}
+
+/// How a round ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    /// The walk is through.
+    Complete,
+    /// Its time is over; the walk goes on next time.
+    Budget,
+    /// Another node has the lease.
+    NotElected,
+    /// The process ends.
+    Stopped,
+}
+
+impl Outcome {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Complete => "complete",
+            Self::Budget => "budget",
+            Self::NotElected => "not_elected",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+/// Cleans until shutdown, whenever this node is the elected one.
+pub async fn run(app: Arc<App>, settings: Cleanup, shutdown: watch::Receiver<bool>) {
+    if !settings.is_enabled {
+        tracing::info!("the tables are not cleaned by this node");
+        return;
+    }
+    let (holder, counters) = (uuid(&*app.rng), Counters::register(&app.metrics));
+    let began = app.clock.now();
+    let mut cleaner = Cleaner { app, settings, shutdown, holder, counters, walk: None, walked: began };
+    loop {
+        let result = cleaner.round().await;
+        let outcome = result.as_ref().map_or("failed", |outcome| outcome.word());
+        cleaner.counters.rounds.get_or_create(&ByOutcome { outcome }).inc();
+        let pause_ms = match result {
+            Ok(Outcome::Stopped) => break,
+            Ok(Outcome::Complete) => settings.interval_ms,
+            Ok(Outcome::Budget) => settings.budget_ms.min(settings.interval_ms),
+            // Soon after the holder's end its work is to go on.
+            Ok(Outcome::NotElected) => settings.interval_ms.min(LEASE_MS.unsigned_abs() / 2),
+            Err(error) => {
+                tracing::warn!(error = %Chain(&error), "the tables could not be cleaned; the next round goes on");
+                settings.interval_ms
+            }
+        };
+        // The holder keeps its lease meanwhile: one node cleans in its rhythm, not each in its own.
+        if cleaner.wait(Duration::from_millis(pause_ms)).await.is_none() {
+            break;
+        }
+    }
+    cleaner.give_back().await;
+}
+
+struct Cleaner {
+    app: Arc<App>,
+    settings: Cleanup,
+    shutdown: watch::Receiver<bool>,
+    holder: String,
+    counters: Counters,
+    walk: Option<Walk>,
+    /// When the last walk that came to its end had begun.
+    walked: Timestamp,
+}
+
+impl Cleaner {
+    /// The end of some work, or `None` when the process ends before it. A write that is under way then ends by itself.
+    async fn unless_stopped<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            biased;
+            () = stopped(&mut self.shutdown) => None,
+            value = work => Some(value),
+        }
+    }
+
+    /// Waits; `None` when the process ends.
+    async fn wait(&mut self, pause: Duration) -> Option<()> {
+        self.unless_stopped(tokio::time::sleep(pause)).await
+    }
+
+    /// One round. Its totals are logged and counted however it ends.
+    async fn round(&mut self) -> Result<Outcome, StoreError> {
+        if !self.hold_for(0).await? {
+            self.walk = None;
+            self.walked = self.app.clock.now();
+            self.counters.lag_seconds.set(0);
+            return Ok(Outcome::NotElected);
+        }
+        let (begun, mut totals) = (Instant::now(), Totals::new());
+        let result = self.walk(begun, &mut totals).await;
+        let now = self.app.clock.now();
+        for (table, rows) in &totals {
+            self.counters.removed.get_or_create(&ByTable { table: table.name() }).inc_by(*rows);
+        }
+        self.counters.last_round.set(now.as_secs());
+        self.counters.lag_seconds.set(now.millis_since(self.walked).max(0) / 1000);
+        let (took_ms, is_complete) = (begun.elapsed().as_millis(), matches!(result, Ok(Outcome::Complete)));
+        if totals.is_empty() {
+            tracing::debug!(took_ms, is_complete, "nothing to clean");
+        } else {
+            tracing::info!(rows = %listed(&totals), took_ms, is_complete, "tables cleaned");
+        }
+        let pause_ms = if is_complete { self.settings.interval_ms } else { self.settings.budget_ms };
+        if !matches!(result, Ok(Outcome::Stopped)) {
+            self.hold_for(i64::try_from(pause_ms).unwrap_or(i64::MAX)).await?;
+        }
+        result
+    }
+
+    async fn walk(&mut self, begun: Instant, totals: &mut Totals) -> Result<Outcome, StoreError> {
+        let mut walk = match self.walk.take() {
+            Some(walk) => walk,
+            None => Walk {
+                begun: self.app.clock.now(),
+                tables: self.settings.tables(&self.app.store),
+                table: 0,
+                after: String::new(),
+            },
+        };
+        let (budget, mut held) = (Duration::from_millis(self.settings.budget_ms), Instant::now());
+        while let Some(&table) = walk.tables.get(walk.table) {
+            if begun.elapsed() >= budget {
+                self.walk = Some(walk);
+                return Ok(Outcome::Budget);
+            }
+            if held.elapsed().as_millis() > u128::from(LEASE_MS.unsigned_abs() / 2) {
+                if !self.hold_for(0).await? {
+                    return Ok(Outcome::NotElected);
+                }
+                held = Instant::now();
+            }
+            match self.page(table, &walk.after, totals).await {
+                Ok(Some(Some(next))) => walk.after = next,
+                Ok(Some(None)) => (walk.table, walk.after) = (walk.table + 1, String::new()),
+                Ok(None) => return Ok(Outcome::Stopped),
+                Err(error) => {
+                    // What is the matter with one table must not keep the others from being cleaned.
+                    walk.table += 1;
+                    walk.after.clear();
+                    self.walk = Some(walk);
+                    return Err(error);
+                }
+            }
+        }
+        self.walked = walk.begun;
+        Ok(Outcome::Complete)
+    }
+
+    /// Cleans one page: where the next begins, or `None` when the process ends.
+    async fn page(
+        &mut self,
+        table: Table,
+        after: &str,
+        totals: &mut Totals,
+    ) -> Result<Option<Option<String>>, StoreError> {
+        let rules = self.settings.rules(&self.app.config, &self.app.oauth.settings, self.app.clock.now());
+        let (store, settings) = (self.app.store.clone(), self.settings);
+        let begun = Instant::now();
+        let Some(page) = self.unless_stopped(find(&store, table, after, &rules)).await else { return Ok(None) };
+        let page = page?;
+        if self.wait(settings.pause_after(begun.elapsed())).await.is_none() {
+            return Ok(None);
+        }
+        for some in page.candidates.chunks(cleaning::WRITE_ROWS) {
+            let begun = Instant::now();
+            let Some(removed) = self.unless_stopped(remove(&store, table, some, rules)).await else { return Ok(None) };
+            let removed = removed?;
+            if removed > 0 {
+                *totals.entry(table).or_default() += removed;
+            }
+            if self.wait(settings.pause_after(begun.elapsed())).await.is_none() {
+                return Ok(None);
+            }
+        }
+        Ok(Some(page.next))
+    }
+
+    /// Takes or keeps the lease for some time to come; false when another node has it.
+    async fn hold_for(&self, pause_ms: i64) -> Result<bool, StoreError> {
+        let (holder, now) = (self.holder.clone(), self.app.clock.now());
+        let until = now.plus_millis(pause_ms.saturating_add(LEASE_MS));
+        let write = self.app.store.write(move |conn| {
+            let holder = holder.clone();
+            Box::pin(async move { leases::take(conn, LEASE, &holder, now, until).await })
+        });
+        write.await
+    }
+
+    async fn give_back(&self) {
+        let holder = self.holder.clone();
+        let write = self.app.store.write::<_, StoreError, _>(move |conn| {
+            let holder = holder.clone();
+            Box::pin(async move { leases::give_back(conn, LEASE, &holder).await })
+        });
+        let bounded = tokio::time::timeout(Duration::from_millis(GIVE_BACK_MS_MAX), write).await;
+        if !matches!(bounded, Ok(Ok(()))) {
+            tracing::debug!("the lease of the cleaner ends by itself");
+        }
+    }
+}
+
+async fn find(store: &Store, table: Table, after: &str, rules: &Rules) -> Result<cleaning::Page, StoreError> {
+    cleaning::find(&mut store.reader().await?, table, after, rules).await
+}
+
+async fn remove(store: &Store, table: Table, candidates: &[Candidate], rules: Rules) -> Result<u64, StoreError> {
+    let candidates = candidates.to_vec();
+    let write = store.write(move |conn| {
+        let candidates = candidates.clone();
+        Box::pin(async move { cleaning::remove(conn, table, &candidates, &rules).await })
+    });
+    write.await
+}
+
+/// `claviger db clean`: one walk through the tables of a configuration's database, beside whatever else works on it; prints
+/// each table with the rows that went, or would go.
+pub async fn clean_database(
+    config: &Config,
+    settings: &Cleanup,
+    now: Timestamp,
+    is_dry_run: bool,
+    out: &mut dyn io::Write,
+) -> anyhow::Result<()> {
+    let rules = settings.rules(config, &startup::oauth_settings(config), now);
+    let store = startup::databases::open(&config.databases).await?;
+    store.detect().await.context("the tables cannot be read")?;
+    let totals = clean_once(&store, settings, rules, !is_dry_run).await;
+    store.close().await;
+    let totals = totals.context("the tables cannot be cleaned")?;
+    writeln!(out, "{:32} {}", "table", if is_dry_run { "rows that would go" } else { "rows removed" })?;
+    for (table, rows) in totals {
+        writeln!(out, "{:32} {rows}", table.name())?;
+    }
+    Ok(out.flush()?)
+}
+
+/// One walk through all tables at the cleaner's pace. Without `is_removing` the rows that may go are only counted. Every table
+/// is in the answer.
+async fn clean_once(store: &Store, settings: &Cleanup, rules: Rules, is_removing: bool) -> Result<Totals, StoreError> {
+    let mut totals = Totals::new();
+    for table in settings.tables(store) {
+        let rows = totals.entry(table).or_default();
+        let counted =
+            if is_removing { None } else { cleaning::count(&mut store.reader().await?, table, &rules).await? };
+        let mut place = Some(String::new()).filter(|_| counted.is_none());
+        *rows = counted.unwrap_or(0);
+        while let Some(after) = place {
+            let begun = Instant::now();
+            let page = find(store, table, &after, &rules).await?;
+            tokio::time::sleep(settings.pause_after(begun.elapsed())).await;
+            if !is_removing {
+                *rows += page.candidates.len() as u64;
+                place = page.next;
+                continue;
+            }
+            for some in page.candidates.chunks(cleaning::WRITE_ROWS) {
+                let begun = Instant::now();
+                *rows += remove(store, table, some, rules).await?;
+                tokio::time::sleep(settings.pause_after(begun.elapsed())).await;
+            }
+            place = page.next;
+        }
+    }
+    Ok(totals)
+}
+
+fn listed(totals: &Totals) -> String {
+    let mut text = String::new();
+    for (table, rows) in totals {
+        let separator = if text.is_empty() { "" } else { ", " };
+        write!(text, "{separator}{} {rows}", table.name()).expect("writing to a String cannot fail");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_leave_the_database_the_rest_of_its_time() {
+        let at = |share_percent, taken_ms| {
+            let settings = Cleanup { share_percent, ..Cleanup::default() };
+            settings.pause_after(Duration::from_millis(taken_ms)).as_millis()
+        };
+        assert_eq!(at(25, 10), 30);
+        assert_eq!(at(50, 10), 10);
+        assert_eq!(at(100, 10), 0);
+        assert_eq!(at(0, 1), 99, "no share is taken for the smallest");
+        assert_eq!(at(25, SLOW_MS), 750);
+        assert_eq!(at(25, SLOW_MS + 10), 780 * u128::from(SLOW_FACTOR));
+        assert_eq!(at(1, 10_000), u128::from(PAUSE_MS_MAX));
+    }
+
+    #[test]
+    fn the_log_names_each_table_once() {
+        let totals = Totals::from([(Table::AccessTokens, 5), (Table::Events, 1)]);
+        assert_eq!(listed(&totals), "IDN_OAUTH2_ACCESS_TOKEN 5, CLV_EVENT 1");
+    }
+}

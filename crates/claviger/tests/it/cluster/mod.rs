@@ -1,0 +1,100 @@
+//! Three processes on one database, or each on its own member of a Galera cluster, under equal requests; a process and a
+//! member are killed meanwhile.
+//!
+//! 600 requests per run, or 10 000 when `CLAVIGER_TEST_LONG` is set.
+
+mod history;
+mod scene;
+
+use crate::harness::{Directory, Process, becomes_false, databases, galera, galera_alone, is_long};
+use scene::{GRANTS, Plan, Scene};
+use std::time::{Duration, Instant};
+
+/// Longest time until a process has heard of another one's revocation. It reads events every 50 ms; the rest is for slow
+/// machines.
+const NEWS_MAX: Duration = Duration::from_secs(5);
+
+/// How long a lock's holder may be silent: longer than a cluster stands still that has lost a member.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// The plan of a run, for a grant that is the first of its kind here or a dearer one.
+fn plan(grant: usize) -> Plan {
+    let requests = match (is_long(), grant) {
+        (true, 0) => 10_000,
+        (true, _) => 2_000,
+        (false, 0) => 600,
+        (false, _) => 300,
+    };
+    Plan { requests, form: GRANTS[grant], kills_process: grant == 0, kills_member: false }
+}
+
+async fn run(scene: &mut Scene<'_>, plan: &Plan) {
+    let what = format!("{} on {}", plan.form[0].1, scene.name);
+    let history = scene.run(plan).await;
+    let surprises = history.surprises(NEWS_MAX);
+    assert!(
+        surprises.is_empty(),
+        "{what}: {} surprises, e.g. {:#?}",
+        surprises.len(),
+        &surprises[..surprises.len().min(5)]
+    );
+    println!("{what}: {}", history.summary());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_processes_on_one_database_hand_out_one_token() {
+    for database in databases().await {
+        if database.is_shared() {
+            let mut scene = Scene::start(database.engine(), std::iter::repeat_n(&database, 3)).await;
+            run(&mut scene, &plan(1)).await;
+            run(&mut scene, &plan(0)).await;
+            drop(scene);
+        }
+        database.remove().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_processes_on_a_galera_cluster_hand_out_one_token() {
+    let Some(galera) = galera_alone().await else { return };
+    let mut scene = Scene::start("Galera", galera.members.iter()).await;
+    run(&mut scene, &plan(1)).await;
+    run(&mut scene, &Plan { kills_member: true, ..plan(0) }).await;
+    scene.wait_for_whole_service().await;
+    drop(scene);
+    galera.remove().await;
+}
+
+/// A member applies what the others committed a little later; nobody must see that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_one_process_has_answered_is_true_at_the_next_member() {
+    const TURNS: usize = 100;
+    let Some(galera) = galera().await else { return };
+    let scene = Scene::start("Galera", galera.members.iter().take(2)).await;
+    for turn in 0..TURNS {
+        scene.check_next_sees_token(turn).await;
+        scene.check_next_knows_client(turn).await;
+    }
+    drop(scene);
+    galera.remove().await;
+}
+
+/// A node that died while it prepared the database holds the lock's row for ever; nobody else may.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dead_node_does_not_keep_the_next_from_starting() {
+    let Some(galera) = galera().await else { return };
+    let (directory, member) = (Directory::new(), &galera.members[1]);
+    std::fs::write(directory.path().join("deployment.toml"), member.section()).unwrap();
+    let first = Process::start(&directory, &["--log", "warn"]).await;
+    let locks = async || member.ask("SELECT CAST(COUNT(*) AS CHAR) FROM CLV_LOCK").await.unwrap()[0][0].clone();
+    assert!(becomes_false(async || locks().await != "0").await, "a node that is ready holds the lock");
+    first.kill();
+    let insert = "INSERT INTO CLV_LOCK (NAME, HOLDER, BEAT) VALUES ('START', 'somebody who is dead', 7)";
+    galera.members[0].ask(insert).await.unwrap();
+    let begun = Instant::now();
+    let second = Process::start(&directory, &["--log", "warn"]).await;
+    assert!(begun.elapsed() >= PATIENCE, "the lock was taken from somebody who might live: {:?}", begun.elapsed());
+    assert!(becomes_false(async || locks().await != "0").await, "the lock was not given back");
+    drop(second);
+    galera.remove().await;
+}

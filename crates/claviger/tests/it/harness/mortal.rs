@@ -1,0 +1,93 @@
+//! Database servers that tests may kill, because they come back by themselves: the members of the Galera cluster of
+//! `CLAVIGER_TEST_GALERA_URLS`, and the servers of `CLAVIGER_TEST_MORTAL_MYSQL_URL` and `CLAVIGER_TEST_MORTAL_POSTGRES_URL`.
+
+use super::database::url;
+use super::{Database, becomes_false, fresh_name};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+/// Who kills a member has the cluster for himself.
+static CLUSTER: RwLock<()> = RwLock::const_new(());
+
+/// One empty database, as each member shows it.
+pub(crate) struct Galera<G> {
+    pub(crate) members: Vec<Database>,
+    _turn: G,
+}
+
+/// When there is a cluster: beside others.
+pub(crate) async fn galera() -> Option<Galera<RwLockReadGuard<'static, ()>>> {
+    url("CLAVIGER_TEST_GALERA_URLS")?;
+    Some(Galera::make(CLUSTER.read().await).await)
+}
+
+/// When there is a cluster: alone.
+pub(crate) async fn galera_alone() -> Option<Galera<RwLockWriteGuard<'static, ()>>> {
+    url("CLAVIGER_TEST_GALERA_URLS")?;
+    Some(Galera::make(CLUSTER.write().await).await)
+}
+
+impl<G> Galera<G> {
+    async fn make(turn: G) -> Self {
+        let (urls, name) = (url("CLAVIGER_TEST_GALERA_URLS").unwrap(), fresh_name());
+        let members: Vec<Database> = urls.split(',').map(|url| Database::mysql("Galera", url, name.clone())).collect();
+        members[0].run("CREATE DATABASE").await;
+        Self { members, _turn: turn }
+    }
+
+    /// Removes the database from the cluster.
+    pub(crate) async fn remove(self) {
+        self.members[0].run("DROP DATABASE").await;
+    }
+}
+
+/// Kills a member with SIGKILL.
+pub(crate) fn kill_galera_member(index: usize) {
+    let files = url("CLAVIGER_TEST_GALERA_PID_FILES").unwrap();
+    kill(Path::new(files.split(',').nth(index).unwrap()));
+}
+
+/// A database on a server of its own that may be killed and starts again by itself.
+pub(crate) struct Mortal {
+    pub(crate) database: Database,
+    pid_file: PathBuf,
+}
+
+/// One of each kind, when they are there.
+pub(crate) async fn mortals() -> Vec<Mortal> {
+    let mut mortals = Vec::new();
+    if let Some(address) = url("CLAVIGER_TEST_MORTAL_MYSQL_URL") {
+        let pid_file = url("CLAVIGER_TEST_MORTAL_MYSQL_PID_FILE").unwrap().into();
+        mortals.push(Mortal { database: Database::mysql("MariaDB", &address, fresh_name()), pid_file });
+    }
+    if let Some(address) = url("CLAVIGER_TEST_MORTAL_POSTGRES_URL") {
+        let pid_file = url("CLAVIGER_TEST_MORTAL_POSTGRES_PID_FILE").unwrap().into();
+        mortals.push(Mortal { database: Database::postgres(&address, fresh_name()), pid_file });
+    }
+    for mortal in &mortals {
+        mortal.database.run("CREATE DATABASE").await;
+    }
+    mortals
+}
+
+impl Mortal {
+    /// Kills the server with SIGKILL.
+    pub(crate) fn kill(&self) {
+        kill(&self.pid_file);
+    }
+
+    /// Waits until it answers.
+    pub(crate) async fn wait_until_back(&self) {
+        let is_away = async || self.database.ask("SELECT '1'").await.is_err();
+        assert!(becomes_false(is_away).await, "{}: the server did not come back", self.database.engine());
+    }
+}
+
+/// The number is the file's first line. The shell's own `kill` is there even where the program of that name is not.
+fn kill(pid_file: &Path) {
+    let text = std::fs::read_to_string(pid_file).unwrap();
+    let pid = text.lines().next().unwrap().trim();
+    let status = Command::new("sh").args(["-c", "kill -s KILL \"$1\"", "sh", pid]).status().unwrap();
+    assert!(status.success());
+}
