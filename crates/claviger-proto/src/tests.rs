@@ -215,16 +215,33 @@ fn keys_of_other_kinds_are_left_out() {
 
 #[test]
 fn passwords_follow_the_vectors() {
-    let check = |digest: &str, salt: &str, password: &str| {
-        let stored = crate::password::StoredPassword { digest: digest.into(), salt: salt.into() };
-        stored.is_match(&Secret::new(password))
+    use crate::password::{PasswordDigest, PasswordForm, StoredPassword};
+    const SALT: &str = "AAECAwQFBgcICQoLDA0ODw==";
+    let check = |digest, is_salted, stored: &str| {
+        let form = PasswordForm { digest, is_salted };
+        let column = StoredPassword { digest: stored.into(), salt: SALT.into() };
+        assert!(column.is_match(&Secret::new("admin"), form), "{form:?}");
+        assert!(!column.is_match(&Secret::new("admin2"), form), "{form:?}");
+        let fresh = StoredPassword::in_form(&Secret::new("s3cret"), form, &rng());
+        assert!(fresh.is_match(&Secret::new("s3cret"), form) && !fresh.is_match(&Secret::new("S3cret"), form));
+        assert_eq!(fresh.salt.len(), if is_salted { 24 } else { 0 }, "{form:?}");
     };
-    assert!(check("4MnJjCYpevdkIed46uWi+mk+ZvFjMASJPmrZIWynBuM=", "AAECAwQFBgcICQoLDA0ODw==", "admin"));
-    assert!(check("jGl25bVBBBW96Qi9Te4V37Fnqchz/Eu4qB9vKrRIqRg=", "", "admin"));
-    assert!(!check("jGl25bVBBBW96Qi9Te4V37Fnqchz/Eu4qB9vKrRIqRg=", "", "admin2"));
-    let fresh = crate::password::StoredPassword::new(&Secret::new("s3cret"), &rng());
-    assert!(fresh.is_match(&Secret::new("s3cret")) && !fresh.is_match(&Secret::new("S3cret")));
-    assert!(fresh.salt.len() == 24 && fresh.salt.ends_with("=="));
+    // database.md 5.2; the others are `printf '%s' TEXT | openssl dgst -ALGORITHM -binary | base64`.
+    check(PasswordDigest::Sha256, true, "4MnJjCYpevdkIed46uWi+mk+ZvFjMASJPmrZIWynBuM=");
+    check(PasswordDigest::Sha256, false, "jGl25bVBBBW96Qi9Te4V37Fnqchz/Eu4qB9vKrRIqRg=");
+    check(PasswordDigest::Sha1, false, "0DPiKuNIrrVmD8IUCuw1hQxNqZc=");
+    check(PasswordDigest::Sha1, true, "+XGFQt0QlYZvjfRCwnbFZIHnNKE=");
+    check(PasswordDigest::Md5, false, "ISMvKXpXpadDiUoOSoAfww==");
+    check(PasswordDigest::Md5, true, "k8+AKdvPrPQREE0FAlmIng==");
+    check(PasswordDigest::Sha384, true, "3CIHh4j2kFkz20vSHDqCxKiLsca4o+xWrycYCG9YxelLQdlS2PG8MnLAiGRK5Kq9");
+    check(
+        PasswordDigest::Sha512,
+        false,
+        "x61Ey612Kl2gpFL56FT9weDnpSo4AV8j8+qx2AuTHdRyY036xxzTTrw10Wq3+4qQyB+XURPWx1ONxp3Y3pB37A==",
+    );
+    check(PasswordDigest::PlainText, false, "admin");
+    check(PasswordDigest::PlainText, true, "adminAAECAwQFBgcICQoLDA0ODw==");
+    check(PasswordDigest::PlainText, true, "admin");
 }
 
 #[test]

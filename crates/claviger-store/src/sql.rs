@@ -250,9 +250,9 @@ mod tests {
     fn a_statement_tells_its_tables() {
         static JOIN: Sql =
             Sql::new("SELECT REG_ID FROM AM_X A JOIN AM_Y B ON 1=1 WHERE A.Z IN (SELECT Q FROM AM_V) FOR UPDATE", &[]);
+        static NONE: Sql = Sql::new("SELECT pg_advisory_xact_lock(1)", &[]);
         assert_eq!(JOIN.tables(Engine::MySql).collect::<Vec<_>>(), ["AM_X", "AM_Y", "AM_V"]);
         assert_eq!(JOIN.family(), Family::Api);
-        static NONE: Sql = Sql::new("SELECT pg_advisory_xact_lock(1)", &[]);
         assert_eq!(NONE.family(), Family::Identity);
     }
 }

@@ -10,7 +10,8 @@ use claviger_proto::password::StoredPassword;
 use claviger_proto::time::Timestamp;
 
 queries! {
-    FIND_USER = "SELECT UM_ID, UM_USER_NAME, UM_USER_PASSWORD, UM_SALT_VALUE FROM UM_USER WHERE UM_USER_NAME = ? AND UM_TENANT_ID = ?";
+    FIND_USER = "SELECT UM_ID, UM_USER_NAME, UM_USER_PASSWORD, UM_SALT_VALUE, UM_REQUIRE_CHANGE, UM_CHANGED_TIME FROM UM_USER \
+                 WHERE UM_USER_NAME = ? AND UM_TENANT_ID = ?";
     INSERT_USER = "INSERT INTO UM_USER ([user_id:UM_USER_ID, ]UM_USER_NAME, UM_USER_PASSWORD, UM_SALT_VALUE, UM_REQUIRE_CHANGE, UM_CHANGED_TIME, \
                    UM_TENANT_ID) VALUES ([user_id:?, ]?, ?, ?, ?, ?, ?)",
         Postgres = "INSERT INTO UM_USER ([user_id:UM_USER_ID, ]UM_USER_NAME, UM_USER_PASSWORD, UM_SALT_VALUE, UM_REQUIRE_CHANGE, UM_CHANGED_TIME, \
@@ -61,6 +62,8 @@ pub struct User {
     pub name: String,
     /// Digest and salt.
     pub password: StoredPassword,
+    /// When the password was set, if it is for one time only (UM_REQUIRE_CHANGE).
+    pub one_time_since: Option<Timestamp>,
 }
 
 /// A user of the primary store by exact name. The collation may find another spelling; that is a miss (database.md 1.5).
@@ -70,6 +73,7 @@ pub async fn find(conn: &mut Conn, tenant: TenantId, name: &str) -> Result<Optio
             id: row.int(0)?,
             name: row.text(1)?,
             password: StoredPassword { digest: row.text(2)?, salt: row.opt_text(3)?.unwrap_or_default() },
+            one_time_since: if row.bool(4)? { row.opt_time(5)? } else { None },
         };
         if user.name == name {
             return Ok(Some(user));

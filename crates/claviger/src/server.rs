@@ -141,7 +141,8 @@ impl Running {
 
 /// Starts a process on its ports.
 pub async fn start(launch: Launch, listeners: Listeners) -> anyhow::Result<Running> {
-    let Launch { config, data_dir, profile, clock, rng, cleanup } = launch;
+    let Launch { mut config, data_dir, profile, clock, rng, cleanup } = launch;
+    config.server.profile = profile;
     let deadline = Duration::from_secs(config.server.shutdown_deadline_s);
     startup::keystores::check(&config)?;
     let pair = startup::tls_pair(&config, &data_dir, &*clock)?;

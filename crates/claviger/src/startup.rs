@@ -7,6 +7,7 @@ mod tests;
 
 use crate::app::App;
 use crate::config::model::Lifetime;
+use crate::config::profile::{Profile, Role};
 use crate::config::{self, Config};
 use crate::events::EventLog;
 use crate::files::{DataDir, KeyPair};
@@ -25,6 +26,7 @@ use claviger_proto::password::StoredPassword;
 use claviger_proto::secret::Secret;
 use claviger_proto::time::Clock;
 use claviger_proto::user::Username;
+use claviger_store::capability::{Capabilities, Capability};
 use claviger_store::db::Store;
 use claviger_store::error::StoreError;
 use claviger_store::schema::Prepared;
@@ -71,11 +73,12 @@ pub async fn start(
     let lock = store.lock_start().await.with_context(|| format!("another node is still preparing {label}"))?;
     let prepared =
         schema::prepare(&store).await.with_context(|| format!("the tables of {label} cannot be prepared"))?;
+    check_profile(config.server.profile, store.capabilities(), &label)?;
     store.use_forms(keystores::forms(&config, store.capabilities(), &rng)?);
     seed_rows(&store, &config, prepared, &rng).await.context("the first rows cannot be written")?;
     let administrator = ensure_administrator(&store, &config, data_dir, &*clock, &rng).await?;
     lock.release().await;
-    let users = Users::new(store.clone(), &*rng);
+    let users = Users::new(store.clone(), config.password_form, clock.clone(), &*rng);
     let keys = Keys::new(signing);
     let oauth = OAuth::new(store.clone(), clock.clone(), rng.clone(), keys, oauth_settings(&config));
     let bounds = Limits {
@@ -98,6 +101,20 @@ pub async fn start(
         }
     }));
     Ok(Started { app, administrator, prepared })
+}
+
+/// The key manager serves every release; portal and gateway have statements for the tables of API-M 3.2 only.
+fn check_profile(profile: Profile, capabilities: Capabilities, label: &str) -> anyhow::Result<()> {
+    let needs_newest = profile.has(Role::Portal) || profile.has(Role::Gateway);
+    let newest = Capability::KeyManager;
+    anyhow::ensure!(
+        !needs_newest || capabilities.has(newest),
+        "the portal and gateway roles need the tables of API-M 3.2, but {label} has those of {} ({} is missing): start with \
+         `--profile key-manager`",
+        capabilities.release().unwrap_or("an older release"),
+        newest.column()
+    );
+    Ok(())
 }
 
 fn signing_key(config: &Config, data_dir: &DataDir, clock: &dyn Clock) -> anyhow::Result<SigningKey> {
@@ -178,7 +195,7 @@ async fn ensure_administrator(
     let user = NewUser {
         uuid: uuid(&**rng),
         name: username.name.clone(),
-        password: StoredPassword::new(&password, &**rng),
+        password: StoredPassword::in_form(&password, config.password_form, &**rng),
         tenant: TenantId::SUPER,
     };
     let (role, now) = (admin.admin_role.clone(), clock.now());

@@ -5,9 +5,10 @@ use claviger_proto::entropy::{Entropy, key_text};
 use claviger_proto::event::Event;
 use claviger_proto::hash::sha256;
 use claviger_proto::ids::TenantId;
-use claviger_proto::password::StoredPassword;
+use claviger_proto::password::{PasswordForm, StoredPassword};
 use claviger_proto::permission::Permissions;
 use claviger_proto::secret::Secret;
+use claviger_proto::time::Clock;
 use claviger_proto::user::{PRIMARY, Username};
 use claviger_store::db::Store;
 use claviger_store::error::StoreError;
@@ -20,6 +21,8 @@ const LOGINS_MAX: usize = 10_000;
 const USERS_MAX: usize = 10_000;
 /// 64 of 63 characters: more than the digest holds.
 const PEPPER_LENGTH: usize = 64;
+/// A one-time password is good for a day (database.md 5.1).
+const ONE_TIME_MS: i64 = 24 * 3600 * 1000;
 
 /// A user whose roles are known.
 #[derive(Debug)]
@@ -44,6 +47,8 @@ impl Principal {
 /// The users of all tenants.
 pub struct Users {
     store: Store,
+    clock: Arc<dyn Clock>,
+    form: PasswordForm,
     principals: ReadThrough<Username, Principal>,
     /// Name and password, digested, that were right. Who the user is is asked each time.
     logins: ReadThrough<[u8; 32], ()>,
@@ -54,14 +59,16 @@ pub struct Users {
 }
 
 impl Users {
-    /// The users in a store.
-    pub fn new(store: Store, rng: &dyn Entropy) -> Self {
+    /// The users in a store whose passwords have that form.
+    pub fn new(store: Store, form: PasswordForm, clock: Arc<dyn Clock>, rng: &dyn Entropy) -> Self {
         Self {
             store,
+            clock,
+            form,
             principals: ReadThrough::new(USERS_MAX),
             logins: ReadThrough::new(LOGINS_MAX),
             pepper: Secret::new(key_text(rng, PEPPER_LENGTH)),
-            nobody: StoredPassword::new(&Secret::new("nobody"), rng),
+            nobody: StoredPassword::in_form(&Secret::new("nobody"), form, rng),
         }
     }
 
@@ -96,12 +103,18 @@ impl Users {
         let key = self.login_key(username, password);
         if self.logins.find(&key).is_none() {
             let generation = self.logins.generation(&key);
-            let stored = self.find_password(username).await?;
-            let is_match = stored.as_ref().unwrap_or(&self.nobody).is_match(password);
-            if stored.is_none() || !is_match {
-                return Ok(None);
+            let stored = self.find_stored(username).await?;
+            let is_match = stored.as_ref().map_or(&self.nobody, |user| &user.password).is_match(password, self.form);
+            let Some(user) = stored.filter(|_| is_match) else { return Ok(None) };
+            match user.one_time_since {
+                None => self.logins.insert(key, generation, Arc::new(())),
+                Some(since) if self.clock.now().millis_since(since) > ONE_TIME_MS => {
+                    tracing::info!(target: "audit", user = %username, outcome = "refused", "one-time password is over");
+                    return Ok(None);
+                }
+                // Asked again each time: it ends.
+                Some(_) => {}
             }
-            self.logins.insert(key, generation, Arc::new(()));
         }
         self.find(username).await
     }
@@ -124,13 +137,11 @@ impl Users {
         Ok(Some(Principal { username: username.clone(), tenant, permissions: Permissions::new(own), roles }))
     }
 
-    async fn find_password(&self, username: &Username) -> Result<Option<StoredPassword>, StoreError> {
+    async fn find_stored(&self, username: &Username) -> Result<Option<rows::User>, StoreError> {
         let mut conn = self.store.reader().await?;
         let tenant = tenants::find_by_domain(&mut conn, &username.tenant).await?;
         match tenant {
-            Some(tenant) if username.domain == PRIMARY => {
-                Ok(rows::find(&mut conn, tenant, &username.name).await?.map(|user| user.password))
-            }
+            Some(tenant) if username.domain == PRIMARY => rows::find(&mut conn, tenant, &username.name).await,
             _ => Ok(None),
         }
     }

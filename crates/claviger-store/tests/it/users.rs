@@ -2,7 +2,7 @@
 
 use crate::database::{Random, on_every_engine};
 use claviger_proto::ids::TenantId;
-use claviger_proto::password::StoredPassword;
+use claviger_proto::password::{PasswordForm, StoredPassword};
 use claviger_proto::permission::Permissions;
 use claviger_proto::secret::Secret;
 use claviger_proto::time::Timestamp;
@@ -38,7 +38,7 @@ async fn a_user_holds_roles_and_their_permissions() {
             .unwrap();
         let mut conn = store.reader().await.unwrap();
         let ann = users::find(&mut conn, TenantId::SUPER, "ann").await.unwrap().unwrap();
-        assert!(ann.name == "ann" && ann.password.is_match(&Secret::new("s3cret")));
+        assert!(ann.name == "ann" && ann.password.is_match(&Secret::new("s3cret"), PasswordForm::default()));
         assert!(
             users::find(&mut conn, TenantId::SUPER, "ANN").await.unwrap().is_none(),
             "names are exact on every collation"

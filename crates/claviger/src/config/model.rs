@@ -2,6 +2,7 @@
 
 use super::database::{DatabaseUrl, SQLITE_FILE};
 use super::profile::Profile;
+use claviger_proto::password::PasswordForm;
 use claviger_proto::secret::Secret;
 use claviger_proto::time::Zone;
 use std::net::IpAddr;
@@ -14,6 +15,8 @@ pub struct Config {
     pub server: Server,
     /// `[super_admin]`.
     pub super_admin: SuperAdmin,
+    /// `[user_store]`: how the primary user store keeps passwords.
+    pub password_form: PasswordForm,
     /// `[database.*]`, `[[datasource]]`: which database holds what.
     pub databases: Databases,
     /// `[keystore.*]`, `[truststore]`.

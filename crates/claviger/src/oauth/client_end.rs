@@ -4,7 +4,7 @@
 //! Nobody issues meanwhile for the old secret: who inserts a token holds the client and looks at it (`oauth::issue`).
 
 use crate::oauth::dcr::{KEY_LENGTH, RegistrationError};
-use crate::oauth::revoke::{Times, end_row};
+use crate::oauth::revoke::{SeenJwt, Times, end_row};
 use crate::oauth::{KnownClient, OAuth, OAuthSettings};
 use claviger_proto::entropy::{Entropy, key_text, uuid};
 use claviger_proto::event::Event;
@@ -61,11 +61,11 @@ impl TokenEnd {
     pub(super) async fn end_some(&self, conn: &mut Conn, client: &Client, to: TokenState) -> Result<bool, StoreError> {
         let now = self.now();
         let times = Times { now, ended_before: self.settings.ended_before(now) };
-        let is_jwt = client.settings.token_type == TokenType::Jwt;
+        let jwt = (client.settings.token_type == TokenType::Jwt).then_some(SeenJwt { signature: None });
         let tokens = tokens::list_active_of_client(conn, client.id, TOKENS_PER_WRITE).await?;
         for token in &tokens {
             let ids = [uuid(&*self.rng), uuid(&*self.rng)];
-            end_row(conn, token, to, None, is_jwt, &ids, times).await?;
+            end_row(conn, token, to, jwt, &ids, times).await?;
         }
         Ok(tokens.len() < TOKENS_PER_WRITE)
     }

@@ -162,8 +162,8 @@ async fn revoke_stored(
                 }
                 let found = presented.find(conn, client).await?;
                 if let Some((token, _)) = &found {
-                    let signature = signature_of(&presented.text).filter(|_| is_jwt);
-                    end_row(conn, token, TokenState::Revoked, signature, is_jwt, ids, times).await?;
+                    let jwt = is_jwt.then(|| SeenJwt { signature: signature_of(&presented.text) });
+                    end_row(conn, token, TokenState::Revoked, jwt, ids, times).await?;
                 }
                 Ok(found)
             })
@@ -179,6 +179,13 @@ pub(crate) struct Times {
     pub(crate) ended_before: Timestamp,
 }
 
+/// What is known of a dead token that is a JWT.
+#[derive(Clone, Copy)]
+pub(crate) struct SeenJwt<'a> {
+    /// Its third part, when it was presented.
+    pub(crate) signature: Option<&'a str>,
+}
+
 /// Ends a pair whose client is held, and lists its access token when somebody may still accept it. A pair whose row is dead
 /// already is listed too, once: no event was written when the next token for the same user and scopes retired the row, and
 /// gateways accept a JWT by its signature and an opaque token by a verdict they remember.
@@ -186,8 +193,7 @@ pub(crate) async fn end_row(
     conn: &mut Conn,
     token: &Token,
     to: TokenState,
-    signature: Option<&str>,
-    is_jwt: bool,
+    jwt: Option<SeenJwt<'_>>,
     ids: &[String; 2],
     Times { now, ended_before }: Times,
 ) -> Result<(), StoreError> {
@@ -197,7 +203,7 @@ pub(crate) async fn end_row(
     }
     let is_told = token.state != TokenState::Active && revocations::is_token_revoked(conn, token.hash).await?;
     if !is_told && token.expires_at() > ended_before {
-        let jwt = revoked_jwt(token, &ids[1], signature).filter(|_| is_jwt);
+        let jwt = jwt.and_then(|jwt| revoked_jwt(token, &ids[1], jwt.signature));
         revocations::insert_token(conn, token.hash, token.expires_at(), jwt, now).await?;
     }
     Ok(())

@@ -13,6 +13,7 @@ mod concurrency;
 mod crash;
 mod following;
 mod gateway;
+mod golden;
 mod harness;
 mod lifecycle;
 mod oauth;

@@ -18,6 +18,7 @@ use super::model::{
 use super::problem::{Note, Problem, Source};
 use super::profile::Profile;
 use super::schema::Schema;
+use claviger_proto::password::{PasswordDigest, PasswordForm};
 use claviger_proto::secret::Secret;
 use std::net::{IpAddr, Ipv4Addr};
 use std::ops::Range;
@@ -147,6 +148,7 @@ impl Values<'_> {
         let super_admin = self.super_admin(server.bind_address);
         Config {
             super_admin,
+            password_form: self.password_form(),
             databases: self.databases(),
             keystore: self.keystores(),
             oauth: self.oauth(),
@@ -229,6 +231,21 @@ impl Values<'_> {
             admin_role: self.text("super_admin.admin_role"),
             is_account_created: self.flag("super_admin.create_admin_account"),
         }
+    }
+
+    fn password_form(&mut self) -> PasswordForm {
+        let digest = self.choice(
+            "user_store.properties.PasswordDigest",
+            &[
+                ("SHA-256", PasswordDigest::Sha256),
+                ("SHA-384", PasswordDigest::Sha384),
+                ("SHA-512", PasswordDigest::Sha512),
+                ("SHA-1", PasswordDigest::Sha1),
+                ("MD5", PasswordDigest::Md5),
+                ("PLAIN_TEXT", PasswordDigest::PlainText),
+            ],
+        );
+        PasswordForm { digest, is_salted: self.flag("user_store.properties.StoreSaltedPassword") }
     }
 
     fn cleanup(&mut self) -> Cleanup {

@@ -21,6 +21,10 @@ use std::sync::atomic::{AtomicI64, Ordering};
 pub(crate) struct ManualClock(AtomicI64);
 
 impl ManualClock {
+    pub(crate) fn at_ms(millis: i64) -> Arc<Self> {
+        Arc::new(Self(AtomicI64::new(millis)))
+    }
+
     pub(crate) fn advance_s(&self, seconds: i64) {
         self.advance_ms(seconds * 1000);
     }
@@ -45,6 +49,8 @@ pub(crate) struct Options {
     pub(crate) listeners: Option<Listeners>,
     /// The clock of another server, for nodes whose clocks agree.
     pub(crate) clock: Option<Arc<ManualClock>>,
+    /// `server.server_role`; all roles if not said.
+    pub(crate) role: Option<&'static str>,
     /// How it cleans its tables.
     pub(crate) cleanup: Cleanup,
 }
@@ -55,8 +61,9 @@ pub(crate) struct Server {
     /// `https://localhost:port`, as tokens and metadata say it.
     pub(crate) base_path: String,
     pub(crate) engine: &'static str,
+    pub(crate) admin_password: String,
     client: reqwest::Client,
-    secure: String,
+    management: String,
     running: Running,
     directory: Directory,
 }
@@ -104,40 +111,51 @@ async fn on_two_nodes_of(databases: [&Database; 2], sections: &'static str, case
 
 impl Server {
     pub(crate) async fn start(database: &Database, options: Options) -> Self {
+        let text = format!("{}\n{}", database.section(), options.sections);
+        Self::start_on(database.engine(), &text, ADMIN_PASSWORD, options).await.unwrap()
+    }
+
+    /// Starts on databases that the text names. Who gives a key store there is answered on the plain port: its certificate is
+    /// not this host's.
+    pub(crate) async fn start_on(
+        engine: &'static str,
+        text: &str,
+        admin_password: &str,
+        options: Options,
+    ) -> anyhow::Result<Self> {
         let directory = Directory::new();
         let listeners = match options.listeners {
             Some(listeners) => listeners,
-            None => Listeners::ephemeral().await.unwrap(),
+            None => Listeners::ephemeral().await?,
         };
         let port = |listener: &Option<tokio::net::TcpListener>| listener.as_ref().unwrap().local_addr().unwrap().port();
-        let https = port(&listeners.management_https);
+        let (https, http) = (port(&listeners.management_https), port(&listeners.management_http));
         let base_path = format!("https://localhost:{https}");
+        let role = options.role.unwrap_or("default");
         let text = format!(
             "[server]\nbase_path = \"{base_path}\"\nbind_address = \"127.0.0.1\"\nshutdown_deadline_s = 10\n\
-             [super_admin]\nusername = \"{ADMIN}\"\npassword = \"{ADMIN_PASSWORD}\"\n{}\n{}",
-            database.section(),
-            options.sections
+             server_role = \"{role}\"\n\
+             [super_admin]\nusername = \"{ADMIN}\"\npassword = {}\n{text}",
+            Value::from(admin_password)
         );
         let config = config::load(&text, "deployment.toml", &|_| None).unwrap().config.in_data_dir(directory.path());
-        let data_dir = DataDir::open(directory.path()).unwrap();
+        let data_dir = DataDir::open(directory.path())?;
         // Certificates are checked against the real time, so the manual clock starts there.
-        let clock =
-            options.clock.unwrap_or_else(|| Arc::new(ManualClock(AtomicI64::new(SystemClock.now().as_millis()))));
+        let clock = options.clock.unwrap_or_else(|| ManualClock::at_ms(SystemClock.now().as_millis()));
         let profile = config.server.profile;
         let rng = Arc::new(SystemEntropy::default());
+        let has_own_certificate = config.keystore.tls.is_none();
         let cleanup = options.cleanup;
         let launch = Launch { config, data_dir, profile, clock: clock.clone(), rng, cleanup };
-        let running = Box::pin(start(launch, listeners)).await.unwrap();
-        let certificate = std::fs::read(directory.path().join(TLS_CERTIFICATE_FILE)).unwrap();
-        Self {
-            clock,
-            base_path,
-            engine: database.engine(),
-            client: wire::client(&certificate),
-            secure: format!("https://127.0.0.1:{https}"),
-            running,
-            directory,
-        }
+        let running = Box::pin(start(launch, listeners)).await?;
+        let (client, management) = if has_own_certificate {
+            let certificate = std::fs::read(directory.path().join(TLS_CERTIFICATE_FILE)).unwrap();
+            (wire::client(&certificate), format!("https://127.0.0.1:{https}"))
+        } else {
+            (wire::plain_client(), format!("http://127.0.0.1:{http}"))
+        };
+        let admin_password = admin_password.to_owned();
+        Ok(Self { clock, base_path, engine, admin_password, client, management, running, directory })
     }
 
     /// The state, for what no wire can do.
@@ -182,9 +200,9 @@ impl Server {
         line.map_or(0, |figure| figure.parse().unwrap())
     }
 
-    /// A request over TLS.
+    /// A request to the management port.
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        self.client.request(method, format!("{}{path}", self.secure))
+        self.client.request(method, format!("{}{path}", self.management))
     }
 
     /// Opens that many connections, so that as many requests can really run side by side.
@@ -203,7 +221,7 @@ impl Server {
 
     /// What introspection says of a token, asked by the administrator.
     pub(crate) async fn introspect(&self, token: &str) -> Value {
-        let request = self.post("/oauth2/introspect").basic_auth(ADMIN, Some(ADMIN_PASSWORD));
+        let request = self.post("/oauth2/introspect").basic_auth(ADMIN, Some(&self.admin_password));
         let reply = request.form(&[("token", token)]).call().await;
         assert_eq!(reply.status, 200, "{reply:?}");
         reply.json()
@@ -216,7 +234,7 @@ impl Server {
 
     /// What a gateway is told when it starts.
     pub(crate) async fn snapshot(&self) -> Snapshot {
-        let request = self.get("/internal/claviger/v1/snapshot").basic_auth(ADMIN, Some(ADMIN_PASSWORD));
+        let request = self.get("/internal/claviger/v1/snapshot").basic_auth(ADMIN, Some(&self.admin_password));
         let reply = request.call().await;
         assert_eq!(reply.status, 200, "{reply:?}");
         serde_json::from_str(&reply.body).unwrap()

@@ -1,6 +1,6 @@
 //! The HTTP client of the tests and what every feature says on the wire.
 
-use super::{ADMIN, ADMIN_PASSWORD, Server};
+use super::{ADMIN, Server};
 use claviger_gateway::model::Snapshot;
 use claviger_proto::hash::TokenHash;
 use claviger_proto::time::Timestamp;
@@ -94,7 +94,7 @@ pub(crate) struct Registered {
 
 /// Registers a client as the administrator. `more` is laid over a plain registration of every grant.
 pub(crate) async fn register(server: &Server, name: &str, more: Value) -> Registered {
-    let request = server.post("/keymanager-operations/dcr/register").basic_auth(ADMIN, Some(ADMIN_PASSWORD));
+    let request = server.post("/keymanager-operations/dcr/register").basic_auth(ADMIN, Some(&server.admin_password));
     let reply = request.json(&registration(name, more)).call().await;
     assert_eq!(reply.status, 201, "{reply:?}");
     Registered { id: reply.text("client_id"), secret: reply.text("client_secret") }
@@ -146,7 +146,8 @@ impl Registered {
 
     /// A login of the administrator.
     pub(crate) async fn log_in(&self, server: &Server, scope: &str) -> Reply {
-        let form = [("grant_type", "password"), ("username", ADMIN), ("password", ADMIN_PASSWORD), ("scope", scope)];
+        let form =
+            [("grant_type", "password"), ("username", ADMIN), ("password", &server.admin_password), ("scope", scope)];
         self.issue(server, &form).await
     }
 
@@ -157,19 +158,19 @@ impl Registered {
 
     /// A change of the registration by the administrator.
     pub(crate) async fn change(&self, server: &Server, body: &Value) -> Reply {
-        let request = server.request(Method::PUT, &self.path()).basic_auth(ADMIN, Some(ADMIN_PASSWORD));
+        let request = server.request(Method::PUT, &self.path()).basic_auth(ADMIN, Some(&server.admin_password));
         request.json(body).call().await
     }
 
     /// A new secret by the administrator.
     pub(crate) async fn renew_secret(&self, server: &Server) -> Reply {
         let path = format!("{}/regenerate-consumer-secret", self.path());
-        server.post(&path).basic_auth(ADMIN, Some(ADMIN_PASSWORD)).call().await
+        server.post(&path).basic_auth(ADMIN, Some(&server.admin_password)).call().await
     }
 
     /// A deletion by the administrator.
     pub(crate) async fn delete(&self, server: &Server) -> Reply {
-        server.request(Method::DELETE, &self.path()).basic_auth(ADMIN, Some(ADMIN_PASSWORD)).call().await
+        server.request(Method::DELETE, &self.path()).basic_auth(ADMIN, Some(&server.admin_password)).call().await
     }
 
     fn path(&self) -> String {

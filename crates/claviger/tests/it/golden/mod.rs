@@ -1,0 +1,135 @@
+//! The reversible swap: the program on databases that an old server left, and the old server on what the program left
+//! (contract database.md). Each case makes databases of its own on the servers that `CLAVIGER_TEST_MYSQL_URL` and
+//! `CLAVIGER_TEST_POSTGRES_URL` name; `CLAVIGER_TEST_LONG=1` asks for every form, layout and clock of every release.
+
+mod again;
+mod backward;
+mod configuration;
+mod forward;
+
+use crate::harness::{ManualClock, Options as ServerOptions, Server};
+use claviger_golden::clock::WallClock;
+use claviger_golden::digest::PasswordForm;
+use claviger_golden::golden::Golden;
+use claviger_golden::options::{Form, Layout, Options};
+use claviger_golden::{Engine, Release};
+use configuration::{InstallationKey, deployment};
+use std::sync::Arc;
+
+/// When the old server was stopped and ours is started.
+const NOW_MS: i64 = 1_790_000_000_123;
+const RELEASES: [Release; 5] = [Release::V2_1, Release::V2_6, Release::V3_0, Release::V3_1, Release::V3_2];
+const LAYOUTS: [Layout; 3] = [Layout::One, Layout::Two, Layout::Three];
+const CLOCKS: [WallClock; 3] = [WallClock::Utc, WallClock::CentralEurope, WallClock::Ahead(-5 * 3600)];
+
+#[tokio::test]
+async fn mariadb_of_every_release_is_taken_over_and_given_back() {
+    there_and_back(Engine::MySql).await;
+}
+
+#[tokio::test]
+async fn postgresql_of_every_release_is_taken_over_and_given_back() {
+    there_and_back(Engine::Postgres).await;
+}
+
+async fn there_and_back(engine: Engine) {
+    let Some(url) = server_url(engine) else { return };
+    for options in matrix(engine) {
+        eprintln!("{engine:?} {options:?}");
+        let golden = Golden::create(engine, &url, options).await.unwrap();
+        let server = start(&golden).await;
+        let mut ledger = forward::check(&golden, &server).await;
+        backward::write(&golden, &server, &mut ledger).await;
+        server.stop().await;
+        backward::check(&golden, &ledger).await;
+        again::write(&golden, &mut ledger).await;
+        let server = start(&golden).await;
+        again::check(&server, &mut ledger).await;
+        server.stop().await;
+        backward::check(&golden, &ledger).await;
+        golden.drop_databases().await.unwrap();
+    }
+}
+
+/// The portal and the gateway read tables that only 3.2 has.
+#[tokio::test]
+async fn other_roles_than_the_key_manager_refuse_older_releases() {
+    for engine in [Engine::MySql, Engine::Postgres] {
+        let Some(url) = server_url(engine) else { continue };
+        let options = Options { layout: Layout::One, ..Options::new(Release::V3_1, NOW_MS) };
+        let golden = Golden::create(engine, &url, options).await.unwrap();
+        for role in ["default", "portal"] {
+            let options = ServerOptions { role: Some(role), ..ServerOptions::default() };
+            let started = Server::start_on(name(engine), &deployment(&golden), "admin", options).await;
+            let error = format!("{:#}", started.err().unwrap());
+            assert!(error.contains("those of 3.1") && error.contains("--profile key-manager"), "{error}");
+        }
+        golden.drop_databases().await.unwrap();
+    }
+}
+
+/// Ours, on the old server's databases with its settings and, in the super tenant, its administrator.
+async fn start(golden: &Golden) -> Server {
+    let admin = golden.manifest.user("admin", -1234).unwrap();
+    let options = ServerOptions {
+        role: Some(if golden.manifest.release == Release::V3_2 { "default" } else { "key-manager" }),
+        clock: Some(ManualClock::at_ms(golden.manifest.now_ms)),
+        ..ServerOptions::default()
+    };
+    let password = admin.password.as_ref().unwrap();
+    Server::start_on(name(golden.manifest.engine), &deployment(golden), password, options).await.unwrap()
+}
+
+fn name(engine: Engine) -> &'static str {
+    if engine == Engine::MySql { "MariaDB" } else { "PostgreSQL" }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the test reads where its servers are")]
+fn server_url(engine: Engine) -> Option<String> {
+    let name = if engine == Engine::MySql { "CLAVIGER_TEST_MYSQL_URL" } else { "CLAVIGER_TEST_POSTGRES_URL" };
+    std::env::var(name).ok()
+}
+
+#[expect(clippy::disallowed_methods, reason = "the test reads how long it may take")]
+fn is_long() -> bool {
+    std::env::var("CLAVIGER_TEST_LONG").is_ok_and(|value| value == "1")
+}
+
+/// The forms of a release.
+fn forms(release: Release) -> Vec<Form> {
+    let encrypted = Form::Encrypted(Arc::new(InstallationKey::of(release)));
+    if release == Release::V2_1 { vec![Form::Plain, encrypted] } else { vec![Form::Plain, Form::Hashed, encrypted] }
+}
+
+/// Every release once with the other choices in turn; all of them when asked for.
+fn matrix(engine: Engine) -> Vec<Options> {
+    let mut matrix = Vec::new();
+    for (number, release) in RELEASES.into_iter().enumerate() {
+        // The two engines are out of step, so that a release meets two forms.
+        let number = number + usize::from(engine == Engine::Postgres);
+        let forms = forms(release);
+        let new = |turn: usize, form: &Form, layout: Layout, is_migrated: bool| Options {
+            form: form.clone(),
+            layout,
+            is_migrated,
+            password_form: PasswordForm::ALL[turn % PasswordForm::ALL.len()],
+            token_clock: CLOCKS[turn % CLOCKS.len()],
+            local_clock: CLOCKS[(turn + 1) % CLOCKS.len()],
+            has_old_timestamps: engine == Engine::MySql && turn.is_multiple_of(2),
+            seed: 7 + turn as u64,
+            ..Options::new(release, NOW_MS)
+        };
+        if !is_long() {
+            matrix.push(new(number * 7, &forms[number % forms.len()], LAYOUTS[number % 3], number % 2 == 1));
+            continue;
+        }
+        for (turn, layout) in LAYOUTS.into_iter().enumerate() {
+            for (place, form) in forms.iter().enumerate() {
+                for is_migrated in [false, true] {
+                    matrix.push(new(turn * 6 + place * 2 + usize::from(is_migrated), form, layout, is_migrated));
+                }
+            }
+        }
+    }
+    matrix
+}
