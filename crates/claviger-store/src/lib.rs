@@ -26,6 +26,7 @@ pub mod seed;
 mod session_zone;
 pub mod sql;
 pub mod start_lock;
+pub mod status;
 pub mod subscriptions;
 pub mod tenants;
 pub mod tokens;
@@ -56,5 +57,6 @@ pub fn statements() -> impl Iterator<Item = (&'static str, &'static sql::Sql)> {
     ]
     .into_iter()
     .flatten()
+    .chain(status::statements())
     .map(|(name, sql)| (*name, *sql))
 }

@@ -45,6 +45,12 @@ impl Family {
         }
     }
 
+    /// The family of a table of the product's; `None` for a stranger's.
+    pub fn of_product_table(name: &str) -> Option<Self> {
+        let prefixes = ["AM_", "UM_", "REG_", "IDN_", "SP_", "IDP", "CM_", "WF_", "FIDO"];
+        prefixes.iter().any(|prefix| name.starts_with(prefix)).then(|| Self::of_table(name))
+    }
+
     /// How messages call it.
     pub const fn name(self) -> &'static str {
         match self {
@@ -250,9 +256,9 @@ mod tests {
     fn a_statement_tells_its_tables() {
         static JOIN: Sql =
             Sql::new("SELECT REG_ID FROM AM_X A JOIN AM_Y B ON 1=1 WHERE A.Z IN (SELECT Q FROM AM_V) FOR UPDATE", &[]);
+        static NONE: Sql = Sql::new("SELECT pg_advisory_xact_lock(1)", &[]);
         assert_eq!(JOIN.tables(Engine::MySql).collect::<Vec<_>>(), ["AM_X", "AM_Y", "AM_V"]);
         assert_eq!(JOIN.family(), Family::Api);
-        static NONE: Sql = Sql::new("SELECT pg_advisory_xact_lock(1)", &[]);
         assert_eq!(NONE.family(), Family::Identity);
     }
 }
