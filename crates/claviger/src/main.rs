@@ -1,15 +1,19 @@
 //! The program: reads the command line, starts the server, waits for a signal.
 
 use anyhow::Context as _;
-use claviger::cli::{self, Action, Serve};
+use claviger::app::{SystemClock, SystemEntropy};
+use claviger::cli::{self, Action, DbAction, Serve};
 use claviger::config::Config;
+use claviger::config::database::DatabaseUrl;
 use claviger::config::profile::{Profile, Role};
 use claviger::files::{ADMIN_PASSWORD_FILE, DataDir};
 use claviger::log;
 use claviger::server::{self, Launch, Listeners, Running};
 use claviger::startup::Administrator;
+use claviger_proto::time::Clock as _;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
+use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
 
 fn main() -> ExitCode {
@@ -23,6 +27,7 @@ fn main() -> ExitCode {
         }
         Ok(Action::ConfigKeys) => cli::config_keys(&mut io::stdout()).unwrap_or(cli::EXIT_FAILURE),
         Ok(Action::Serve(options)) => serve(&options),
+        Ok(Action::Db(options, action)) => on_database(&options, action),
     };
     ExitCode::from(code)
 }
@@ -65,6 +70,39 @@ fn serve(options: &Serve) -> u8 {
     };
     match runtime.block_on(run(options, config, profile)) {
         Ok(()) => cli::EXIT_OK,
+        Err(error) => {
+            eprintln!("claviger: {error:#}");
+            cli::EXIT_FAILURE
+        }
+    }
+}
+
+/// `claviger db`: works on the database of a configuration and ends.
+fn on_database(options: &Serve, action: DbAction) -> u8 {
+    let config = match cli::load_config(options, &environment) {
+        Ok((config, ..)) => config,
+        Err(error) => {
+            eprintln!("{error}");
+            return cli::EXIT_CONFIG;
+        }
+    };
+    let work = async {
+        let mut out = io::stdout();
+        match action {
+            DbAction::Status => cli::db::status(&config, SystemClock.now(), &mut out).await,
+            DbAction::Create => {
+                let _lock = match config.databases.identity.url {
+                    DatabaseUrl::Sqlite { .. } => Some(DataDir::open(&options.data_dir)?.lock()?),
+                    DatabaseUrl::MySql(_) | DatabaseUrl::Postgres(_) => None,
+                };
+                cli::db::create(&config, &(Arc::new(SystemEntropy::default()) as _), &mut out).await
+            }
+            DbAction::Print { is_all } => Ok(cli::db::print(&config.databases, is_all, &mut out)?),
+        }
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    match runtime.context("no threads can be started").and_then(|runtime| runtime.block_on(work)) {
+        Ok(code) => code,
         Err(error) => {
             eprintln!("claviger: {error:#}");
             cli::EXIT_FAILURE

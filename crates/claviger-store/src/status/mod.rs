@@ -441,3 +441,37 @@ async fn ahead(conn: &mut Conn, now: Timestamp) -> Result<Option<Finding>, Store
     let is_a_zone = distance_ms.abs() <= ZONE_MS_MAX;
     Ok(Some(Finding::TimesAhead { ahead_s: ahead_ms / 1_000, zone: is_a_zone.then_some(zone) }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mysql(version: &str, sql_mode: &str) -> Vec<Finding> {
+        let settings = [("version", version), ("sql_mode", sql_mode)].map(|(name, value)| (name.into(), value.into()));
+        servers(&[Seen {
+            family: Family::User,
+            engine: Engine::MySql,
+            settings: settings.into(),
+            tables: BTreeSet::new(),
+            columns: BTreeSet::new(),
+        }])
+    }
+
+    #[test]
+    fn servers_that_truncate_or_are_old_are_named() {
+        let family = Family::User;
+        assert_eq!(mysql("8.0.36", "ONLY_FULL_GROUP_BY,STRICT_TRANS_TABLES"), []);
+        assert_eq!(mysql("10.11.19-MariaDB", "STRICT_ALL_TABLES"), []);
+        assert_eq!(mysql("5.5.68-MariaDB", ""), [Finding::NotStrict { family }]);
+        let old = Finding::OldServer { version: "5.7.44-log".into(), family };
+        assert_eq!(mysql("5.7.44-log", "NO_ENGINE_SUBSTITUTION"), [old, Finding::NotStrict { family }]);
+    }
+
+    #[test]
+    fn partitions_are_told_from_the_tables_beside() {
+        for table in BESIDE_TOKENS.iter().chain(&["IDN_OAUTH2_ACCESS_TOKEN", "IDN_OAUTH2_ACCESS_TOKEN_SCOPE_A"]) {
+            assert!(!is_partition(table), "{table}");
+        }
+        assert!(is_partition("IDN_OAUTH2_ACCESS_TOKEN_A") && is_partition("IDN_OAUTH2_ACCESS_TOKEN_AD"));
+    }
+}

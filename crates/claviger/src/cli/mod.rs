@@ -1,9 +1,11 @@
-//! The command line: `claviger [serve]`, `claviger config check FILE`, `claviger config keys`.
+//! The command line: `claviger [serve]`, `claviger config check FILE`, `claviger config keys`, `claviger db status|create`.
 //!
 //! Owns: words, options, their environment fallbacks, which configuration file is read, exit codes. Leaves to others: the
 //! meaning of the configuration (`config`), running (`app`). The environment is a function given from outside; an option
 //! wins over its variable, a variable over the file (`server.offset`, `server.server_role`).
 
+pub mod db;
+pub mod findings;
 #[cfg(test)]
 mod tests;
 
@@ -46,6 +48,22 @@ pub enum Action {
     ConfigCheck(PathBuf),
     /// Print the reference of all keys.
     ConfigKeys,
+    /// Work on the database of a configuration.
+    Db(Serve, DbAction),
+}
+
+/// What is to be done with a database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DbAction {
+    /// Look, and say what is unusual.
+    Status,
+    /// Make tables and first rows where they are missing.
+    Create,
+    /// Print the statements that make our own tables.
+    Print {
+        /// The product's tables too.
+        is_all: bool,
+    },
 }
 
 /// Options of the server, with the environment and defaults applied.
@@ -85,8 +103,8 @@ struct Cli {
     command: Option<Command>,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 done or stopped as asked, 1 could not start or had to stop, 2 wrong command line, \
-                          3 wrong configuration.";
+const EXIT_CODES: &str = "Exit codes: 0 done or stopped as asked, 1 could not start or had to stop (db status: \
+                          found an error), 2 wrong command line, 3 wrong configuration.";
 
 #[derive(Subcommand)]
 enum Command {
@@ -96,6 +114,31 @@ enum Command {
     /// Work with configuration files
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Work on the database of a configuration
+    #[command(subcommand)]
+    Db(DbCommand),
+}
+
+#[derive(Subcommand)]
+enum DbCommand {
+    /// Say what the databases hold and what is unusual about them; changes nothing
+    #[command(after_help = EXIT_CODES)]
+    Status {
+        #[command(flatten)]
+        options: ServeOptions,
+    },
+    /// Make tables and first rows in empty databases, and our own tables beside the product's
+    #[command(after_help = EXIT_CODES)]
+    Create {
+        /// Only print the statements for an administrator who runs them; no database is asked
+        #[arg(long)]
+        print: bool,
+        /// With --print: all tables, for empty databases, and not only our own
+        #[arg(long, requires = "print")]
+        all: bool,
+        #[command(flatten)]
+        options: ServeOptions,
+    },
 }
 
 #[derive(Subcommand)]
@@ -154,6 +197,14 @@ where
         Some(Command::Serve(after)) => serve_options(cli.options, after, env).map(Action::Serve),
         Some(Command::Config(ConfigCommand::Check { file })) => Ok(Action::ConfigCheck(file)),
         Some(Command::Config(ConfigCommand::Keys)) => Ok(Action::ConfigKeys),
+        Some(Command::Db(command)) => {
+            let (after, action) = match command {
+                DbCommand::Status { options } => (options, DbAction::Status),
+                DbCommand::Create { print: false, options, .. } => (options, DbAction::Create),
+                DbCommand::Create { print: true, all, options } => (options, DbAction::Print { is_all: all }),
+            };
+            serve_options(cli.options, after, env).map(|options| Action::Db(options, action))
+        }
     }
 }
 

@@ -85,6 +85,23 @@ fn config_commands() {
 }
 
 #[test]
+fn database_commands_take_the_options_of_the_server() {
+    let cases = [
+        ("db status --data-dir d", DbAction::Status),
+        ("--data-dir d db create", DbAction::Create),
+        ("db create --print --data-dir d", DbAction::Print { is_all: false }),
+        ("db create --data-dir d --print --all", DbAction::Print { is_all: true }),
+    ];
+    for (line, expected) in cases {
+        let Action::Db(options, action) = parse(words(line), &|_| None).unwrap() else { panic!("{line}") };
+        assert_eq!((options.data_dir.as_path(), action), (Path::new("d"), expected));
+    }
+    for line in ["db", "db create --all"] {
+        assert_eq!(parse(words(line), &|_| None).unwrap_err().exit_code(), i32::from(EXIT_USAGE), "{line}");
+    }
+}
+
+#[test]
 fn the_file_of_the_data_directory_is_read_and_the_command_line_wins() {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let name = format!("claviger-cli-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));

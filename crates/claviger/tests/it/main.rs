@@ -8,6 +8,7 @@
 mod access;
 mod concurrency;
 mod crash;
+mod db_commands;
 mod following;
 mod gateway;
 mod harness;
