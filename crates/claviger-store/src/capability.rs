@@ -104,6 +104,36 @@ capabilities! {
     UserId, "user_id", User, "UM_USER.UM_USER_ID";
 }
 
+/// What each release added to the identity family's tables.
+const IDENTITY_STEPS: &[(&str, &[Capability])] = {
+    use Capability as C;
+    &[
+        ("2.1", &[]),
+        (
+            "2.6",
+            &[C::TokenHash, C::CodeHash, C::Audit, C::ScopeBinding, C::AppExpiry, C::OidcProperty, C::SessionExpiry],
+        ),
+        ("3.0", &[C::IdpId]),
+        ("3.1", &[C::TokenBinding, C::CodeScopes, C::ScopeType, C::ProviderUuid, C::IdpUuid]),
+    ]
+};
+
+/// What each release added to the AM_ tables.
+const API_STEPS: &[(&str, &[Capability])] = &[
+    ("2.6", &[Capability::AppTokenType]),
+    ("3.0", &[Capability::ApiType, Capability::RevokedJwt]),
+    ("3.2", &[Capability::KeyManager]),
+];
+
+/// Columns that came with the one that proves a capability.
+const COMPANIONS: &[(Capability, &str)] = &[
+    (Capability::TokenHash, "IDN_OAUTH2_ACCESS_TOKEN.REFRESH_TOKEN_HASH"),
+    (Capability::AppExpiry, "IDN_OAUTH_CONSUMER_APPS.APP_ACCESS_TOKEN_EXPIRE_TIME"),
+    (Capability::AppExpiry, "IDN_OAUTH_CONSUMER_APPS.REFRESH_TOKEN_EXPIRE_TIME"),
+    (Capability::IdpId, "IDN_OAUTH2_AUTHORIZATION_CODE.IDP_ID"),
+    (Capability::ScopeType, "IDN_OAUTH2_SCOPE_BINDING.BINDING_TYPE"),
+];
+
 impl Capability {
     pub(crate) fn named(name: &str) -> Self {
         let found = Self::ALL.iter().find(|capability| capability.name() == name);
@@ -147,48 +177,64 @@ impl Capabilities {
 
     /// The release that these capabilities are of, for messages only; `None` for a mixture that no release has.
     pub fn release(self) -> Option<&'static str> {
-        use Capability as C;
-        const STEPS: &[(&str, &[Capability])] = &[
-            ("2.1", &[]),
-            (
-                "2.6",
-                &[
-                    C::TokenHash,
-                    C::CodeHash,
-                    C::Audit,
-                    C::ScopeBinding,
-                    C::AppExpiry,
-                    C::OidcProperty,
-                    C::SessionExpiry,
-                ],
-            ),
-            ("3.0", &[C::IdpId]),
-            ("3.1", &[C::TokenBinding, C::CodeScopes, C::ScopeType, C::ProviderUuid, C::IdpUuid]),
-        ];
         let mut expected = Self::NONE;
         let identity = |set: Self| {
             let of_identity = |capability: &&Capability| capability.family() == Family::Identity;
-            let of_release = |capability: &&Capability| **capability != C::ActiveKey && of_identity(capability);
+            let of_release = |it: &&Capability| **it != Capability::ActiveKey && of_identity(it);
             Capability::ALL
                 .iter()
                 .filter(of_release)
                 .fold(Self::NONE, |all, it| if set.has(*it) { all.with(*it) } else { all })
         };
         let mut found = None;
-        for (release, added) in STEPS {
+        for (release, added) in IDENTITY_STEPS {
             expected = added.iter().fold(expected, |set, capability| set.with(*capability));
             if identity(self) == expected {
                 found = Some(*release);
             }
         }
         // 3.1 and 3.2 differ in the AM_ tables only.
-        if found == Some("3.1") && self.has(C::KeyManager) { Some("3.2") } else { found }
+        if found == Some("3.1") && self.has(Capability::KeyManager) { Some("3.2") } else { found }
     }
 }
 
 /// The columns of a family's database that capabilities are proved by, `TABLE.COLUMN` in upper case.
 pub(crate) async fn columns(conn: &mut Conn, family: Family) -> Result<BTreeSet<String>, StoreError> {
     conn.rows_in(family, &LIST_COLUMNS, &[]).await?.iter().map(|row| row.text(0)).collect()
+}
+
+/// The table or column that a 4.x release has and none of ours (database.md 8).
+pub(crate) fn newer(columns: &BTreeSet<String>) -> Option<String> {
+    let is_newer = |column: &&String| column.starts_with("AM_REVISION.") || *column == "AM_API.STATUS";
+    let column = columns.iter().find(is_newer)?;
+    Some(if column.starts_with("AM_REVISION.") { "AM_REVISION".to_owned() } else { column.clone() })
+}
+
+/// The newest release of which there is something, and its columns that are not there; `None` when nothing is missing.
+/// `identity` are the columns of the identity family's database.
+pub(crate) fn half_migrated(
+    found: Capabilities,
+    identity: &BTreeSet<String>,
+) -> Option<(&'static str, Vec<&'static str>)> {
+    let (mut release, mut missing) = ("", Vec::new());
+    for steps in [IDENTITY_STEPS, API_STEPS] {
+        let reached = steps.iter().rposition(|(_, added)| added.iter().any(|it| found.has(*it)));
+        let Some(reached) = reached else { continue };
+        let expected = steps[..=reached].iter().flat_map(|(_, added)| *added);
+        let before = missing.len();
+        missing.extend(expected.filter(|it| !found.has(**it)).map(|it| it.column()));
+        if missing.len() > before {
+            release = steps[reached].0;
+        }
+    }
+    let of_found = COMPANIONS.iter().filter(|(capability, _)| found.has(*capability));
+    let without: Vec<_> = of_found.filter(|(_, column)| !identity.contains(*column)).collect();
+    for (capability, column) in without {
+        missing.push(column);
+        let of = |(_, added): &&(&'static str, &[Capability])| added.contains(capability);
+        release = IDENTITY_STEPS.iter().find(of).map_or(release, |(name, _)| *name);
+    }
+    (!missing.is_empty()).then_some((release, missing))
 }
 
 /// Finds out what the databases can hold.

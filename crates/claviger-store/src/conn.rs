@@ -12,7 +12,7 @@ use crate::forms::Forms;
 use crate::sql::{Engine, Face, Family, Rendered, Sql};
 use crate::value::{Arg, Row, mysql_arguments, postgres_arguments, sqlite_arguments};
 use claviger_proto::event::Event;
-use claviger_proto::time::Timestamp;
+use claviger_proto::time::{Timestamp, Zone};
 use sqlx::pool::PoolConnection;
 use sqlx::sqlite::Sqlite;
 use sqlx::{AssertSqlSafe, MySql, Postgres, SqlSafeStr};
@@ -135,6 +135,11 @@ impl Conn {
     /// their own (database.md 1.4).
     pub(crate) fn token_time(&self, time: Timestamp) -> Timestamp {
         self.databases.clock_of(Family::Identity, Face::Token).representable(time)
+    }
+
+    /// The zone of token and code times.
+    pub(crate) fn token_zone(&self) -> Zone {
+        self.databases.clock_of(Family::Identity, Face::Token).zone
     }
 
     pub(crate) fn databases(&self) -> Arc<Databases> {

@@ -15,8 +15,9 @@ use crate::sql::{Engine, Face, Family};
 use crate::start_lock::StartLock;
 use crate::value::Clock;
 use crate::writer::Writer;
+use chrono::NaiveDateTime;
 use claviger_proto::event::Event;
-use claviger_proto::time::Zone;
+use claviger_proto::time::{Timestamp, Zone};
 use futures_util::future::BoxFuture;
 use sqlx::mysql::{MySqlPool, MySqlPoolOptions};
 use sqlx::postgres::{PgPool, PgPoolOptions};
@@ -301,6 +302,12 @@ impl Store {
     pub(crate) fn families_beside(&self, family: Family) -> impl Iterator<Item = Family> {
         let index = self.databases.index_of(family);
         Family::ALL.into_iter().filter(move |other| self.databases.index_of(*other) == index)
+    }
+
+    /// The next wall-clock times that the sessions of a family's database do not have: the first, and the one behind the last.
+    pub(crate) fn next_gap(&self, family: Family, now: Timestamp) -> Option<(NaiveDateTime, NaiveDateTime)> {
+        let wall = Zone::UTC.to_wall(now)?;
+        self.databases.clock_of(family, Face::Local).gaps.next(wall)
     }
 
     /// Adds a listener for the events of this process' commits.

@@ -29,6 +29,7 @@ pub mod seed;
 mod session_zone;
 pub mod sql;
 pub mod start_lock;
+pub mod status;
 pub mod subscriptions;
 pub mod tenants;
 pub mod tokens;
@@ -61,5 +62,6 @@ pub fn statements() -> impl Iterator<Item = (&'static str, &'static sql::Sql)> {
     .into_iter()
     .flatten()
     .chain(cleaning::statements())
+    .chain(status::statements())
     .map(|(name, sql)| (*name, *sql))
 }

@@ -4,6 +4,7 @@
 //! MySQL commits every CREATE TABLE by itself, so a start that ends in the middle leaves some tables behind. CLV_SETUP says
 //! how far a start came: it is made first, and empty once the first rows are written too.
 
+use crate::capability;
 use crate::conn::Conn;
 use crate::db::Store;
 use crate::error::{StoreError, WriteError};
@@ -110,6 +111,15 @@ pub enum PrepareError {
         /// The table that is missed.
         proof: &'static str,
     },
+    /// A database of a release that we do not know.
+    #[error(
+        "the database is of API-M 4.x ({proof} is there), which this version cannot share: name the databases of a release from \
+         2.1 to 3.2"
+    )]
+    Newer {
+        /// The table or column that shows it.
+        proof: String,
+    },
     /// The account may not make tables.
     #[error(
         "the database account may not make our own tables beside the product's: let an administrator run what \
@@ -125,7 +135,7 @@ impl WriteError for PrepareError {
     fn store_error(&self) -> Option<&StoreError> {
         match self {
             Self::Store(error) => Some(error),
-            Self::Incomplete { .. } | Self::Missing { .. } | Self::Denied(_) => None,
+            Self::Incomplete { .. } | Self::Missing { .. } | Self::Newer { .. } | Self::Denied(_) => None,
         }
     }
 }
@@ -158,9 +168,17 @@ pub(crate) async fn finish(conn: &mut Conn) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Tells the first start, in a database whose tables were made by the printed statements, to fill in the first rows.
+pub const ROWS_ARE_MISSING: &str = "INSERT INTO CLV_SETUP (STEP) VALUES ('ROWS')";
+
 /// The statements that make our own tables, for an administrator who makes them in our place.
 pub fn own_statements(engine: Engine) -> impl Iterator<Item = &'static str> {
     OWN_TABLES.iter().map(move |table| of_engine(table, engine))
+}
+
+/// The names of our own tables.
+pub(crate) fn own_tables() -> impl Iterator<Item = &'static str> {
+    OWN_TABLES.iter().map(|(name, ..)| *name)
 }
 
 /// The statements that make all tables of some families in an empty database.
@@ -211,6 +229,9 @@ fn parts(store: &Store) -> Vec<Part> {
 }
 
 async fn prepare_on(conn: &mut Conn, parts: &[Part]) -> Result<Prepared, PrepareError> {
+    if let Some(proof) = capability::newer(&capability::columns(conn, Family::Api).await?) {
+        return Err(PrepareError::Newer { proof });
+    }
     let mut missing: Vec<(Family, Kind)> = Vec::new();
     let own = tables(conn, Family::Identity).await?;
     let step = if own.contains(SETUP) { step(conn).await? } else { None };
@@ -264,7 +285,7 @@ async fn prepare_on(conn: &mut Conn, parts: &[Part]) -> Result<Prepared, Prepare
     Ok(Prepared::Created)
 }
 
-async fn tables(conn: &mut Conn, family: Family) -> Result<BTreeSet<String>, StoreError> {
+pub(crate) async fn tables(conn: &mut Conn, family: Family) -> Result<BTreeSet<String>, StoreError> {
     conn.rows_in(family, &LIST_TABLES, &[]).await?.iter().map(|row| row.text(0)).collect()
 }
 

@@ -117,8 +117,11 @@ pub async fn delete(conn: &mut Conn, tenant: TenantId, name: &str) -> Result<(),
     Ok(())
 }
 
-/// Is the scope shared between APIs (AM_SHARED_SCOPE)?
+/// Is the scope shared between APIs (AM_SHARED_SCOPE)? Before 3.2 none is.
 pub async fn is_shared(conn: &mut Conn, tenant: TenantId, name: &str) -> Result<bool, StoreError> {
+    if !conn.capabilities().has(Capability::KeyManager) {
+        return Ok(false);
+    }
     let rows = conn.rows(&FIND_SHARED, &[name.into(), tenant.into()]).await?;
     let names = rows.iter().map(|row| row.opt_text(1)).collect::<Result<Vec<_>, _>>()?;
     Ok(names.iter().flatten().any(|found| found == name))

@@ -45,6 +45,11 @@ impl Gaps {
         let gap = self.0.get(index).filter(|gap| gap.from <= wall);
         gap.map_or(0, |gap| (gap.to - gap.from).num_milliseconds())
     }
+
+    /// The first gap that has not ended.
+    pub(crate) fn next(&self, wall: NaiveDateTime) -> Option<(NaiveDateTime, NaiveDateTime)> {
+        self.0.iter().find(|gap| gap.to > wall).map(|gap| (gap.from, gap.to))
+    }
 }
 
 /// Measures a database's session clock; only MySQL has one that matters.

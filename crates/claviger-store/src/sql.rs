@@ -45,6 +45,12 @@ impl Family {
         }
     }
 
+    /// The family of a table of the product's; `None` for a stranger's.
+    pub fn of_product_table(name: &str) -> Option<Self> {
+        let prefixes = ["AM_", "UM_", "REG_", "IDN_", "SP_", "IDP", "CM_", "WF_", "FIDO"];
+        prefixes.iter().any(|prefix| name.starts_with(prefix)).then(|| Self::of_table(name))
+    }
+
     /// How messages call it.
     pub const fn name(self) -> &'static str {
         match self {

@@ -1,7 +1,7 @@
 //! The program: reads the command line, starts the server, waits for a signal.
 
 use anyhow::Context as _;
-use claviger::app::SystemClock;
+use claviger::app::{SystemClock, SystemEntropy};
 use claviger::cleaner::{self, Cleanup};
 use claviger::cli::{self, Action, DbAction, Serve};
 use claviger::config::Config;
@@ -14,6 +14,7 @@ use claviger::startup::Administrator;
 use claviger_proto::time::Clock as _;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
+use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
 
 fn main() -> ExitCode {
@@ -87,17 +88,29 @@ fn on_database(options: &Serve, action: DbAction) -> u8 {
         }
     };
     let work = async {
-        let _lock = lock_embedded(options, &config)?;
+        let mut out = io::stdout();
         match action {
-            DbAction::Clean { is_dry_run } => {
-                let (settings, now) = (Cleanup::from(&config.cleanup), SystemClock.now());
-                cleaner::clean_database(&config, &settings, now, is_dry_run, &mut io::stdout()).await
+            DbAction::Status => cli::db::status(&config, SystemClock.now(), &mut out).await,
+            DbAction::Create => {
+                let _lock = lock_embedded(options, &config)?;
+                cli::db::create(&config, &(Arc::new(SystemEntropy::default()) as _), &mut out).await
             }
+            DbAction::Clean { is_dry_run } => {
+                // The embedded one is not made by looking at it.
+                if let DatabaseUrl::Sqlite { path } = &config.databases.identity.url {
+                    anyhow::ensure!(path.exists(), "there is no database {}", path.display());
+                }
+                let _lock = lock_embedded(options, &config)?;
+                let (settings, now) = (Cleanup::from(&config.cleanup), SystemClock.now());
+                cleaner::clean_database(&config, &settings, now, is_dry_run, &mut out).await?;
+                Ok(cli::EXIT_OK)
+            }
+            DbAction::Print { is_all } => Ok(cli::db::print(&config.databases, is_all, &mut out)?),
         }
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     match runtime.context("no threads can be started").and_then(|runtime| runtime.block_on(work)) {
-        Ok(()) => cli::EXIT_OK,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("claviger: {error:#}");
             cli::EXIT_FAILURE
@@ -105,10 +118,9 @@ fn on_database(options: &Serve, action: DbAction) -> u8 {
     }
 }
 
-/// The embedded database belongs to one process at a time, and is not made by looking at it.
+/// The embedded database belongs to one process at a time.
 fn lock_embedded(options: &Serve, config: &Config) -> anyhow::Result<Option<impl Sized>> {
-    let DatabaseUrl::Sqlite { path } = &config.databases.identity.url else { return Ok(None) };
-    anyhow::ensure!(path.exists(), "there is no database {}", path.display());
+    let DatabaseUrl::Sqlite { .. } = &config.databases.identity.url else { return Ok(None) };
     Ok(Some(DataDir::open(&options.data_dir)?.lock()?))
 }
 

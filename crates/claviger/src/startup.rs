@@ -6,7 +6,8 @@ pub mod keystores;
 mod tests;
 
 use crate::app::App;
-use crate::config::model::Lifetime;
+use crate::cli::findings::{advice, what};
+use crate::config::model::{Databases, Lifetime};
 use crate::config::profile::{Profile, Role};
 use crate::config::{self, Config};
 use crate::events::EventLog;
@@ -24,13 +25,14 @@ use claviger_proto::ids::{SUPER_TENANT_DOMAIN, TenantId};
 use claviger_proto::jose::SigningKey;
 use claviger_proto::password::StoredPassword;
 use claviger_proto::secret::Secret;
-use claviger_proto::time::Clock;
+use claviger_proto::time::{Clock, Timestamp};
 use claviger_proto::user::Username;
 use claviger_store::capability::{Capabilities, Capability};
 use claviger_store::db::Store;
 use claviger_store::error::StoreError;
 use claviger_store::schema::Prepared;
 use claviger_store::seed::TenantSeed;
+use claviger_store::status::{self, Depth, Finding, Severity};
 use claviger_store::users::NewUser;
 use claviger_store::{schema, seed, users};
 use std::sync::Arc;
@@ -74,6 +76,9 @@ pub async fn start(
     let prepared =
         schema::prepare(&store).await.with_context(|| format!("the tables of {label} cannot be prepared"))?;
     check_profile(config.server.profile, store.capabilities(), &label)?;
+    if prepared == Prepared::Found {
+        report_findings(&store, &config.databases, clock.now()).await?;
+    }
     store.use_forms(keystores::forms(&config, store.capabilities(), &rng)?);
     seed_rows(&store, &config, prepared, &rng).await.context("the first rows cannot be written")?;
     let administrator = ensure_administrator(&store, &config, data_dir, &*clock, &rng).await?;
@@ -117,6 +122,23 @@ fn check_profile(profile: Profile, capabilities: Capabilities, label: &str) -> a
     Ok(())
 }
 
+/// Logs what is unusual about databases that were there, as far as a few milliseconds show it.
+async fn report_findings(store: &Store, databases: &Databases, now: Timestamp) -> anyhow::Result<()> {
+    // Boxed: the future of the whole start would be as large.
+    let found = Box::pin(status::look(store, now, Depth::Start)).await.context("the databases cannot be looked at")?;
+    for finding in &found.findings {
+        let (what, advice) = (what(finding, databases), advice(finding));
+        // Going on would make an administrator in the wrong database.
+        anyhow::ensure!(!matches!(finding, Finding::UsersElsewhere { .. }), "{what}: {advice}");
+        match finding.severity() {
+            Severity::Error => tracing::error!("{what}: {advice}"),
+            Severity::Warning => tracing::warn!("{what}: {advice}"),
+            Severity::Note => {}
+        }
+    }
+    Ok(())
+}
+
 fn signing_key(config: &Config, data_dir: &DataDir, clock: &dyn Clock) -> anyhow::Result<SigningKey> {
     let configured = config.keystore.primary.as_ref().map(keystores::load_strong).transpose()?.flatten();
     let pair = match configured {
@@ -136,7 +158,8 @@ pub fn tls_pair(config: &Config, data_dir: &DataDir, clock: &dyn Clock) -> anyho
     }
 }
 
-async fn seed_rows(
+/// Writes the first rows: all of them into new tables, else what every tenant needs and an old server may not have made.
+pub async fn seed_rows(
     store: &Store,
     config: &Config,
     prepared: Prepared,

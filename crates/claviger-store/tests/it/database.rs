@@ -1,5 +1,7 @@
 //! A fresh database per case and engine, dropped afterwards.
 
+use claviger_golden::Engine;
+use claviger_golden::server::Address;
 use claviger_proto::entropy::Entropy;
 use claviger_proto::ids::{SUPER_TENANT_DOMAIN, TenantId};
 use claviger_proto::secret::Secret;
@@ -153,6 +155,15 @@ fn server(host: &str, port: u16, user: &str, database: &str) -> Server {
         password: Some(Secret::new(user)),
         tls: Tls::Disable,
         tls_root_file: None,
+    }
+}
+
+/// Where a database of the generator's is.
+pub(crate) fn location(at: &Address) -> Location {
+    let server = server(&at.host, at.port, &at.user, &at.name);
+    match at.engine {
+        Engine::MySql => Location::MySql(server),
+        Engine::Postgres => Location::Postgres(server),
     }
 }
 

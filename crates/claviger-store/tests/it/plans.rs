@@ -86,6 +86,7 @@ const HOT: &[Hot] = &[
     hot("tokens::LIST_IDS_OF_CLIENT", &[CLIENT, int(5_000)]),
     hot("tokens::DELETE_TOKENS", &TOKENS),
     hot("tokens::RETIRE", &[text("REVOKED"), text("some-id"), text("token_500_0"), text("ACTIVE")]),
+    hot("status::rows::FIND_NEWEST_TOKEN", &[]),
     scanning("tokens::FIND_LOCAL_IDP", &[TENANT], &[("IDP", FEW)]),
     // Clients.
     hot("clients::FIND_BY_KEY", &[CLIENT_KEY]),
@@ -212,7 +213,14 @@ const HOT: &[Hot] = &[
 ];
 
 /// Statements on IDN_OAUTH2_ACCESS_TOKEN that have no plan to speak of.
-const WITHOUT_PLAN: &[&str] = &["tokens::INSERT_TOKEN"];
+const WITHOUT_PLAN: &[&str] = &[
+    "tokens::INSERT_TOKEN",
+    // An operator's `claviger db status` counts; it is no server's work.
+    "status::rows::COUNT_DUPLICATES",
+    "status::rows::COUNT_WITHOUT_HASH",
+    "status::rows::COUNT_WITHOUT_PROVIDER",
+    "status::rows::COUNT_ZERO_TIMES",
+];
 
 fn by_name() -> HashMap<&'static str, &'static Sql> {
     claviger_store::statements().map(|(name, sql)| (name.trim_start_matches("claviger_store::"), sql)).collect()

@@ -1,9 +1,12 @@
-//! The command line: `claviger [serve]`, `claviger config check FILE`, `claviger config keys`, `claviger db clean`.
+//! The command line: `claviger [serve]`, `claviger config check FILE`, `claviger config keys`, `claviger db
+//! status|create|clean`.
 //!
 //! Owns: words, options, their environment fallbacks, which configuration file is read, exit codes. Leaves to others: the
 //! meaning of the configuration (`config`), running (`app`). The environment is a function given from outside; an option
 //! wins over its variable, a variable over the file (`server.offset`, `server.server_role`).
 
+pub mod db;
+pub mod findings;
 #[cfg(test)]
 mod tests;
 
@@ -53,10 +56,19 @@ pub enum Action {
 /// What is to be done with a database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DbAction {
+    /// Look, and say what is unusual.
+    Status,
+    /// Make tables and first rows where they are missing.
+    Create,
     /// Remove what is over.
     Clean {
         /// Only say what would go.
         is_dry_run: bool,
+    },
+    /// Print the statements that make our own tables.
+    Print {
+        /// The product's tables too.
+        is_all: bool,
     },
 }
 
@@ -97,8 +109,8 @@ struct Cli {
     command: Option<Command>,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 done or stopped as asked, 1 could not start or had to stop, 2 wrong command line, \
-                          3 wrong configuration.";
+const EXIT_CODES: &str = "Exit codes: 0 done or stopped as asked, 1 could not start or had to stop (db status: \
+                          found an error), 2 wrong command line, 3 wrong configuration.";
 
 #[derive(Subcommand)]
 enum Command {
@@ -121,6 +133,24 @@ enum DbCommand {
         /// Only print how many rows would go
         #[arg(long)]
         dry_run: bool,
+        #[command(flatten)]
+        options: ServeOptions,
+    },
+    /// Say what the databases hold and what is unusual about them; changes nothing
+    #[command(after_help = EXIT_CODES)]
+    Status {
+        #[command(flatten)]
+        options: ServeOptions,
+    },
+    /// Make tables and first rows in empty databases, and our own tables beside the product's
+    #[command(after_help = EXIT_CODES)]
+    Create {
+        /// Only print the statements for an administrator who runs them; no database is asked
+        #[arg(long)]
+        print: bool,
+        /// With --print: all tables, for empty databases, and not only our own
+        #[arg(long, requires = "print")]
+        all: bool,
         #[command(flatten)]
         options: ServeOptions,
     },
@@ -182,8 +212,15 @@ where
         Some(Command::Serve(after)) => serve_options(cli.options, after, env).map(Action::Serve),
         Some(Command::Config(ConfigCommand::Check { file })) => Ok(Action::ConfigCheck(file)),
         Some(Command::Config(ConfigCommand::Keys)) => Ok(Action::ConfigKeys),
-        Some(Command::Db(DbCommand::Clean { dry_run, options })) => serve_options(cli.options, options, env)
-            .map(|options| Action::Db(options, DbAction::Clean { is_dry_run: dry_run })),
+        Some(Command::Db(command)) => {
+            let (after, action) = match command {
+                DbCommand::Clean { dry_run, options } => (options, DbAction::Clean { is_dry_run: dry_run }),
+                DbCommand::Status { options } => (options, DbAction::Status),
+                DbCommand::Create { print: false, options, .. } => (options, DbAction::Create),
+                DbCommand::Create { print: true, all, options } => (options, DbAction::Print { is_all: all }),
+            };
+            serve_options(cli.options, after, env).map(|options| Action::Db(options, action))
+        }
     }
 }
 

@@ -86,11 +86,21 @@ fn config_commands() {
 
 #[test]
 fn database_commands_take_the_options_of_the_server() {
-    for (line, is_dry_run) in [("db clean --data-dir d", false), ("--data-dir d db clean --dry-run", true)] {
+    let cases = [
+        ("db clean --data-dir d", DbAction::Clean { is_dry_run: false }),
+        ("--data-dir d db clean --dry-run", DbAction::Clean { is_dry_run: true }),
+        ("db status --data-dir d", DbAction::Status),
+        ("--data-dir d db create", DbAction::Create),
+        ("db create --print --data-dir d", DbAction::Print { is_all: false }),
+        ("db create --data-dir d --print --all", DbAction::Print { is_all: true }),
+    ];
+    for (line, expected) in cases {
         let Action::Db(options, action) = parse(words(line), &|_| None).unwrap() else { panic!("{line}") };
-        assert_eq!((options.data_dir.as_path(), action), (Path::new("d"), DbAction::Clean { is_dry_run }));
+        assert_eq!((options.data_dir.as_path(), action), (Path::new("d"), expected));
     }
-    assert_eq!(parse(words("db"), &|_| None).unwrap_err().exit_code(), i32::from(EXIT_USAGE));
+    for line in ["db", "db create --all"] {
+        assert_eq!(parse(words(line), &|_| None).unwrap_err().exit_code(), i32::from(EXIT_USAGE), "{line}");
+    }
 }
 
 #[test]

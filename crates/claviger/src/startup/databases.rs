@@ -27,6 +27,18 @@ pub async fn open(databases: &Databases) -> anyhow::Result<Store> {
     })
 }
 
+/// The databases, each once, for messages.
+pub fn labels(databases: &Databases) -> String {
+    let mut labels: Vec<String> = Vec::new();
+    for (_, database) in databases.all() {
+        let label = database.url.label();
+        if !labels.contains(&label) {
+            labels.push(label);
+        }
+    }
+    labels.join(", ")
+}
+
 fn place(database: &Database) -> Place {
     let pool = database.pool;
     let limits = PoolLimits { connections_max: pool.connections_max, acquire_ms_max: pool.acquire_timeout_ms };

@@ -11,6 +11,7 @@ mod cleaner;
 mod cluster;
 mod concurrency;
 mod crash;
+mod db_commands;
 mod following;
 mod gateway;
 mod golden;

@@ -132,6 +132,24 @@ impl Database {
         }
     }
 
+    /// Runs statements in it, as its administrator. SQLite's belongs to its server.
+    pub(crate) async fn execute(&self, text: &str) {
+        let text = sqlx::raw_sql(sqlx::AssertSqlSafe(text.to_owned()));
+        match self {
+            Self::Sqlite => panic!("the embedded database has no administrator"),
+            Self::MySql { options, name, .. } => {
+                let mut link = options.clone().database(name).connect().await.unwrap();
+                text.execute(&mut link).await.unwrap();
+                link.close().await.unwrap();
+            }
+            Self::Postgres { options, name } => {
+                let mut link = options.clone().database(name).connect().await.unwrap();
+                text.execute(&mut link).await.unwrap();
+                link.close().await.unwrap();
+            }
+        }
+    }
+
     /// Removes it from its server.
     pub(crate) async fn remove(self) {
         self.run("DROP DATABASE").await;
