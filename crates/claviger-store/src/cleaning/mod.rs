@@ -94,7 +94,7 @@ pub struct Rules {
     /// Keep the row of a revoked or replaced token until its access token's own end. Needed where opaque tokens are replaced
     /// while they live: somebody who revokes one of those explicitly must find it, so that gateways hear of it.
     pub is_life_awaited: bool,
-    /// Copy tokens to the audit table as they go.
+    /// Copy tokens to the audit table as they go, where there is one.
     pub is_audit_kept: bool,
     /// Audit rows older than this go; `None`: none does.
     pub audit_before: Option<Timestamp>,

@@ -5,6 +5,7 @@
 //! newer row, and a dead one behind which an older row would come to light that carries the same refresh token alive.
 
 use super::{Candidate, Page, Rules, end_of, key_args, keys, page};
+use crate::capability::Capability;
 use crate::conn::Conn;
 use crate::error::StoreError;
 use crate::sql::queries;
@@ -176,7 +177,7 @@ pub(super) async fn remove(conn: &mut Conn, candidates: &[Candidate], rules: &Ru
         return Ok(0);
     }
     let args = key_args(ids.iter().map(String::as_str));
-    if rules.is_audit_kept {
+    if rules.is_audit_kept && conn.capabilities().has(Capability::Audit) {
         let with_time: Vec<_> = std::iter::once(rules.now.into()).chain(args.iter().copied()).collect();
         conn.execute(&COPY_TO_AUDIT, &with_time).await?;
     }

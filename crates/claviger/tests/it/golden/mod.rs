@@ -8,11 +8,14 @@ mod configuration;
 mod forward;
 
 use crate::harness::{ManualClock, Options as ServerOptions, Server};
+use claviger::cleaner::{Cleanup, clean_database};
+use claviger::config;
 use claviger_golden::clock::WallClock;
 use claviger_golden::digest::PasswordForm;
 use claviger_golden::golden::Golden;
 use claviger_golden::options::{Form, Layout, Options};
 use claviger_golden::{Engine, Release};
+use claviger_proto::time::Timestamp;
 use configuration::{InstallationKey, deployment};
 use std::sync::Arc;
 
@@ -43,6 +46,7 @@ async fn there_and_back(engine: Engine) {
         server.stop().await;
         backward::check(&golden, &ledger).await;
         again::write(&golden, &mut ledger).await;
+        clean(&golden).await;
         let server = start(&golden).await;
         again::check(&server, &mut ledger).await;
         server.stop().await;
@@ -65,6 +69,26 @@ async fn other_roles_than_the_key_manager_refuse_older_releases() {
             assert!(error.contains("those of 3.1") && error.contains("--profile key-manager"), "{error}");
         }
         golden.drop_databases().await.unwrap();
+    }
+}
+
+/// `claviger db clean` takes what is over and, where there is a table for it, keeps a copy.
+async fn clean(golden: &Golden) {
+    let db = &golden.databases.api_manager;
+    let count = async |table: &str| {
+        let rows = db.rows(&format!("SELECT COUNT(*) FROM {table}"), &[]).await.unwrap();
+        rows[0].int(0).unwrap()
+    };
+    let (tokens, audit) = ("IDN_OAUTH2_ACCESS_TOKEN", "IDN_OAUTH2_ACCESS_TOKEN_AUDIT");
+    let has_audit = golden.options.release >= Release::V2_6;
+    let before = (count(tokens).await, if has_audit { count(audit).await } else { 0 });
+    let config = config::load(&deployment(golden), "deployment.toml", &|_| None).unwrap().config;
+    let (settings, now) = (Cleanup::from(&config.cleanup), Timestamp::from_millis(golden.manifest.now_ms));
+    clean_database(&config, &settings, now, false, &mut std::io::sink()).await.unwrap();
+    let removed = before.0 - count(tokens).await;
+    assert!(removed > 5, "{removed}");
+    if has_audit {
+        assert_eq!(count(audit).await - before.1, removed);
     }
 }
 
