@@ -120,8 +120,9 @@ async fn run(options: &Serve, config: Config, profile: Profile) -> anyhow::Resul
         tracing::warn!(path = %data_dir.path().display(), "the data directory can be read by other users of this machine");
     }
     let summary = Summary::of(&config, profile, &data_dir);
-    let running =
-        server::start(Launch::new(config, data_dir, profile), listeners).await.context("the server cannot start")?;
+    let running = Box::pin(server::start(Launch::new(config, data_dir, profile), listeners))
+        .await
+        .context("the server cannot start")?;
     summary.print(&running)?;
     tokio::select! {
         _ = terminate.recv() => {}
