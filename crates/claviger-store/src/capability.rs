@@ -17,11 +17,16 @@ queries! {
                  'AM_REVISION', 'UM_USER', 'UM_TENANT', 'REG_RESOURCE') \
                  UNION ALL SELECT UPPER(CONCAT(constraint_name, '.', column_name)) FROM information_schema.key_column_usage \
                  WHERE table_schema = DATABASE() AND table_name = 'IDN_OAUTH2_ACCESS_TOKEN' AND constraint_name = 'CON_APP_KEY'",
-        Postgres = "SELECT UPPER(table_name || '.' || column_name) FROM information_schema.columns WHERE table_schema = CURRENT_SCHEMA() \
-                    AND (table_name LIKE 'idn\\_%' OR table_name LIKE 'am\\_%' OR table_name IN ('sp_app', 'idp', 'um_user', 'um_tenant', \
+        // The views of information_schema take ten times as long here.
+        Postgres = "SELECT UPPER(C.relname || '.' || A.attname) FROM pg_class C JOIN pg_attribute A ON A.attrelid = C.oid \
+                    WHERE C.relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = CURRENT_SCHEMA()) \
+                    AND C.relkind IN ('r', 'p', 'v', 'f') AND A.attnum > 0 AND NOT A.attisdropped \
+                    AND (C.relname LIKE 'idn\\_%' OR C.relname LIKE 'am\\_%' OR C.relname IN ('sp_app', 'idp', 'um_user', 'um_tenant', \
                     'reg_resource')) \
-                    UNION ALL SELECT UPPER(constraint_name || '.' || column_name) FROM information_schema.key_column_usage \
-                    WHERE table_schema = CURRENT_SCHEMA() AND table_name = 'idn_oauth2_access_token' AND constraint_name = 'con_app_key'";
+                    UNION ALL SELECT UPPER(K.conname || '.' || A.attname) FROM pg_constraint K JOIN pg_class T ON T.oid = K.conrelid \
+                    JOIN pg_attribute A ON A.attrelid = T.oid AND A.attnum = ANY (K.conkey) \
+                    WHERE T.relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = CURRENT_SCHEMA()) \
+                    AND T.relname = 'idn_oauth2_access_token' AND K.conname = 'con_app_key'";
 }
 
 /// Declares the capabilities with the column that proves each.

@@ -34,7 +34,7 @@ queries! {
                     AND T.relname IN ('idn_oauth2_access_token', 'idn_oauth2_authorization_code', 'idn_scim_group')";
     LIST_GRANTS = "SELECT 'true'",
         MySql = "SHOW GRANTS",
-        Postgres = "SELECT CAST(has_schema_privilege(CURRENT_SCHEMA(), 'CREATE') AS VARCHAR)";
+        Postgres = "SELECT CAST(COALESCE(has_schema_privilege(CURRENT_SCHEMA(), 'CREATE'), FALSE) AS VARCHAR)";
 }
 
 /// An index that a 2.6 script loses in utf8mb4 (database.md 1.5).

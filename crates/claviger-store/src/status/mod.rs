@@ -231,7 +231,7 @@ pub struct DatabaseStatus {
 /// All of it.
 #[derive(Clone, Debug)]
 pub struct Status {
-    /// Each database once, the identity family's first.
+    /// Each database once, the identity family's first; none at start.
     pub databases: Vec<DatabaseStatus>,
     /// What they can hold.
     pub capabilities: Capabilities,
@@ -268,9 +268,10 @@ const fn proof(family: Family) -> &'static str {
     }
 }
 
-/// Looks at the databases and changes nothing. `now` is compared with stored times.
+/// Looks at the databases and changes nothing. `now` is compared with stored times. At start, what the databases can hold is
+/// known already ([`schema::prepare`]), and nobody asks for the details of each.
 pub async fn look(store: &Store, now: Timestamp, depth: Depth) -> Result<Status, StoreError> {
-    let capabilities = store.detect().await?;
+    let capabilities = if depth == Depth::Full { store.detect().await? } else { store.capabilities() };
     let mut conn = store.reader().await?;
     let mut seen = Vec::new();
     for family in store.families_of_databases() {
@@ -285,7 +286,7 @@ pub async fn look(store: &Store, now: Timestamp, depth: Depth) -> Result<Status,
     let mut findings = find(&mut conn, &seen, now, depth).await?;
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity()));
     let mut databases = Vec::new();
-    for it in &seen {
+    for it in seen.iter().filter(|_| depth == Depth::Full) {
         databases.push(describe(store, &mut conn, it, now).await?);
     }
     Ok(Status { databases, capabilities, findings })

@@ -5,7 +5,7 @@ use crate::releases::servers;
 use claviger_golden::facts::{Facts, Script};
 use claviger_golden::golden::Golden;
 use claviger_golden::options::{Layout, Options};
-use claviger_golden::server::Scratch;
+use claviger_golden::server::{Address, Scratch};
 use claviger_golden::{Engine, Release, ddl};
 use claviger_proto::time::Timestamp;
 use claviger_store::db::{Place, Places, PoolLimits, Store, Zones};
@@ -49,6 +49,7 @@ async fn healthy(engine: Engine, url: &str, release: Release, layout: Layout) ->
 
 async fn status(places: Places, depth: Depth) -> Status {
     let store = Store::open(places).await.unwrap();
+    store.detect().await.unwrap();
     let status = look(&store, Timestamp::from_millis(NOW_MS), depth).await.unwrap();
     store.close().await;
     status
@@ -237,6 +238,33 @@ async fn a_database_of_a_later_release_is_refused_and_left_as_it_was() {
         assert!(matches!(&refused, Err(PrepareError::Newer { proof }) if proof == "AM_API.STATUS"), "{refused:?}");
         store.close().await;
         assert_eq!(golden.catalogue_changes(|_| false).await.unwrap(), before);
+        golden.drop_databases().await.unwrap();
+    }
+}
+
+/// An account that may read, and no more. (On MySQL `SHOW GRANTS` says it; the unit tests read its answers.)
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_may_not_make_tables_is_told_before_it_tries() {
+    for (engine, url) in servers().into_iter().filter(|(engine, _)| *engine == Engine::Postgres) {
+        let golden = healthy(engine, &url, Release::V3_2, Layout::One).await;
+        let (db, address) = (&golden.databases.api_manager, &golden.addresses.api_manager);
+        let account = format!("reader_{}", address.name);
+        db.run(&format!(
+            "CREATE ROLE {account} LOGIN PASSWORD '{account}'; REVOKE CREATE ON SCHEMA public FROM PUBLIC; \
+             GRANT SELECT ON ALL TABLES IN SCHEMA public TO {account}"
+        ))
+        .await
+        .unwrap();
+        let reader = location(&Address { user: account.clone(), ..address.clone() });
+        let places = Places::one(reader, PoolLimits::default());
+        let found = grave(status(places.clone(), Depth::Full).await);
+        let [Finding::OwnTables { missing, may_create: Some(false) }] = &found[..] else { panic!("{found:?}") };
+        assert!(missing.contains(&"CLV_EVENT"), "{missing:?}");
+        let store = Store::open(places).await.unwrap();
+        let denied = schema::prepare(&store).await;
+        assert!(matches!(denied, Err(PrepareError::Denied(_))), "{denied:?}");
+        store.close().await;
+        db.run(&format!("DROP OWNED BY {account}; DROP ROLE {account}")).await.unwrap();
         golden.drop_databases().await.unwrap();
     }
 }

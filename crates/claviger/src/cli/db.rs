@@ -119,6 +119,7 @@ fn print_layout(found: &Status, out: &mut dyn Write) -> io::Result<()> {
 pub async fn create(config: &Config, rng: &Arc<dyn Entropy>, out: &mut dyn Write) -> anyhow::Result<u8> {
     let store = databases::open(&config.databases).await?;
     let lock = store.lock_start().await.context("another node is still preparing the databases")?;
+    store.detect().await?;
     let before = status::look(&store, Timestamp::NEVER, Depth::Start).await?;
     let prepared = schema::prepare(&store).await.context("the tables cannot be prepared")?;
     startup::seed_rows(&store, config, prepared, rng).await.context("the first rows cannot be written")?;
@@ -130,10 +131,10 @@ pub async fn create(config: &Config, rng: &Arc<dyn Entropy>, out: &mut dyn Write
             writeln!(out, "The first rows were written in {label}; the tables were there.")?;
         }
         Prepared::Created => writeln!(out, "All tables and first rows were made in {label}.")?,
-        Prepared::Found if before.databases.iter().any(|database| database.own > 0) => {
-            writeln!(out, "Everything is there in {label}; nothing was made.")?;
+        Prepared::Found if before.findings.iter().any(|finding| matches!(finding, Finding::OwnTables { .. })) => {
+            writeln!(out, "Our own tables (CLV_*) were made beside the product's in {label}.")?;
         }
-        Prepared::Found => writeln!(out, "Our own tables (CLV_*) were made beside the product's in {label}.")?,
+        Prepared::Found => writeln!(out, "Everything is there in {label}; nothing was made.")?,
     }
     Ok(EXIT_OK)
 }
