@@ -2,8 +2,9 @@
 //!
 //! Each database's link is taken from its pool at the first statement that needs it and, in a transaction, begun then. At the
 //! end the identity family's database is committed last: it has the events. Two databases cannot be committed at one instant;
-//! what an interrupted end leaves behind is a user's or registry row without its event, which caches outlive by 30 s at most,
-//! and never an event without its change.
+//! what an interrupted end leaves behind are rows of another family without their event, which caches outlive by 30 s and
+//! gateways until their next snapshot, and never an event without its change. A write that has got so far is repeated only when
+//! the rest were users and roles; else its requester hears that the database is not available and looks.
 
 use crate::capability::Capabilities;
 use crate::db::{BEGIN_MYSQL, COMMIT_POSTGRES, DATABASES_MAX, Database, Databases, Pool};
@@ -22,6 +23,9 @@ use std::time::Duration;
 /// Longest time of a statement outside a transaction. A connection whose server does not answer is closed then. (A Galera cluster
 /// that has lost a member stands still for up to 15 s.)
 pub const READ_MS_MAX: u64 = 20_000;
+/// The first of the tries that the wait for a connection is made of. In each the pool pauses ever longer between two refused
+/// connects; begun anew it does not, so that a database that is back is soon found.
+const FIRST_TRY_MS_MAX: u64 = 2_000;
 /// Longest wait for the sign of life of a connection that goes back to the pool.
 const GIVE_BACK_MS_MAX: u64 = 5_000;
 
@@ -45,6 +49,8 @@ pub struct Conn {
     databases: Arc<Databases>,
     capabilities: Capabilities,
     links: [Option<Open>; DATABASES_MAX],
+    /// The families that statements named.
+    touched: [bool; DATABASES_MAX],
     is_in_transaction: bool,
     pub(crate) emitted: Vec<Event>,
 }
@@ -101,7 +107,7 @@ impl Conn {
     pub(crate) fn new(databases: Arc<Databases>, is_in_transaction: bool) -> Self {
         let capabilities = databases.capabilities();
         let links = [const { None }; DATABASES_MAX];
-        Self { databases, capabilities, links, is_in_transaction, emitted: Vec::new() }
+        Self { databases, capabilities, links, touched: [false; DATABASES_MAX], is_in_transaction, emitted: Vec::new() }
     }
 
     /// The connection of the embedded database's writer, which begins and ends by itself.
@@ -142,6 +148,11 @@ impl Conn {
         self.databases.clock_of(Family::Identity, Face::Token).zone
     }
 
+    /// May there be tokens without a hash?
+    pub(crate) fn has_unhashed(&self) -> bool {
+        self.databases.has_unhashed()
+    }
+
     pub(crate) fn databases(&self) -> Arc<Databases> {
         self.databases.clone()
     }
@@ -165,6 +176,7 @@ impl Conn {
 
     async fn open(&mut self, family: Family) -> Result<&mut Open, StoreError> {
         let index = self.databases.index_of(family);
+        self.touched[family as usize] = true;
         if self.links[index].is_none() {
             // Boxed: waiting for a connection takes 5 KB of state, and the future of every request would be as large.
             let open = Box::pin(open(&self.databases.all[index], self.is_in_transaction)).await?;
@@ -178,15 +190,25 @@ impl Conn {
         Ok(())
     }
 
-    /// Commits what was done on every database.
+    /// Commits what was done on every database, the identity family's last.
     pub(crate) async fn commit(&mut self) -> Result<(), StoreError> {
+        let elsewhere = |family: Family| self.databases.index_of(family) != 0 && self.touched[family as usize];
+        let may_be_repeated = !elsewhere(Family::Api) && !elsewhere(Family::Registry);
+        let mut has_committed = false;
         for open in self.links.iter_mut().flatten().rev() {
             let statement = match &open.link {
                 Link::Postgres(_) => COMMIT_POSTGRES,
                 Link::Sqlite(_) | Link::MySql(_) => "COMMIT",
             };
-            command(open, statement).await?;
+            match command(open, statement).await {
+                // Users and roles look for what they find; of the others a second attempt would stumble over the first.
+                Err(StoreError::Repeat(driver)) if has_committed && !may_be_repeated => {
+                    return Err(StoreError::Unavailable(driver));
+                }
+                done => done?,
+            }
             open.is_begun = false;
+            has_committed = true;
         }
         self.is_in_transaction = false;
         Ok(())
@@ -336,15 +358,19 @@ async fn open(database: &Database, is_in_transaction: bool) -> Result<Open, Stor
 /// A connection of a pool, tried for as long as one may wait.
 pub(crate) async fn acquire(pool: &Pool, wait: Duration) -> Result<Link, StoreError> {
     let tries = async {
+        let mut one_try = Duration::from_millis(FIRST_TRY_MS_MAX);
         loop {
-            let acquired = match pool {
-                Pool::Sqlite(pool) => pool.acquire().await.map(Link::Sqlite),
-                Pool::MySql(pool) => pool.acquire().await.map(Link::MySql),
-                Pool::Postgres(pool) => pool.acquire().await.map(Link::Postgres),
+            let acquired = async {
+                match pool {
+                    Pool::Sqlite(pool) => pool.acquire().await.map(Link::Sqlite),
+                    Pool::MySql(pool) => pool.acquire().await.map(Link::MySql),
+                    Pool::Postgres(pool) => pool.acquire().await.map(Link::Postgres),
+                }
             };
-            match acquired {
-                Err(sqlx::Error::PoolTimedOut) => {}
-                acquired => return acquired,
+            match tokio::time::timeout(one_try, acquired).await {
+                Ok(acquired) => return acquired,
+                // A server may need long for a connection.
+                Err(_) => one_try *= 2,
             }
         }
     };

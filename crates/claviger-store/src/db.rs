@@ -13,6 +13,7 @@ use crate::location::Location;
 use crate::session_zone::{self, Gaps};
 use crate::sql::{Engine, Face, Family};
 use crate::start_lock::StartLock;
+use crate::tokens;
 use crate::value::Clock;
 use crate::writer::Writer;
 use chrono::NaiveDateTime;
@@ -23,9 +24,10 @@ use sqlx::mysql::{MySqlPool, MySqlPoolOptions};
 use sqlx::postgres::{PgPool, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use std::panic::AssertUnwindSafe;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, LazyLock, OnceLock, RwLock};
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// Longest time one attempt of a write may take. Followers of the event log rely on it (claviger-proto `follow`).
 pub const WRITE_MS_MAX: u64 = 30_000;
@@ -34,9 +36,6 @@ pub const WRITE_MS_MAX: u64 = 30_000;
 const ATTEMPTS_MAX: u32 = 30;
 /// Longest pause before the next attempt.
 const REPEAT_PAUSE_MS_MAX: u64 = 64;
-/// One try to get a connection of those that the wait for it is made of. The pool pauses between two refused connects for a
-/// fifth of it at the most, so that a database that is back is soon found.
-const ACQUIRE_TRY_MS_MAX: u64 = 2_000;
 /// Each statement sees what is committed when it begins, as on PostgreSQL: what is read behind a lock is no older than the
 /// lock, whatever was read before. WSO2's registry asks for the same (database.md 1.7).
 pub(crate) const BEGIN_MYSQL: &str = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; BEGIN";
@@ -116,7 +115,7 @@ impl Default for Zones {
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// An embedded database beside others.
-    #[error("an embedded database holds all families of tables or none, not only that of the {} tables", family.name())]
+    #[error("an embedded database holds all tables or none; the {} tables are to be elsewhere than the others", family.name())]
     Embedded {
         /// Whose database.
         family: Family,
@@ -148,6 +147,8 @@ pub(crate) struct Databases {
     pub(crate) all: Vec<Database>,
     index_of: [usize; DATABASES_MAX],
     capabilities: AtomicU32,
+    /// Are there tokens without a hash, from 2.1?
+    has_unhashed: AtomicBool,
     forms: OnceLock<Forms>,
     zones: Zones,
 }
@@ -186,6 +187,10 @@ impl Databases {
             (_, Face::Local) => self.zones.local,
         };
         Clock { zone, gaps: &self.all[self.index_of(family)].gaps }
+    }
+
+    pub(crate) fn has_unhashed(&self) -> bool {
+        self.has_unhashed.load(Ordering::Relaxed)
     }
 
     pub(crate) fn capabilities(&self) -> Capabilities {
@@ -241,9 +246,9 @@ impl Store {
         for (family, place) in Family::ALL.into_iter().zip([identity, api, user, registry]) {
             let found = places.iter().position(|other| other.location.is_same_database(&place.location));
             if found.is_none() {
-                if let Location::Sqlite(_) = place.location
-                    && !places.is_empty()
-                {
+                let is_embedded = |place: &Place| matches!(place.location, Location::Sqlite(_));
+                // The writer of an embedded database puts many writes into one transaction; no other could follow it.
+                if !places.is_empty() && (is_embedded(&place) || places.iter().any(is_embedded)) {
                     return Err(OpenError::Embedded { family });
                 }
                 let failed = |source| OpenError::Store { family, source };
@@ -259,7 +264,14 @@ impl Store {
             index_of[family as usize] = found.unwrap_or(places.len() - 1);
         }
         let capabilities = AtomicU32::new(Capabilities::ALL.bits());
-        let databases = Arc::new(Databases { all, index_of, capabilities, forms: OnceLock::new(), zones });
+        let databases = Arc::new(Databases {
+            all,
+            index_of,
+            capabilities,
+            has_unhashed: AtomicBool::new(false),
+            forms: OnceLock::new(),
+            zones,
+        });
         let writer = writing.map(|pool| Writer::start(pool, databases.clone(), listeners.clone()));
         Ok(Self { databases, writer, listeners })
     }
@@ -283,6 +295,8 @@ impl Store {
     pub async fn detect(&self) -> Result<Capabilities, StoreError> {
         let found = capability::detect(&mut self.reader().await?).await?;
         self.databases.capabilities.store(found.bits(), Ordering::Relaxed);
+        let has_unhashed = tokens::are_any_unhashed(&mut self.reader().await?).await?;
+        self.databases.has_unhashed.store(has_unhashed, Ordering::Relaxed);
         Ok(found)
     }
 
@@ -360,10 +374,11 @@ impl Store {
         F: for<'c> Fn(&'c mut Conn) -> BoxFuture<'c, Result<T, E>> + Send + Sync,
         E: WriteError,
     {
+        let bound = Duration::from_millis(WRITE_MS_MAX);
+        let begun = Instant::now();
         let mut attempt = 0;
         loop {
             attempt += 1;
-            let bound = Duration::from_millis(WRITE_MS_MAX);
             let result = tokio::time::timeout(bound, self.write_once(&work)).await;
             let result = result.unwrap_or_else(|_| Err(StoreError::Timeout.into()));
             match result {
@@ -371,7 +386,12 @@ impl Store {
                     self.listeners.tell(&events);
                     return Ok(value);
                 }
-                Err(error) if attempt < ATTEMPTS_MAX && matches!(error.store_error(), Some(StoreError::Repeat(_))) => {
+                // Waits for locks are long: all attempts together last no longer than one may.
+                Err(error)
+                    if attempt < ATTEMPTS_MAX
+                        && begun.elapsed() < bound
+                        && matches!(error.store_error(), Some(StoreError::Repeat(_))) =>
+                {
                     let pause_ms = (1 << attempt.min(10)).min(REPEAT_PAUSE_MS_MAX);
                     tokio::time::sleep(Duration::from_millis(pause_ms)).await;
                 }
@@ -421,7 +441,6 @@ impl Store {
 async fn connect(place: &Place) -> Result<(Pool, Option<SqlitePool>), StoreError> {
     let limits = place.limits;
     let wait = Duration::from_millis(limits.acquire_ms_max);
-    let one_try = wait.min(Duration::from_millis(ACQUIRE_TRY_MS_MAX));
     Ok(match &place.location {
         Location::Sqlite(path) => {
             let options = SqliteConnectOptions::new()
@@ -440,12 +459,12 @@ async fn connect(place: &Place) -> Result<(Pool, Option<SqlitePool>), StoreError
             (Pool::Sqlite(readers), Some(writer))
         }
         Location::MySql(server) => {
-            let pool = MySqlPoolOptions::new().max_connections(limits.connections_max).acquire_timeout(one_try);
+            let pool = MySqlPoolOptions::new().max_connections(limits.connections_max).acquire_timeout(wait);
             let pool = pool.after_connect(|link, _| Box::pin(galera::read_latest(link)));
             (Pool::MySql(pool.connect_lazy_with(server.mysql_options())), None)
         }
         Location::Postgres(server) => {
-            let pool = PgPoolOptions::new().max_connections(limits.connections_max).acquire_timeout(one_try);
+            let pool = PgPoolOptions::new().max_connections(limits.connections_max).acquire_timeout(wait);
             (Pool::Postgres(pool.connect_lazy_with(server.postgres_options())), None)
         }
     })

@@ -114,8 +114,12 @@ impl Forms {
     }
 }
 
-/// A value from the time before its installation hashed or encrypted is still there as it was.
+/// A value from the time before its installation hashed or encrypted is still there as it was; one from a time when it hashed is
+/// a hash and nobody's secret.
 fn read(form: &StoredForm, column: &str) -> Result<Stored, StoredFormError> {
+    if let Some(hash) = HashedValue::from_column(column) {
+        return Ok(Stored::Hash(hash));
+    }
     match form.read(column) {
         Err(StoredFormError::NotHashed | StoredFormError::NotEncrypted) => Ok(Stored::Text(Secret::new(column))),
         read => read,

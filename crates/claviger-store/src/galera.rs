@@ -102,7 +102,8 @@ impl Lease {
     /// Gives the row back.
     pub(crate) async fn release(self) {
         drop(self.end);
-        drop(self.task.await);
+        // A server that is gone takes nothing back; the row is taken over in its time.
+        drop(tokio::time::timeout(Duration::from_millis(BEAT_MS * 5), self.task).await);
     }
 }
 
@@ -114,8 +115,14 @@ async fn keep(mut link: MySqlConnection, name: &'static str, holder: String, mut
             _ = &mut ended => break,
             _ = beats.tick() => {
                 let beat = sqlx::query(BEAT).bind(name).bind(&holder).execute(&mut link).await;
-                if let Err(error) = beat {
-                    tracing::warn!(%error, lock = name, "no sign of life could be given; another node may begin");
+                match beat {
+                    Ok(done) if done.rows_affected() == 0 => {
+                        tracing::error!(lock = name, "this node stood still for too long: another one has begun beside it");
+                    }
+                    Ok(_) => {}
+                    Err(error) => {
+                        tracing::warn!(%error, lock = name, "no sign of life could be given; another node may begin");
+                    }
                 }
             }
         }

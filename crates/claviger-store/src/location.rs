@@ -20,7 +20,7 @@ impl Location {
     /// Are both the same database, whoever logs in?
     pub fn is_same_database(&self, other: &Self) -> bool {
         let same = |a: &Server, b: &Server| {
-            a.host.eq_ignore_ascii_case(&b.host) && a.port == b.port && a.database == b.database && a.schema == b.schema
+            is_same_host(&a.host, &b.host) && a.port == b.port && a.database == b.database && a.schema == b.schema
         };
         match (self, other) {
             (Self::Sqlite(a), Self::Sqlite(b)) => a == b,
@@ -28,6 +28,12 @@ impl Location {
             _ => false,
         }
     }
+}
+
+/// This machine has several names.
+fn is_same_host(a: &str, b: &str) -> bool {
+    let is_own = |host: &str| host.eq_ignore_ascii_case("localhost") || host == "127.0.0.1" || host == "::1";
+    a.eq_ignore_ascii_case(b) || is_own(a) && is_own(b)
 }
 
 /// A database on a server.

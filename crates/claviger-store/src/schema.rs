@@ -24,6 +24,8 @@ queries! {
 
 /// Tables are being made.
 const TABLES: &str = "TABLES";
+/// Tables of the identity script are being made; those of users and registry were there.
+const IDENTITY_TABLES: &str = "TABLES_ID";
 /// All tables are there, the first rows are not.
 const ROWS: &str = "ROWS";
 
@@ -102,8 +104,8 @@ pub enum PrepareError {
     },
     /// One database of several is empty.
     #[error(
-        "there are clients and tokens, but the database of the {} tables has no {proof}: name the database that the old server \
-         uses for them", family.name()
+        "there are other tables of the product, but the database of the {} tables has no {proof}: name the database that the old \
+         server uses for them", family.name()
     )]
     Missing {
         /// Whose database.
@@ -120,6 +122,17 @@ pub enum PrepareError {
         /// The table or column that shows it.
         proof: String,
     },
+    /// Somebody else's database.
+    #[error(
+        "the database of the {} tables holds none of the product's tables but others ({first} is one): give an empty database, or \
+         the old server's", family.name()
+    )]
+    Strange {
+        /// Whose database.
+        family: Family,
+        /// A table in it.
+        first: String,
+    },
     /// The account may not make tables.
     #[error(
         "the database account may not make our own tables beside the product's: let an administrator run what \
@@ -135,7 +148,11 @@ impl WriteError for PrepareError {
     fn store_error(&self) -> Option<&StoreError> {
         match self {
             Self::Store(error) => Some(error),
-            Self::Incomplete { .. } | Self::Missing { .. } | Self::Newer { .. } | Self::Denied(_) => None,
+            Self::Incomplete { .. }
+            | Self::Strange { .. }
+            | Self::Missing { .. }
+            | Self::Newer { .. }
+            | Self::Denied(_) => None,
         }
     }
 }
@@ -195,6 +212,8 @@ enum Kind {
 }
 
 impl Kind {
+    const ALL: [Self; 2] = [Self::Identity, Self::Shared];
+
     fn of(family: Family) -> Self {
         match family {
             Family::Identity | Family::Api => Self::Identity,
@@ -235,12 +254,15 @@ async fn prepare_on(conn: &mut Conn, parts: &[Part]) -> Result<Prepared, Prepare
     let mut missing: Vec<(Family, Kind)> = Vec::new();
     let own = tables(conn, Family::Identity).await?;
     let step = if own.contains(SETUP) { step(conn).await? } else { None };
-    let is_resumed = step.as_deref() == Some(TABLES);
+    let is_resumed = matches!(step.as_deref(), Some(TABLES | IDENTITY_TABLES));
+    let mut has_shared = false;
     for part in parts {
         let found = tables(conn, part.family).await?;
         for kind in &part.kinds {
             if is_resumed {
-                missing.push((part.family, *kind));
+                if *kind == Kind::Identity || step.as_deref() == Some(TABLES) {
+                    missing.push((part.family, *kind));
+                }
             } else if !found.contains(kind.proof()) {
                 let of_kind = all_statements(conn.engine_of(part.family)).filter(|it| Kind::of_statement(it) == *kind);
                 let some: Vec<&str> = of_kind.filter_map(table_made).filter(|name| found.contains(*name)).collect();
@@ -252,13 +274,27 @@ async fn prepare_on(conn: &mut Conn, parts: &[Part]) -> Result<Prepared, Prepare
                         proof: kind.proof(),
                     });
                 }
+                // PostGIS makes the one.
+                let engine = conn.engine_of(part.family);
+                let is_ours = |name: &&String| {
+                    name.starts_with("CLV_")
+                        || *name == "SPATIAL_REF_SYS"
+                        || all_statements(engine).filter_map(table_made).any(|made| made == name.as_str())
+                };
+                let is_product = Kind::ALL.iter().any(|kind| found.contains(kind.proof()));
+                if let Some(first) = found.iter().find(|name| !is_ours(name)).filter(|_| !is_product) {
+                    return Err(PrepareError::Strange { family: part.family, first: first.clone() });
+                }
                 missing.push((part.family, *kind));
+            } else {
+                has_shared |= *kind == Kind::Shared;
             }
         }
     }
     let is_identity_missing = missing.iter().any(|(_, kind)| *kind == Kind::Identity);
-    if let Some((family, kind)) = missing.first()
-        && !is_identity_missing
+    let shared = missing.iter().find(|(_, kind)| *kind == Kind::Shared);
+    if let Some((family, kind)) = shared
+        && (!is_identity_missing || has_shared)
     {
         return Err(PrepareError::Missing { family: *family, proof: kind.proof() });
     }
@@ -267,7 +303,8 @@ async fn prepare_on(conn: &mut Conn, parts: &[Part]) -> Result<Prepared, Prepare
         return Ok(if step.as_deref() == Some(ROWS) { Prepared::Created } else { Prepared::Found });
     }
     if !is_resumed {
-        conn.execute(&INSERT_STEP, &[TABLES.into()]).await?;
+        let step = if has_shared { IDENTITY_TABLES } else { TABLES };
+        conn.execute(&INSERT_STEP, &[step.into()]).await?;
     }
     for part in parts {
         let is_wanted = |statement: &&str| missing.contains(&(part.family, Kind::of_statement(statement)));

@@ -12,6 +12,7 @@ queries! {
     INSERT_PURPOSE = "INSERT INTO CM_PURPOSE (NAME, DESCRIPTION, PURPOSE_GROUP, GROUP_TYPE, TENANT_ID) VALUES ('DEFAULT', ?, 'DEFAULT', 'SP', -1234)";
     INSERT_PURPOSE_CATEGORY = "INSERT INTO CM_PURPOSE_CATEGORY (NAME, DESCRIPTION, TENANT_ID) VALUES ('DEFAULT', ?, -1234)";
     INSERT_ALERT_TYPE = "INSERT INTO AM_ALERT_TYPES (ALERT_TYPE_NAME, STAKE_HOLDER) VALUES (?, ?)";
+    FIND_ALERT_TYPE = "SELECT ALERT_TYPE_ID FROM AM_ALERT_TYPES LIMIT 1";
     INSERT_IDP = "INSERT INTO IDP (TENANT_ID, NAME, HOME_REALM_ID, IS_PRIMARY, IS_ENABLED, INBOUND_PROV_ENABLED, IS_FEDERATION_HUB, \
                   IS_LOCAL_CLAIM_DIALECT, CERTIFICATE[idp_uuid:, UUID]) VALUES (?, 'LOCAL', ?, '1', '1', '0', '0', '0', ?[idp_uuid:, ?])";
     FIND_IDP = "SELECT ID FROM IDP WHERE TENANT_ID = ? AND NAME = 'LOCAL'";
@@ -60,7 +61,9 @@ pub async fn database(conn: &mut Conn) -> Result<(), StoreError> {
     conn.execute(&INSERT_BASE, &[]).await?;
     conn.execute(&INSERT_PURPOSE, &["For core functionalities of the product".into()]).await?;
     conn.execute(&INSERT_PURPOSE_CATEGORY, &["For core functionalities of the product".into()]).await?;
-    for (name, stake_holder) in ALERT_TYPES {
+    // They may stand in a database that was committed by itself.
+    let are_alerts_there = conn.row(&FIND_ALERT_TYPE, &[]).await?.is_some();
+    for (name, stake_holder) in ALERT_TYPES.iter().filter(|_| !are_alerts_there) {
         conn.execute(&INSERT_ALERT_TYPE, &[(*name).into(), (*stake_holder).into()]).await?;
     }
     schema::finish(conn).await
@@ -82,13 +85,14 @@ pub struct TenantSeed {
 /// Rows that the old server writes when a tenant is first used. Rows that are there stay as they are.
 pub async fn tenant(conn: &mut Conn, seed: &TenantSeed, rng: &dyn Entropy) -> Result<(), StoreError> {
     let id = seed.id;
-    for domain in ["PRIMARY", "INTERNAL", "APPLICATION", "WORKFLOW"] {
-        users::ensure_domain(conn, id, domain).await?;
-    }
-    users::ensure_hybrid_role(conn, id, "everyone").await?;
-    users::ensure_role(conn, id, &seed.admin_role).await?;
-    let root = if id == TenantId::SUPER { "/permission" } else { "/permission/admin" };
-    if resident_idp(conn, id, &seed.host, rng).await? {
+    // Users that an old server looks after keep the roles and permissions that somebody gave them.
+    if !users::is_tenant_there(conn, id).await? {
+        for domain in ["PRIMARY", "INTERNAL", "APPLICATION", "WORKFLOW"] {
+            users::ensure_domain(conn, id, domain).await?;
+        }
+        users::ensure_hybrid_role(conn, id, "everyone").await?;
+        users::ensure_role(conn, id, &seed.admin_role).await?;
+        let root = if id == TenantId::SUPER { "/permission" } else { "/permission/admin" };
         users::grant(conn, id, "PRIMARY", &seed.admin_role, root).await?;
         for (role, permissions) in PORTAL_ROLES {
             users::ensure_hybrid_role(conn, id, role).await?;
@@ -97,6 +101,7 @@ pub async fn tenant(conn: &mut Conn, seed: &TenantSeed, rng: &dyn Entropy) -> Re
             }
         }
     }
+    resident_idp(conn, id, &seed.host, rng).await?;
     policies(conn, id, rng).await?;
     if conn.row(&FIND_KEY_MANAGER, &[(&seed.domain).into()]).await?.is_none() {
         let configuration: &[u8] = br#"{"token_format_string":"[]"}"#;

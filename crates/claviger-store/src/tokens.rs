@@ -34,6 +34,7 @@ macro_rules! select_tokens {
 
 queries! {
     FIND_BY_ACCESS = select_tokens!("WHERE T.[token_hash:ACCESS_TOKEN_HASH|ACCESS_TOKEN] = ?");
+    FIND_UNHASHED = "SELECT TOKEN_ID FROM IDN_OAUTH2_ACCESS_TOKEN WHERE [token_hash:ACCESS_TOKEN_HASH IS NULL|1 = 0] LIMIT 1";
     FIND_UNHASHED_BY_ACCESS = select_tokens!("WHERE [token_hash:T.ACCESS_TOKEN_HASH IS NULL AND ]T.ACCESS_TOKEN = ?");
     FIND_BY_REFRESH = select_tokens!("WHERE T.[token_hash:REFRESH_TOKEN_HASH|REFRESH_TOKEN] = ? AND T.CONSUMER_KEY_ID = ? \
                                       ORDER BY T.TIME_CREATED DESC, \
@@ -95,7 +96,8 @@ impl TokenState {
             "EXPIRED" => Ok(Self::Expired),
             "INACTIVE" => Ok(Self::Inactive),
             "REVOKED" => Ok(Self::Revoked),
-            other => Err(StoreError::Corrupt(format!("TOKEN_STATE {other:?}"))),
+            // Not a state of the product's: whatever it says, nobody may use it, and it is in nobody's way.
+            _ => Ok(Self::Revoked),
         }
     }
 }
@@ -190,13 +192,17 @@ fn end_of(created: Timestamp, validity_ms: i64) -> Timestamp {
 pub async fn find_by_access(conn: &mut Conn, identifier: &str) -> Result<Option<Token>, StoreError> {
     let column = looked_up(conn, identifier)?;
     let mut rows = conn.rows(&FIND_BY_ACCESS, &[(&column).into()]).await?;
-    if rows.is_empty() && conn.capabilities().has(Capability::TokenHash) {
-        // A row that came from 2.1 has no hash; the index on the hash finds those few (database.md 3.2).
+    let mut is_by_hash = conn.capabilities().has(Capability::TokenHash);
+    if rows.is_empty() && conn.has_unhashed() {
+        // A row that came from 2.1 has no hash; the index on the hash finds those (database.md 3.2).
         rows = conn.rows(&FIND_UNHASHED_BY_ACCESS, &[identifier.into()]).await?;
+        is_by_hash = false;
     }
     let hash = TokenHash::of(identifier);
-    // The collation may find another spelling too (database.md 1.5).
-    let found = decode(conn, &rows)?.into_iter().find(|token| token.hash == hash);
+    // The collation may find another spelling too (database.md 1.5). What was found by its column's text must have been read:
+    // a hash or cipher text in it is nobody's token.
+    let is_same = |token: &Token| token.hash == hash && (is_by_hash || token.identifier.is_some());
+    let found = decode(conn, &rows)?.into_iter().find(is_same);
     Ok(found.map(|token| Token { identifier: Some(Secret::new(identifier)), ..token }))
 }
 
@@ -208,13 +214,27 @@ pub async fn find_by_refresh(
 ) -> Result<Option<Token>, StoreError> {
     let column = looked_up(conn, refresh)?;
     let mut rows = conn.rows(&FIND_BY_REFRESH, &[(&column).into(), client.into()]).await?;
-    if rows.is_empty() && conn.capabilities().has(Capability::TokenHash) {
+    let mut is_by_hash = conn.capabilities().has(Capability::TokenHash);
+    if rows.is_empty() && conn.has_unhashed() {
         rows = conn.rows(&FIND_UNHASHED_BY_REFRESH, &[refresh.into(), client.into()]).await?;
+        is_by_hash = false;
     }
-    // Only the hash alone says nothing more than that it is the same text.
-    let is_same = |token: &Token| token.refresh.as_ref().is_none_or(|stored| stored.is_equal(refresh));
+    // A row that was found by the hash has this text, whether it can be read or not. One that was found by its column's text
+    // must be read: a cipher text is nobody's refresh token.
+    let is_same = |token: &Token| match &token.refresh {
+        Some(stored) => stored.is_equal(refresh),
+        None => is_by_hash,
+    };
     let found = decode(conn, &rows)?.into_iter().find(is_same);
     Ok(found.map(|token| Token { refresh: Some(Secret::new(refresh)), ..token }))
+}
+
+/// Are there rows without a hash?
+pub(crate) async fn are_any_unhashed(conn: &mut Conn) -> Result<bool, StoreError> {
+    if !conn.capabilities().has(Capability::TokenHash) {
+        return Ok(false);
+    }
+    Ok(conn.row(&FIND_UNHASHED, &[]).await?.is_some())
 }
 
 /// What the column that tokens are looked up by holds for a text.
@@ -260,6 +280,17 @@ pub async fn list_active_of_client(
 /// Inserts an ACTIVE pair. Another ACTIVE row for the same key is [`StoreError::Conflict`] where the tables' own key says so
 /// (`Capability::ActiveKey`).
 pub async fn insert(conn: &mut Conn, token: &Token, idp: Option<i64>) -> Result<(), StoreError> {
+    insert_after(conn, token, idp, None).await
+}
+
+/// [`insert`] of a pair that takes the place of another, made at `replaced`: of two rows with the same refresh token the newer
+/// counts, so this one's time stays behind the other's also where it cannot be said exactly.
+pub async fn insert_after(
+    conn: &mut Conn,
+    token: &Token,
+    idp: Option<i64>,
+    replaced: Option<Timestamp>,
+) -> Result<(), StoreError> {
     let key = &token.key;
     let identifier = token.identifier.as_ref().ok_or_else(|| StoreError::Corrupt("a new token has no text".into()))?;
     let access = conn.forms().column(identifier)?;
@@ -284,7 +315,16 @@ pub async fn insert(conn: &mut Conn, token: &Token, idp: Option<i64>) -> Result<
         let is_endless = !(0..ENDLESS_MS).contains(&life_ms);
         (said, if is_endless { life_ms } else { life_ms.saturating_add(time.millis_since(said)) })
     };
-    let (created, validity_ms) = moved(token.created, token.validity_ms);
+    let (mut created, mut validity_ms) = moved(token.created, token.validity_ms);
+    if let Some(behind) = replaced.map(|replaced| replaced.plus_millis(1_000))
+        && created < behind
+        && created < token.created
+    {
+        // That it is a second behind the other is worth more than that its end is exact.
+        let is_endless = !(0..ENDLESS_MS).contains(&validity_ms);
+        validity_ms = if is_endless { validity_ms } else { token.expires_at().millis_since(behind).max(1) };
+        created = behind;
+    }
     let (refresh_created, refresh_validity_ms) = moved(token.refresh_created, token.refresh_validity_ms);
     let scope_hash = key.scopes.column_hash();
     let access_hash = conn.forms().hash(identifier.expose());
@@ -379,12 +419,16 @@ fn decode_one(forms: &Forms, row: &Row, id: String) -> Result<Token, StoreError>
         _ => UserType::ApplicationUser,
     };
     let created = row.time(10)?;
-    let identifier = forms.text(&row.text(1)?);
+    let column = row.text(1)?;
     let named = row.opt_text(16)?.as_deref().and_then(TokenHash::from_column);
-    let hash = named.or_else(|| identifier.as_ref().map(|text| TokenHash::of(text.expose())));
+    // What does not have the row's hash is not its text but another form of it, from a time with other settings.
+    let is_text = |text: &Secret| named.is_none_or(|hash| hash == TokenHash::of(text.expose()));
+    let identifier = forms.text(&column).filter(is_text);
+    // A row that tells neither text nor hash can still be ended, under a name of its own.
+    let hash = named.unwrap_or_else(|| TokenHash::of(identifier.as_ref().map_or(column.as_str(), Secret::expose)));
     Ok(Token {
         id: TokenId(id),
-        hash: hash.ok_or_else(|| StoreError::Corrupt("a token is stored as a hash that is not SHA-256".into()))?,
+        hash,
         identifier,
         refresh: row.opt_text(2)?.and_then(|column| forms.text(&column)),
         consumer_key: ConsumerKey(row.text(3)?),

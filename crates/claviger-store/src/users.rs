@@ -45,6 +45,8 @@ queries! {
         Postgres = "INSERT INTO UM_PERMISSION (UM_RESOURCE_ID, UM_ACTION, UM_TENANT_ID, UM_MODULE_ID) VALUES (?, ?, ?, 0) RETURNING UM_ID";
     INSERT_ROLE_PERMISSION = "INSERT INTO UM_ROLE_PERMISSION (UM_PERMISSION_ID, UM_ROLE_NAME, UM_IS_ALLOWED, UM_TENANT_ID, UM_DOMAIN_ID) \
                               VALUES (?, ?, 1, ?, ?)";
+    FIND_ROLE_PERMISSION = "SELECT UM_ID FROM UM_ROLE_PERMISSION WHERE UM_PERMISSION_ID = ? AND UM_ROLE_NAME = ? AND UM_TENANT_ID = ? \
+                            AND UM_DOMAIN_ID = ?";
     LIST_ROLE_PERMISSIONS = "SELECT D.UM_DOMAIN_NAME, RP.UM_ROLE_NAME, P.UM_RESOURCE_ID, RP.UM_IS_ALLOWED FROM UM_ROLE_PERMISSION RP \
                              JOIN UM_PERMISSION P ON P.UM_ID = RP.UM_PERMISSION_ID AND P.UM_TENANT_ID = RP.UM_TENANT_ID \
                              JOIN UM_DOMAIN D ON D.UM_DOMAIN_ID = RP.UM_DOMAIN_ID AND D.UM_TENANT_ID = RP.UM_TENANT_ID \
@@ -154,6 +156,11 @@ pub async fn list_permissions(conn: &mut Conn, tenant: TenantId) -> Result<Vec<(
         .collect()
 }
 
+/// Has somebody used the user tables for this tenant before? The domain is the first row of all.
+pub(crate) async fn is_tenant_there(conn: &mut Conn, tenant: TenantId) -> Result<bool, StoreError> {
+    Ok(conn.row(&FIND_DOMAIN, &["PRIMARY".into(), tenant.into()]).await?.is_some())
+}
+
 /// The id of a user-store domain's row, inserted when absent.
 pub async fn ensure_domain(conn: &mut Conn, tenant: TenantId, domain: &str) -> Result<i64, StoreError> {
     match conn.row(&FIND_DOMAIN, &[domain.into(), tenant.into()]).await? {
@@ -198,8 +205,12 @@ pub async fn add_hybrid_role(conn: &mut Conn, tenant: TenantId, user: &str, role
     Ok(())
 }
 
-/// Gives a hybrid role another name; its members stay. A role that has that name already goes with its memberships.
+/// Gives a hybrid role another name; its members stay. A role that has that name already goes with its memberships, unless the
+/// first is gone: then this was done before, in a database that was committed by itself.
 pub async fn rename_hybrid_role(conn: &mut Conn, tenant: TenantId, from: &str, to: &str) -> Result<(), StoreError> {
+    if conn.row(&FIND_HYBRID_ROLE, &[from.into(), tenant.into()]).await?.is_none() {
+        return Ok(());
+    }
     delete_hybrid_role(conn, tenant, to).await?;
     conn.execute(&RENAME_HYBRID_ROLE, &[to.into(), from.into(), tenant.into()]).await?;
     Ok(())
@@ -221,6 +232,9 @@ pub async fn grant(conn: &mut Conn, tenant: TenantId, domain: &str, role: &str, 
         inserted.map_err(StoreError::or_repeat)?
     };
     let domain_id = ensure_domain(conn, tenant, domain).await?;
-    conn.execute(&INSERT_ROLE_PERMISSION, &[permission.into(), role.into(), tenant.into(), domain_id.into()]).await?;
+    let args = [permission.into(), role.into(), tenant.into(), domain_id.into()];
+    if conn.row(&FIND_ROLE_PERMISSION, &args).await?.is_none() {
+        conn.execute(&INSERT_ROLE_PERMISSION, &args).await?;
+    }
     Ok(())
 }

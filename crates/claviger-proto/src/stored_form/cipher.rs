@@ -199,7 +199,10 @@ impl Cipher {
         }
         let bytes = from_base64(column).ok_or(StoredFormError::NotEncrypted)?;
         let Ok(holder) = serde_json::from_slice::<Holder>(&bytes) else {
-            return self.open(&bytes, Transformation::Raw, None).ok_or(StoredFormError::NotDecrypted);
+            // A plain value may be Base64 by chance; a block has the length of its key.
+            let is_block = self.keys.iter().any(|key| key.block_bytes() == bytes.len());
+            let opened = self.open(&bytes, Transformation::Raw, None).filter(|_| is_block);
+            return opened.ok_or(if is_block { StoredFormError::NotDecrypted } else { StoredFormError::NotEncrypted });
         };
         let block = from_base64(&holder.c).ok_or(StoredFormError::NotEncrypted)?;
         let by = Transformation::parse(&holder.t).ok_or(StoredFormError::Transformation(holder.t))?;

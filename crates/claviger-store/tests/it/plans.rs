@@ -80,6 +80,7 @@ const HOT: &[Hot] = &[
         "tokens::FIND_ACTIVE",
         &[CLIENT, USER, TENANT, text("PRIMARY"), text("hash_1"), text("APPLICATION_USER"), int(1)],
     ),
+    hot("tokens::FIND_UNHASHED", &[]),
     hot("tokens::FIND_UNHASHED_BY_ACCESS", &[text("token text")]),
     hot("tokens::FIND_UNHASHED_BY_REFRESH", &[text("refresh text"), CLIENT]),
     hot("tokens::LIST_ACTIVE_OF_CLIENT", &[CLIENT, int(500)]),

@@ -4,11 +4,13 @@ use crate::clients::{insert, new_client};
 use crate::database::{on_every_engine, on_every_location, on_three_databases, open, seed};
 use claviger_proto::ids::TenantId;
 use claviger_store::clients;
-use claviger_store::db::{Places, Store};
+use claviger_store::db::{OpenError, Place, Places, Store};
 use claviger_store::error::StoreError;
+use claviger_store::location::Location;
 use claviger_store::roles;
 use claviger_store::schema::{self, PrepareError, Prepared};
 use claviger_store::sql::{Engine, Family, Sql};
+use claviger_store::users;
 use futures_util::future::join_all;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -138,6 +140,66 @@ async fn an_empty_database_beside_a_full_one_is_named() {
         );
         store.close().await;
         alone.close().await;
+    })
+    .await;
+}
+
+/// A name that leads to another program's database.
+#[tokio::test]
+async fn a_strangers_database_is_left_alone() {
+    static OTHER: Sql = Sql::new("CREATE TABLE INVOICES (ID INTEGER)", &[]);
+    on_every_location(|location| async move {
+        let store = open(location).await;
+        run(&store, &OTHER).await;
+        let refused = schema::prepare(&store).await;
+        assert!(matches!(&refused, Err(PrepareError::Strange { first, .. }) if first == "INVOICES"), "{refused:?}");
+        store.close().await;
+    })
+    .await;
+}
+
+/// A new identity database beside users that an old server looks after: theirs is not touched, whatever happens in between.
+#[tokio::test]
+async fn users_that_are_there_keep_their_tables_and_permissions() {
+    static TAKEN_AWAY: Sql = Sql::new("DELETE FROM UM_ROLE_PERMISSION", &[]);
+    static OTHER_LAYOUT: Sql = Sql::new("DROP TABLE UM_UUID_DOMAIN_MAPPER", &[]);
+    static STEP: Sql = Sql::new("UPDATE CLV_SETUP SET STEP = 'TABLES_ID'", &[]);
+    static MAPPER: Sql = Sql::new("SELECT UM_ID FROM UM_UUID_DOMAIN_MAPPER", &[]);
+    on_three_databases(|places| async move {
+        let users = Places::one(places.user.location.clone(), places.user.limits);
+        let old = Store::open(users).await.unwrap();
+        schema::prepare(&old).await.unwrap();
+        seed(&old).await;
+        for statement in [&TAKEN_AWAY, &OTHER_LAYOUT] {
+            run(&old, statement).await;
+        }
+        let two = Places { registry: places.user.clone(), ..places };
+        let store = Store::open(two).await.unwrap();
+        assert_eq!(schema::prepare(&store).await.unwrap(), Prepared::Created);
+        if store.engine() == Engine::MySql {
+            run(&store, &STEP).await;
+            assert_eq!(schema::prepare(&store).await.unwrap(), Prepared::Created, "taken up again");
+        }
+        seed(&store).await;
+        let mut conn = store.reader().await.unwrap();
+        assert_eq!(users::list_permissions(&mut conn, TenantId::SUPER).await.unwrap(), [], "nobody gave them back");
+        assert!(conn.rows(&MAPPER, &[]).await.is_err(), "nobody altered the old layout");
+        drop(conn);
+        store.close().await;
+        old.close().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_embedded_database_stands_alone() {
+    on_three_databases(|places| async move {
+        let file = std::env::temp_dir().join(format!("claviger_alone_{}.sqlite", std::process::id()));
+        let embedded = Place { location: Location::Sqlite(file.clone()), limits: places.user.limits };
+        for mixed in [Places { identity: embedded.clone(), ..places.clone() }, Places { user: embedded, ..places }] {
+            assert!(matches!(Store::open(mixed).await, Err(OpenError::Embedded { .. })));
+        }
+        drop(std::fs::remove_file(file));
     })
     .await;
 }

@@ -11,6 +11,7 @@ use claviger_proto::time::Timestamp;
 use claviger_store::db::Store;
 use claviger_store::error::StoreError;
 use claviger_store::revocations::{self, RevokedJwt};
+use claviger_store::sql::Sql;
 use claviger_store::tokens::{self, Token, TokenKey, TokenState, UserType};
 
 pub(crate) const NOW: Timestamp = Timestamp::from_secs(1_700_000_000);
@@ -237,6 +238,43 @@ async fn of_rows_of_one_time_the_last_word_on_a_refresh_token_counts() {
                 assert_eq!(found.state, last);
             }
         }
+    })
+    .await;
+}
+
+/// A row whose text is a cipher text, a hash or nothing that anybody knows: it can be ended, and nothing in it opens a door.
+#[tokio::test]
+async fn a_row_that_cannot_be_read_can_be_ended() {
+    static HASH: &str =
+        r#"{"hash":"cc9f33cb7596e6e31c1e4298bbd142afcac9029be7b0a33fb7e6ec30af6cfc04","algorithm":"SHA-512"}"#;
+    static SPOIL: Sql = Sql::new(
+        "UPDATE IDN_OAUTH2_ACCESS_TOKEN SET ACCESS_TOKEN = ?, ACCESS_TOKEN_HASH = ?, REFRESH_TOKEN = ?, REFRESH_TOKEN_HASH = ?",
+        &[],
+    );
+    on_every_engine(|store| async move {
+        let client = insert_client(&store, new_client("shop", "Key_1")).await.unwrap();
+        let issued = token(client.id, "read");
+        insert(&store, &issued).await.unwrap();
+        let spoil = store.write::<u64, StoreError, _>(|conn| {
+            Box::pin(async move {
+                let none = None::<&str>;
+                conn.execute(&SPOIL, &[HASH.into(), none.into(), HASH.into(), none.into()]).await
+            })
+        });
+        assert_eq!(spoil.await.unwrap(), 1);
+        store.detect().await.unwrap();
+        let mut conn = store.reader().await.unwrap();
+        let idp = tokens::local_idp(&mut conn, TenantId::SUPER).await.unwrap();
+        let active = tokens::find_active(&mut conn, &issued.key, idp).await.unwrap().unwrap();
+        assert!(active.identifier.is_none() && active.refresh.is_none(), "nobody is handed a hash");
+        assert!(tokens::find_by_access(&mut conn, HASH).await.unwrap().is_none());
+        assert!(tokens::find_by_refresh(&mut conn, client.id, HASH).await.unwrap().is_none());
+        drop(conn);
+        let ended = store.write::<_, StoreError, _>(move |conn| {
+            let active = active.clone();
+            Box::pin(async move { tokens::retire(conn, &active, TokenState::Revoked, "some-state").await })
+        });
+        assert!(ended.await.unwrap());
     })
     .await;
 }

@@ -120,7 +120,7 @@ impl OAuth {
         }
         if !jose::has_jws_shape(text) {
             // The row of a JWT holds its jti, which is no secret: it must not pass as a token.
-            return self.introspect_identifier(text, TokenType::Opaque).await;
+            return self.introspect_identifier(text, TokenType::Opaque, None).await;
         }
         let Ok(claims) = self.keys.verifying.verify(text) else { return Ok(None) };
         let now = self.clock.now();
@@ -130,7 +130,7 @@ impl OAuth {
         let Some(jti) = claims.get("jti").and_then(Value::as_str).filter(|_| is_ours && is_alive) else {
             return Ok(None);
         };
-        if let Some(token) = self.introspect_identifier(jti, TokenType::Jwt).await? {
+        if let Some(token) = self.introspect_identifier(jti, TokenType::Jwt, time_claim(&claims, "iat")).await? {
             return Ok(Some(token));
         }
         if self.settings.is_jwt_persisted { Ok(None) } else { self.introspect_claims(jti, &claims).await }
@@ -141,6 +141,7 @@ impl OAuth {
         &self,
         identifier: &str,
         presented: TokenType,
+        issued_at: Option<Timestamp>,
     ) -> Result<Option<Introspected>, StoreError> {
         let hash = TokenHash::of(identifier);
         let Some(token) = self.find_token(&hash, identifier).await? else { return Ok(None) };
@@ -148,7 +149,9 @@ impl OAuth {
         let known = self.find_client(&token.consumer_key).await?;
         let is_usable = known.is_some_and(|known| {
             // As gateways see it: a client's revocation concerns its JWTs, opaque tokens are revoked one by one.
-            let is_revoked = known.revoked_before.is_some_and(|before| token.created < before);
+            // The JWT says it better than the row, whose column may not be able to (`tokens::insert`).
+            let issued_at = issued_at.unwrap_or(token.created);
+            let is_revoked = known.revoked_before.is_some_and(|before| issued_at < before);
             known.client.is_active
                 && match presented {
                     TokenType::Jwt => !is_revoked,

@@ -262,6 +262,8 @@ async fn write(
                     retire_refreshed(conn, replaced, rules.is_jwt, &ids, times).await?;
                 }
                 let active = tokens::find_active(conn, &key, idp).await?;
+                let before = [order.authorized.replaces.as_ref(), active.as_ref()];
+                let behind = before.into_iter().flatten().map(|token| token.created).max();
                 match (decide(active.as_ref(), rules, now), active) {
                     (Decision::Reuse, Some(active)) => return Ok::<_, TokenError>(Some(active)),
                     (Decision::New { retire: Some(_), .. }, Some(_)) if hold == Hold::Shared => return Ok(None),
@@ -275,7 +277,7 @@ async fn write(
                     }
                     (Decision::New { .. } | Decision::Reuse, _) => {}
                 }
-                tokens::insert(conn, &fresh, idp).await?;
+                tokens::insert_after(conn, &fresh, idp, behind).await?;
                 Ok(Some(fresh))
             })
         })

@@ -21,6 +21,11 @@ use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
 
+/// Length of a token.
+const UUID_CHARS: usize = 36;
+/// Width of ACCESS_TOKEN in 2.1.
+const OLD_TOKEN_CHARS_MAX: usize = 255;
+
 /// Checks the configured key and trust stores before anything is opened: their files must be there.
 pub fn check(config: &Config) -> anyhow::Result<()> {
     let stores = &config.keystore;
@@ -117,7 +122,16 @@ pub fn forms(config: &Config, capabilities: Capabilities, rng: &Arc<dyn Entropy>
             );
             StoredForm::Hashed(hash::HashAlgorithm::default())
         }
-        TokenPersistence::Encrypted => StoredForm::Encrypted(Arc::new(cipher(config, capabilities)?)),
+        TokenPersistence::Encrypted => {
+            let cipher = cipher(config, capabilities)?;
+            let chars = cipher.column_chars(UUID_CHARS);
+            anyhow::ensure!(
+                capabilities.has(Capability::TokenHash) || chars <= OLD_TOKEN_CHARS_MAX,
+                "a token encrypted with this key has {chars} characters, and the columns of 2.1 hold {OLD_TOKEN_CHARS_MAX}: the old \
+                 server's key has 1512 bits at the most"
+            );
+            StoredForm::Encrypted(Arc::new(cipher))
+        }
     };
     let secrets = match (&tokens, stored.is_client_secret_hashed) {
         (StoredForm::Hashed(algorithm), true) => StoredForm::Hashed(algorithm.clone()),
@@ -135,7 +149,9 @@ fn cipher(config: &Config, capabilities: Capabilities) -> anyhow::Result<Cipher>
     )?;
     let present = cipher_key(internal)?;
     let mut former = Vec::new();
-    if let Some(primary) = stores.primary.as_ref().filter(|primary| primary.file != internal.file) {
+    if let Some(primary) =
+        stores.primary.as_ref().filter(|primary| (&primary.file, &primary.alias) != (&internal.file, &internal.alias))
+    {
         former.push(cipher_key(primary)?);
     }
     let form = if capabilities.has(Capability::TokenHash) {
