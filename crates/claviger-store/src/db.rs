@@ -306,6 +306,11 @@ impl Store {
         assert!(is_first, "the forms of a store do not change");
     }
 
+    /// Can the text of a token be had back from its row?
+    pub fn keeps_token_texts(&self) -> bool {
+        self.databases.forms().keeps_texts()
+    }
+
     /// One family for each database, the identity family's first.
     pub(crate) fn families_of_databases(&self) -> Vec<Family> {
         let of = |index: &usize| Family::ALL.into_iter().find(|family| self.databases.index_of(*family) == *index);

@@ -59,6 +59,11 @@ impl Forms {
         Self { tokens, secrets, rng: Some(rng) }
     }
 
+    /// Can the text of a token be had back from its row?
+    pub(crate) fn keeps_texts(&self) -> bool {
+        !matches!(self.tokens, StoredForm::Hashed(_))
+    }
+
     /// What the column of a token holds.
     pub(crate) fn column(&self, text: &Secret) -> Result<String, StoreError> {
         self.store(&self.tokens, text)

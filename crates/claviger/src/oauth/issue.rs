@@ -95,16 +95,15 @@ enum Written {
 
 /// What a decision depends on besides the row and the time.
 #[derive(Clone, Copy, Debug)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "four independent facts about one request, each named where it is used"
-)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts about one request, each named where it is used")]
 struct Rules {
     skew_ms: i64,
     is_renewed_per_request: bool,
     is_jwt: bool,
     is_refresh: bool,
     may_refresh: bool,
+    /// Can the token be had back from its row? What one node happens to remember is no rule.
+    is_text_kept: bool,
 }
 
 impl Rules {
@@ -116,7 +115,8 @@ impl Rules {
             || !is_kept_single
             || self.is_jwt
             || self.is_renewed_per_request
-            || self.is_refresh;
+            || self.is_refresh
+            || !self.is_text_kept;
         if is_alone { Hold::Alone } else { Hold::Shared }
     }
 }
@@ -138,6 +138,7 @@ pub async fn issue(oauth: &OAuth, order: Order) -> Result<Issued, TokenError> {
         is_jwt: client.settings.token_type == TokenType::Jwt,
         is_refresh: order.authorized.replaces.is_some(),
         may_refresh: order.may_refresh,
+        is_text_kept: oauth.store.keeps_token_texts(),
     };
     if rules.is_jwt {
         wait_past_revocation(oauth, &order.client).await?;
@@ -201,7 +202,7 @@ async fn wait_past_revocation(oauth: &OAuth, client: &KnownClient) -> Result<(),
 
 /// The active token as this process remembers it, when it may be handed out again.
 fn find_reusable(oauth: &OAuth, key: &TokenKey, rules: Rules) -> Option<Arc<Token>> {
-    if rules.is_jwt || rules.is_refresh {
+    if rules.is_jwt || rules.is_refresh || !rules.is_text_kept {
         return None;
     }
     let hash = oauth.active.get(key)?;
@@ -219,7 +220,7 @@ fn decide(active: Option<&Token>, rules: Rules, now: Timestamp) -> Decision {
     if rules.is_jwt || rules.is_renewed_per_request || rules.is_refresh {
         return Decision::New { retire: Some(TokenState::Revoked), is_refresh_kept: false };
     }
-    if active.identifier.is_none() {
+    if active.identifier.is_none() || !rules.is_text_kept {
         // The database holds its hash only: nobody can be given it again (database.md 3.4).
         return Decision::New { retire: Some(TokenState::Expired), is_refresh_kept: false };
     }
@@ -426,8 +427,14 @@ mod tests {
     #[test]
     fn only_an_active_row_is_handed_out_again() {
         let now = Timestamp::from_secs(1_700_000_000);
-        let rules =
-            Rules { skew_ms: 0, is_renewed_per_request: false, is_jwt: false, is_refresh: false, may_refresh: true };
+        let rules = Rules {
+            skew_ms: 0,
+            is_renewed_per_request: false,
+            is_jwt: false,
+            is_refresh: false,
+            may_refresh: true,
+            is_text_kept: true,
+        };
         let in_state = |state| Token {
             id: TokenId("id".into()),
             hash: TokenHash::of("access"),

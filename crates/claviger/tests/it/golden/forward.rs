@@ -57,6 +57,7 @@ pub(super) async fn check(golden: &Golden, server: &Server) -> Ledger {
     check_refresh(golden, server, &mut ledger).await;
     check_users(golden, server).await;
     check_scopes(golden, server).await;
+    settle(server, &mut ledger).await;
     ledger
 }
 
@@ -164,6 +165,16 @@ async fn check_same_again(golden: &Golden, server: &Server, ledger: &mut Ledger)
     }
 }
 
+/// Tells those that were replaced later, for the same client, user and scopes, from those that are alive.
+async fn settle(server: &Server, ledger: &mut Ledger) {
+    let mut alive = Vec::new();
+    for issued in std::mem::take(&mut ledger.issued) {
+        if server.is_active(&issued.access).await { alive.push(issued) } else { ledger.dead.push(issued.identifier) }
+    }
+    assert!(alive.len() > 8, "{alive:?}");
+    ledger.issued = alive;
+}
+
 /// Good refresh tokens work once, the others never.
 async fn check_refresh(golden: &Golden, server: &Server, ledger: &mut Ledger) {
     let manifest = &golden.manifest;
@@ -201,13 +212,6 @@ async fn check_refresh(golden: &Golden, server: &Server, ledger: &mut Ledger) {
         ledger.dead.retain(|dead| *dead != issued.identifier);
         ledger.issued.push(issued);
     }
-    // Replaced by a later refresh for the same client, user and scopes.
-    let mut alive = Vec::new();
-    for issued in std::mem::take(&mut ledger.issued) {
-        if server.is_active(&issued.access).await { alive.push(issued) } else { ledger.dead.push(issued.identifier) }
-    }
-    assert!(alive.len() > 8, "{alive:?}");
-    ledger.issued = alive;
 }
 
 async fn log_in(golden: &Golden, server: &Server, user: &User, password: &str, scope: &str) -> Reply {
