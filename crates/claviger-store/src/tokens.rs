@@ -90,14 +90,13 @@ impl TokenState {
         }
     }
 
-    fn from_word(word: &str) -> Result<Self, StoreError> {
+    fn from_word(word: &str) -> Self {
         match word {
-            "ACTIVE" => Ok(Self::Active),
-            "EXPIRED" => Ok(Self::Expired),
-            "INACTIVE" => Ok(Self::Inactive),
-            "REVOKED" => Ok(Self::Revoked),
-            // Not a state of the product's: whatever it says, nobody may use it, and it is in nobody's way.
-            _ => Ok(Self::Revoked),
+            "ACTIVE" => Self::Active,
+            "EXPIRED" => Self::Expired,
+            "INACTIVE" => Self::Inactive,
+            // REVOKED, or not a state of the product's: whatever it says, nobody may use it, and it is in nobody's way.
+            _ => Self::Revoked,
         }
     }
 }
@@ -445,7 +444,7 @@ fn decode_one(forms: &Forms, row: &Row, id: String) -> Result<Token, StoreError>
         refresh_created: row.opt_time(11)?.unwrap_or(created),
         validity_ms: row.opt_int(12)?.unwrap_or(0),
         refresh_validity_ms: row.opt_int(13)?.unwrap_or(0),
-        state: TokenState::from_word(&row.opt_text(14)?.unwrap_or_default())?,
+        state: TokenState::from_word(&row.opt_text(14)?.unwrap_or_default()),
         subject: row.opt_text(15)?.unwrap_or_default(),
     })
 }
