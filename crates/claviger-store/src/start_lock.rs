@@ -1,7 +1,7 @@
 //! One node at a time makes tables and first rows: several may start together on an empty database.
 //!
 //! A lock of the server's, on a connection of its own beside the pool: it ends with the connection, however the node ends.
-//! The members of a Galera cluster do not know of each other's locks; there a row decides ([`crate::galera`]). SQLite needs
+//! The members of a Galera cluster do not know of each other's locks; there a row decides (`galera`). SQLite needs
 //! none, because a data directory has one server.
 
 use crate::error::StoreError;
