@@ -91,7 +91,7 @@ pub struct Rules {
     pub ended_before: Timestamp,
     /// An ACTIVE row goes when both its lives ended before this (more than two hours ago, database.md 3.8).
     pub active_ended_before: Timestamp,
-    /// Keep the row of a revoked or replaced token until its access token's own end. Needed where opaque tokens are replaced
+    /// Keep the row of a revoked or replaced token until its access token's own end, though it has no refresh token. Needed where opaque tokens are replaced
     /// while they live: somebody who revokes one of those explicitly must find it, so that gateways hear of it.
     pub is_life_awaited: bool,
     /// Copy tokens to the audit table as they go, where there is one.
