@@ -44,8 +44,8 @@ const SLOW_MS: u64 = 250;
 const SLOW_FACTOR: u32 = 4;
 /// Longest wait, at the end of the process, for the lease to be given back.
 const GIVE_BACK_MS_MAX: u64 = 2_000;
-/// Longest pause after a statement.
-const PAUSE_MS_MAX: u64 = 30_000;
+/// The longer pause is at most this, unless the share alone asks for more.
+const PAUSE_MS_MAX: u64 = 300_000;
 /// The offline procedure's two hours (database.md 3.8).
 const ACTIVE_ENDED_MS: i64 = 2 * 3_600_000;
 const DAY_MS: i64 = 86_400_000;
@@ -69,6 +69,7 @@ pub struct Cleanup {
     pub audit_retention_days: Option<u32>,
 }
 
+/// What an empty configuration sets.
 impl Default for Cleanup {
     fn default() -> Self {
         Self {
@@ -77,7 +78,7 @@ impl Default for Cleanup {
             budget_ms: 60_000,
             share_percent: 25,
             are_tokens_cleaned: true,
-            is_audit_kept: false,
+            is_audit_kept: true,
             audit_retention_days: None,
         }
     }
@@ -123,7 +124,7 @@ impl Cleanup {
         let share = self.share_percent.clamp(1, 100);
         let pause = taken * (100 - share) / share;
         let is_slow = taken > Duration::from_millis(SLOW_MS);
-        (if is_slow { pause * SLOW_FACTOR } else { pause }).min(Duration::from_millis(PAUSE_MS_MAX))
+        if is_slow { pause.max((pause * SLOW_FACTOR).min(Duration::from_millis(PAUSE_MS_MAX))) } else { pause }
     }
 }
 
@@ -182,6 +183,20 @@ struct Walk {
     table: usize,
     /// Place in that table.
     after: String,
+    /// A table could not be cleaned to its end.
+    has_failed: bool,
+}
+
+/// Why a page is left before its end.
+enum Break {
+    Outcome(Outcome),
+    Failed(StoreError),
+}
+
+impl From<StoreError> for Break {
+    fn from(error: StoreError) -> Self {
+        Self::Failed(error)
+    }
 }
 
 /// How a round ended.
@@ -216,22 +231,20 @@ pub async fn run(app: Arc<App>, settings: Cleanup, shutdown: watch::Receiver<boo
     }
     let (holder, counters) = (uuid(&*app.rng), Counters::register(&app.metrics));
     let began = app.clock.now();
-    let mut cleaner = Cleaner { app, settings, shutdown, holder, counters, walk: None, walked: began };
+    let held_until = Instant::now();
+    let mut cleaner = Cleaner { app, settings, shutdown, holder, counters, held_until, walk: None, walked: began };
     loop {
         let result = cleaner.round().await;
         let outcome = result.as_ref().map_or("failed", |outcome| outcome.word());
         cleaner.counters.rounds.get_or_create(&ByOutcome { outcome }).inc();
-        let pause_ms = match result {
+        let pause_ms = cleaner.pause_ms(&result);
+        match result {
             Ok(Outcome::Stopped) => break,
-            Ok(Outcome::Complete) => settings.interval_ms,
-            Ok(Outcome::Budget) => settings.budget_ms.min(settings.interval_ms),
-            // Soon after the holder's end its work is to go on.
-            Ok(Outcome::NotElected) => settings.interval_ms.min(LEASE_MS.unsigned_abs() / 2),
+            Ok(_) => {}
             Err(error) => {
-                tracing::warn!(error = %Chain(&error), "the tables could not be cleaned; the next round goes on");
-                settings.interval_ms
+                tracing::warn!(error = %Chain(&error), "not all tables could be cleaned; the next round goes on")
             }
-        };
+        }
         // The holder keeps its lease meanwhile: one node cleans in its rhythm, not each in its own.
         if cleaner.wait(Duration::from_millis(pause_ms)).await.is_none() {
             break;
@@ -246,6 +259,8 @@ struct Cleaner {
     shutdown: watch::Receiver<bool>,
     holder: String,
     counters: Counters,
+    /// Until when this node has the lease; in the past when it has none.
+    held_until: Instant,
     walk: Option<Walk>,
     /// When the last walk that came to its end had begun.
     walked: Timestamp,
@@ -266,9 +281,19 @@ impl Cleaner {
         self.unless_stopped(tokio::time::sleep(pause)).await
     }
 
+    /// The wait after a round.
+    fn pause_ms(&self, result: &Result<Outcome, StoreError>) -> u64 {
+        match result {
+            Ok(Outcome::Complete | Outcome::Stopped) | Err(_) => self.settings.interval_ms,
+            Ok(Outcome::Budget) => self.settings.budget_ms.min(self.settings.interval_ms),
+            // Soon after the holder's end its work is to go on.
+            Ok(Outcome::NotElected) => self.settings.interval_ms.min(LEASE_MS.unsigned_abs() / 2),
+        }
+    }
+
     /// One round. Its totals are logged and counted however it ends.
     async fn round(&mut self) -> Result<Outcome, StoreError> {
-        if !self.hold_for(0).await? {
+        if !self.hold_for(Duration::ZERO).await? {
             self.walk = None;
             self.walked = self.app.clock.now();
             self.counters.lag_seconds.set(0);
@@ -288,90 +313,105 @@ impl Cleaner {
         } else {
             tracing::info!(rows = %listed(&totals), took_ms, is_complete, "tables cleaned");
         }
-        let pause_ms = if is_complete { self.settings.interval_ms } else { self.settings.budget_ms };
-        if !matches!(result, Ok(Outcome::Stopped)) {
-            self.hold_for(i64::try_from(pause_ms).unwrap_or(i64::MAX)).await?;
+        if !matches!(result, Ok(Outcome::Stopped | Outcome::NotElected)) {
+            // As long as the wait, so that it is this node that goes on where it stopped.
+            let held = self.hold_for(Duration::from_millis(self.pause_ms(&result))).await;
+            if result.is_ok() {
+                held?;
+            }
         }
         result
     }
 
+    /// Goes on with the walk. An error is returned when every other table has had its turn.
     async fn walk(&mut self, begun: Instant, totals: &mut Totals) -> Result<Outcome, StoreError> {
-        let mut walk = match self.walk.take() {
-            Some(walk) => walk,
-            None => Walk {
-                begun: self.app.clock.now(),
-                tables: self.settings.tables(&self.app.store),
-                table: 0,
-                after: String::new(),
-            },
-        };
-        let (budget, mut held) = (Duration::from_millis(self.settings.budget_ms), Instant::now());
+        let mut walk = self.walk.take().unwrap_or_else(|| Walk {
+            begun: self.app.clock.now(),
+            tables: self.settings.tables(&self.app.store),
+            table: 0,
+            after: String::new(),
+            has_failed: false,
+        });
+        let (budget, mut failed) = (Duration::from_millis(self.settings.budget_ms), None);
         while let Some(&table) = walk.tables.get(walk.table) {
             if begun.elapsed() >= budget {
                 self.walk = Some(walk);
-                return Ok(Outcome::Budget);
-            }
-            if held.elapsed().as_millis() > u128::from(LEASE_MS.unsigned_abs() / 2) {
-                if !self.hold_for(0).await? {
-                    return Ok(Outcome::NotElected);
-                }
-                held = Instant::now();
+                return failed.map_or(Ok(Outcome::Budget), Err);
             }
             match self.page(table, &walk.after, totals).await {
-                Ok(Some(Some(next))) => walk.after = next,
-                Ok(Some(None)) => (walk.table, walk.after) = (walk.table + 1, String::new()),
-                Ok(None) => return Ok(Outcome::Stopped),
-                Err(error) => {
+                Ok(Some(next)) => walk.after = next,
+                Ok(None) => (walk.table, walk.after) = (walk.table + 1, String::new()),
+                Err(Break::Outcome(outcome)) => return Ok(outcome),
+                Err(Break::Failed(error)) => {
                     // What is the matter with one table must not keep the others from being cleaned.
-                    walk.table += 1;
-                    walk.after.clear();
-                    self.walk = Some(walk);
-                    return Err(error);
+                    (walk.table, walk.after, walk.has_failed) = (walk.table + 1, String::new(), true);
+                    if let Some(earlier) = failed.replace(error) {
+                        tracing::warn!(error = %Chain(&earlier), "a table could not be cleaned");
+                    }
+                    // What is the matter with the database does.
+                    if !matches!(self.hold_for(Duration::ZERO).await, Ok(true)) {
+                        self.walk = Some(walk);
+                        return failed.map_or(Ok(Outcome::NotElected), Err);
+                    }
                 }
             }
         }
-        self.walked = walk.begun;
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        if !walk.has_failed {
+            self.walked = walk.begun;
+        }
         Ok(Outcome::Complete)
     }
 
-    /// Cleans one page: where the next begins, or `None` when the process ends.
-    async fn page(
-        &mut self,
-        table: Table,
-        after: &str,
-        totals: &mut Totals,
-    ) -> Result<Option<Option<String>>, StoreError> {
+    /// Cleans one page: where the next begins.
+    async fn page(&mut self, table: Table, after: &str, totals: &mut Totals) -> Result<Option<String>, Break> {
         let rules = self.settings.rules(&self.app.config, &self.app.oauth.settings, self.app.clock.now());
-        let (store, settings) = (self.app.store.clone(), self.settings);
-        let begun = Instant::now();
-        let Some(page) = self.unless_stopped(find(&store, table, after, &rules)).await else { return Ok(None) };
-        let page = page?;
-        if self.wait(settings.pause_after(begun.elapsed())).await.is_none() {
-            return Ok(None);
-        }
+        let store = self.app.store.clone();
+        let page = self.statement(find(&store, table, after, &rules)).await?;
         for some in page.candidates.chunks(cleaning::WRITE_ROWS) {
-            let begun = Instant::now();
-            let Some(removed) = self.unless_stopped(remove(&store, table, some, rules)).await else { return Ok(None) };
-            let removed = removed?;
+            let removed = self.statement(remove(&store, table, some, rules)).await?;
             if removed > 0 {
                 *totals.entry(table).or_default() += removed;
             }
-            if self.wait(settings.pause_after(begun.elapsed())).await.is_none() {
-                return Ok(None);
-            }
         }
-        Ok(Some(page.next))
+        Ok(page.next)
+    }
+
+    /// A statement under the lease, and the pause after it.
+    async fn statement<T>(&mut self, work: impl Future<Output = Result<T, StoreError>>) -> Result<T, Break> {
+        self.keep_for(Duration::ZERO).await?;
+        let begun = Instant::now();
+        let stopped = Break::Outcome(Outcome::Stopped);
+        let Some(value) = self.unless_stopped(work).await else { return Err(stopped) };
+        let (value, pause) = (value?, self.settings.pause_after(begun.elapsed()));
+        self.keep_for(pause).await?;
+        self.wait(pause).await.ok_or(stopped)?;
+        Ok(value)
+    }
+
+    /// Sees to it that the lease lasts for some time to come and half its length beyond.
+    async fn keep_for(&mut self, pause: Duration) -> Result<(), Break> {
+        let needed = Instant::now() + pause + Duration::from_millis(LEASE_MS.unsigned_abs() / 2);
+        if needed > self.held_until && !self.hold_for(pause).await? {
+            return Err(Break::Outcome(Outcome::NotElected));
+        }
+        Ok(())
     }
 
     /// Takes or keeps the lease for some time to come; false when another node has it.
-    async fn hold_for(&self, pause_ms: i64) -> Result<bool, StoreError> {
-        let (holder, now) = (self.holder.clone(), self.app.clock.now());
+    async fn hold_for(&mut self, pause: Duration) -> Result<bool, StoreError> {
+        let (holder, now, begun) = (self.holder.clone(), self.app.clock.now(), Instant::now());
+        let pause_ms = i64::try_from(pause.as_millis()).unwrap_or(i64::MAX);
         let until = now.plus_millis(pause_ms.saturating_add(LEASE_MS));
         let write = self.app.store.write(move |conn| {
             let holder = holder.clone();
             Box::pin(async move { leases::take(conn, LEASE, &holder, now, until).await })
         });
-        write.await
+        let is_held = write.await?;
+        self.held_until = if is_held { begun + pause + Duration::from_millis(LEASE_MS.unsigned_abs()) } else { begun };
+        Ok(is_held)
     }
 
     async fn give_back(&self) {
@@ -477,7 +517,8 @@ mod tests {
         assert_eq!(at(0, 1), 99, "no share is taken for the smallest");
         assert_eq!(at(25, SLOW_MS), 750);
         assert_eq!(at(25, SLOW_MS + 10), 780 * u128::from(SLOW_FACTOR));
-        assert_eq!(at(1, 10_000), u128::from(PAUSE_MS_MAX));
+        assert_eq!(at(25, 60_000), u128::from(PAUSE_MS_MAX));
+        assert_eq!(at(1, 10_000), 990_000, "the share holds however slow a statement is");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use crate::harness::{
 };
 use claviger::cleaner::Cleanup;
 use claviger_proto::time::Clock as _;
+use claviger_store::error::StoreError;
 use claviger_store::sql::{Engine, Sql};
 use claviger_store::value::Arg;
 use serde_json::json;
@@ -12,7 +13,11 @@ use std::path::Path;
 use std::process::Command;
 
 static ROWS: Sql = Sql::new("SELECT COUNT(*) FROM IDN_OAUTH2_ACCESS_TOKEN", &[]);
-static ACTIVE: Sql = Sql::new("SELECT COUNT(*) FROM IDN_OAUTH2_ACCESS_TOKEN WHERE TOKEN_STATE = 'ACTIVE'", &[]);
+/// Active ones, and those by whose refresh token an access token that lives can be revoked.
+static LIVE: Sql = Sql::new(
+    "SELECT COUNT(*) FROM IDN_OAUTH2_ACCESS_TOKEN WHERE TOKEN_STATE = 'ACTIVE' OR REFRESH_TOKEN IS NOT NULL AND TIME_CREATED > ?",
+    &[],
+);
 
 const OFF: Cleanup = Cleanup {
     is_enabled: false,
@@ -90,6 +95,33 @@ async fn one_node_cleans_and_another_takes_over() {
     }
 }
 
+#[tokio::test]
+async fn a_table_that_cannot_be_cleaned_costs_no_other_its_turn() {
+    static BREAK: Sql = Sql::new("ALTER TABLE IDN_AUTH_SESSION_STORE RENAME COLUMN SESSION_ID TO SOMETHING_ELSE", &[]);
+    static OVER: Sql =
+        Sql::new("INSERT INTO CLV_REVOCATION (KIND, SUBJECT, REVOKED_BEFORE, EXPIRES_AT) VALUES ('TOKEN', 'over', 1, 2)", &[]);
+    static REVOCATIONS: Sql = Sql::new("SELECT COUNT(*) FROM CLV_REVOCATION", &[]);
+    for database in databases().await {
+        if database.is_shared() {
+            let other = start(&database, OFF).await;
+            for sql in [&BREAK, &OVER] {
+                let write = other.app().store.write::<_, StoreError, _>(move |conn| {
+                    Box::pin(async move { conn.execute(sql, &[]).await })
+                });
+                write.await.unwrap();
+            }
+            // There is one round only.
+            let server = start(&database, Cleanup { interval_ms: 3_600_000, ..FAST }).await;
+            let failed = "claviger_cleanup_rounds_total{outcome=\"failed\"}";
+            assert!(becomes_false(async || server.metric(failed).await == 0).await, "{}", server.engine);
+            assert_eq!(count(&server, &REVOCATIONS, &[]).await, 0, "{}", server.engine);
+            server.stop().await;
+            other.stop().await;
+        }
+        database.remove().await;
+    }
+}
+
 async fn take_over(database: &Database) {
     let first = start(database, Cleanup { interval_ms: 3_600_000, ..FAST }).await;
     let name = "claviger_cleanup_rounds_total{outcome=\"complete\"}";
@@ -159,9 +191,10 @@ async fn tables_stay_within_a_fifth_of_their_live_rows() {
             wait_for_rounds(&server, "complete", 1).await;
             let now = server.clock.now();
             let since = [now.plus_millis(-7 * 86_400_000).as_millis().into()];
+            let hour_ago = [now.plus_millis(-HOUR_S * 1000).into()];
             let now = [now.as_millis().into()];
             for (all, live, args) in [
-                (&ROWS, &ACTIVE, &[][..]),
+                (&ROWS, &LIVE, &hour_ago[..]),
                 (&EVENTS, &LIVE_EVENTS, &since),
                 (&REVOCATIONS, &LIVE_REVOCATIONS, &now),
                 (&JWTS, &LIVE_JWTS, &now),
