@@ -8,27 +8,29 @@
 //! long. What a statement takes includes the wait for a connection and for the server, so the busier the database is, the
 //! longer the pauses become. One that took far longer than the work in it can explain is answered by a longer pause still.
 
+mod once;
+
+pub use once::clean_database;
+
 use crate::app::App;
+use crate::config::database::DatabaseUrl;
 use crate::config::{self, Config};
 use crate::http::reply::Chain;
 use crate::http::serve::stopped;
 use crate::oauth::OAuthSettings;
 use crate::ops::Metrics;
-use crate::startup;
-use anyhow::Context as _;
 use claviger_proto::entropy::uuid;
-use claviger_proto::time::Timestamp;
+use claviger_proto::time::{Clock, Timestamp};
 use claviger_store::cleaning::{self, Candidate, Rules, Table};
 use claviger_store::db::Store;
 use claviger_store::error::StoreError;
-use claviger_store::leases;
+use claviger_store::leases::{self, CLOCKS_APART_MS_MAX};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -49,9 +51,13 @@ const PAUSE_MS_MAX: u64 = 300_000;
 /// The offline procedure's two hours (database.md 3.8).
 const ACTIVE_ENDED_MS: i64 = 2 * 3_600_000;
 const DAY_MS: i64 = 86_400_000;
+/// How much later tokens and codes go on a MySQL server for which nobody named `db.token_time_zone`: Connector/J 5 stored local
+/// time (database.md 1.4), and no zone is further from UTC.
+const UNKNOWN_ZONE_MS: i64 = 14 * 3_600_000;
 
 /// What an operator may set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "switches that know nothing of each other")]
 pub struct Cleanup {
     /// Clean at all. `claviger db clean` does whatever this says.
     pub is_enabled: bool,
@@ -61,6 +67,8 @@ pub struct Cleanup {
     pub budget_ms: u64,
     /// Share of the time in which the cleaner has a statement under way, in percent, 1 to 100.
     pub share_percent: u32,
+    /// Clean only while our clock agrees with the database server's. False for who makes up the time.
+    pub is_clock_compared: bool,
     /// Clean IDN_OAUTH2_ACCESS_TOKEN.
     pub are_tokens_cleaned: bool,
     /// Copy tokens to IDN_OAUTH2_ACCESS_TOKEN_AUDIT as they go.
@@ -77,6 +85,7 @@ impl Default for Cleanup {
             interval_ms: 300_000,
             budget_ms: 60_000,
             share_percent: 25,
+            is_clock_compared: true,
             are_tokens_cleaned: true,
             is_audit_kept: true,
             audit_retention_days: None,
@@ -91,6 +100,7 @@ impl From<&config::model::Cleanup> for Cleanup {
             interval_ms: settings.interval_s.saturating_mul(1000),
             budget_ms: settings.time_budget_ms,
             share_percent: settings.share_percent,
+            is_clock_compared: true,
             are_tokens_cleaned: settings.are_tokens_cleaned,
             is_audit_kept: settings.is_audit_kept,
             audit_retention_days: settings.audit_retention_days,
@@ -102,11 +112,16 @@ impl Cleanup {
     /// What may go at an instant.
     pub fn rules(&self, config: &Config, oauth: &OAuthSettings, now: Timestamp) -> Rules {
         let ended_before = oauth.ended_before(now);
+        let databases = &config.databases;
+        let is_zone_known =
+            databases.is_token_time_zone_set || !matches!(databases.identity.url, DatabaseUrl::MySql(_));
+        let later_ms = if is_zone_known { 0 } else { UNKNOWN_ZONE_MS };
         let days_ago = |days: u32| now.plus_millis(-i64::from(days) * DAY_MS);
         Rules {
             now,
             ended_before,
-            active_ended_before: ended_before.min(now.plus_millis(-ACTIVE_ENDED_MS)),
+            tokens_ended_before: ended_before.plus_millis(-later_ms),
+            active_ended_before: ended_before.min(now.plus_millis(-ACTIVE_ENDED_MS)).plus_millis(-later_ms),
             is_life_awaited: oauth.is_access_renewed_per_request,
             is_audit_kept: self.is_audit_kept,
             audit_before: self.audit_retention_days.map(days_ago),
@@ -118,6 +133,19 @@ impl Cleanup {
     pub fn tables(&self, store: &Store) -> Vec<Table> {
         let is_cleaned = |table: &Table| *table != Table::AccessTokens || self.are_tokens_cleaned;
         cleaning::tables(store.capabilities()).filter(is_cleaned).collect()
+    }
+
+    /// How far our clock and the database server's are apart, in milliseconds, when that is more than they may be: what goes would
+    /// be decided by a wrong time.
+    async fn clocks_apart_ms(&self, store: &Store, clock: &dyn Clock) -> Result<Option<i64>, StoreError> {
+        if !self.is_clock_compared {
+            return Ok(None);
+        }
+        let mut conn = store.reader().await?;
+        let before = clock.now();
+        let Some(theirs) = cleaning::server_time(&mut conn).await? else { return Ok(None) };
+        let apart_ms = before.millis_since(theirs).max(theirs.millis_since(clock.now()));
+        Ok((apart_ms > CLOCKS_APART_MS_MAX).then_some(apart_ms))
     }
 
     fn pause_after(&self, taken: Duration) -> Duration {
@@ -208,6 +236,8 @@ enum Outcome {
     Budget,
     /// Another node has the lease.
     NotElected,
+    /// Our clock or the database server's is wrong.
+    ClocksApart,
     /// The process ends.
     Stopped,
 }
@@ -218,6 +248,7 @@ impl Outcome {
             Self::Complete => "complete",
             Self::Budget => "budget",
             Self::NotElected => "not_elected",
+            Self::ClocksApart => "clocks_apart",
             Self::Stopped => "stopped",
         }
     }
@@ -242,7 +273,7 @@ pub async fn run(app: Arc<App>, settings: Cleanup, shutdown: watch::Receiver<boo
             Ok(Outcome::Stopped) => break,
             Ok(_) => {}
             Err(error) => {
-                tracing::warn!(error = %Chain(&error), "not all tables could be cleaned; the next round goes on")
+                tracing::warn!(error = %Chain(&error), "not all tables could be cleaned; the next round goes on");
             }
         }
         // The holder keeps its lease meanwhile: one node cleans in its rhythm, not each in its own.
@@ -284,7 +315,7 @@ impl Cleaner {
     /// The wait after a round.
     fn pause_ms(&self, result: &Result<Outcome, StoreError>) -> u64 {
         match result {
-            Ok(Outcome::Complete | Outcome::Stopped) | Err(_) => self.settings.interval_ms,
+            Ok(Outcome::Complete | Outcome::ClocksApart | Outcome::Stopped) | Err(_) => self.settings.interval_ms,
             Ok(Outcome::Budget) => self.settings.budget_ms.min(self.settings.interval_ms),
             // Soon after the holder's end its work is to go on.
             Ok(Outcome::NotElected) => self.settings.interval_ms.min(LEASE_MS.unsigned_abs() / 2),
@@ -293,6 +324,12 @@ impl Cleaner {
 
     /// One round. Its totals are logged and counted however it ends.
     async fn round(&mut self) -> Result<Outcome, StoreError> {
+        if let Some(apart_ms) = self.settings.clocks_apart_ms(&self.app.store, &*self.app.clock).await? {
+            tracing::error!(apart_ms, "nothing is cleaned: this host's clock and the database server's are apart");
+            // Another node's may be right.
+            self.give_back().await;
+            return Ok(Outcome::ClocksApart);
+        }
         if !self.hold_for(Duration::ZERO).await? {
             self.walk = None;
             self.walked = self.app.clock.now();
@@ -440,58 +477,6 @@ async fn remove(store: &Store, table: Table, candidates: &[Candidate], rules: Ru
     write.await
 }
 
-/// `claviger db clean`: one walk through the tables of a configuration's database, beside whatever else works on it; prints
-/// each table with the rows that went, or would go.
-pub async fn clean_database(
-    config: &Config,
-    settings: &Cleanup,
-    now: Timestamp,
-    is_dry_run: bool,
-    out: &mut dyn io::Write,
-) -> anyhow::Result<()> {
-    let rules = settings.rules(config, &startup::oauth_settings(config), now);
-    let store = startup::databases::open(&config.databases).await?;
-    store.detect().await.context("the tables cannot be read")?;
-    let totals = clean_once(&store, settings, rules, !is_dry_run).await;
-    store.close().await;
-    let totals = totals.context("the tables cannot be cleaned")?;
-    writeln!(out, "{:32} {}", "table", if is_dry_run { "rows that would go" } else { "rows removed" })?;
-    for (table, rows) in totals {
-        writeln!(out, "{:32} {rows}", table.name())?;
-    }
-    Ok(out.flush()?)
-}
-
-/// One walk through all tables at the cleaner's pace. Without `is_removing` the rows that may go are only counted. Every table
-/// is in the answer.
-async fn clean_once(store: &Store, settings: &Cleanup, rules: Rules, is_removing: bool) -> Result<Totals, StoreError> {
-    let mut totals = Totals::new();
-    for table in settings.tables(store) {
-        let rows = totals.entry(table).or_default();
-        let counted =
-            if is_removing { None } else { cleaning::count(&mut store.reader().await?, table, &rules).await? };
-        let mut place = Some(String::new()).filter(|_| counted.is_none());
-        *rows = counted.unwrap_or(0);
-        while let Some(after) = place {
-            let begun = Instant::now();
-            let page = find(store, table, &after, &rules).await?;
-            tokio::time::sleep(settings.pause_after(begun.elapsed())).await;
-            if !is_removing {
-                *rows += page.candidates.len() as u64;
-                place = page.next;
-                continue;
-            }
-            for some in page.candidates.chunks(cleaning::WRITE_ROWS) {
-                let begun = Instant::now();
-                *rows += remove(store, table, some, rules).await?;
-                tokio::time::sleep(settings.pause_after(begun.elapsed())).await;
-            }
-            place = page.next;
-        }
-    }
-    Ok(totals)
-}
-
 fn listed(totals: &Totals) -> String {
     let mut text = String::new();
     for (table, rows) in totals {
@@ -504,6 +489,7 @@ fn listed(totals: &Totals) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::startup;
 
     #[test]
     fn pauses_leave_the_database_the_rest_of_its_time() {
@@ -519,6 +505,21 @@ mod tests {
         assert_eq!(at(25, SLOW_MS + 10), 780 * u128::from(SLOW_FACTOR));
         assert_eq!(at(25, 60_000), u128::from(PAUSE_MS_MAX));
         assert_eq!(at(1, 10_000), 990_000, "the share holds however slow a statement is");
+    }
+
+    #[test]
+    fn tokens_whose_zone_nobody_named_are_kept_longer() {
+        let now = Timestamp::from_secs(1_700_000_000);
+        let later_ms = |url: &str, keys: &str| {
+            let text = format!("[database.apim_db]\nurl='{url}'\nusername='u'\n[db]\n{keys}");
+            let config = config::load(&text, "f", &|_| None).unwrap().config;
+            let rules = Cleanup::default().rules(&config, &startup::oauth_settings(&config), now);
+            let active = now.plus_millis(-ACTIVE_ENDED_MS).millis_since(rules.active_ended_before);
+            [rules.ended_before.millis_since(rules.tokens_ended_before), active]
+        };
+        assert_eq!(later_ms("jdbc:mysql://db/am", ""), [UNKNOWN_ZONE_MS; 2]);
+        assert_eq!(later_ms("jdbc:mysql://db/am", "token_time_zone='UTC'"), [0; 2]);
+        assert_eq!(later_ms("jdbc:postgresql://db/am", ""), [0; 2]);
     }
 
     #[test]

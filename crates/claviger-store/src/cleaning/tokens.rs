@@ -112,9 +112,9 @@ impl TokenRow {
     }
 
     fn verdict(&self, rules: &Rules) -> Verdict {
-        let is_refresh_alive = self.refresh_end.is_some_and(|end| end >= rules.ended_before);
+        let is_refresh_alive = self.refresh_end.is_some_and(|end| end >= rules.tokens_ended_before);
         // A period without end says nothing about the life of a row that is retired.
-        let is_access_alive = self.access_end >= rules.ended_before && self.access_end != Timestamp::NEVER;
+        let is_access_alive = self.access_end >= rules.tokens_ended_before && self.access_end != Timestamp::NEVER;
         let is_life_awaited = rules.is_life_awaited || self.refresh_end.is_some();
         match self.state.as_str() {
             "ACTIVE" => {
@@ -216,6 +216,7 @@ mod tests {
     const RULES: Rules = Rules {
         now: NOW,
         ended_before: NOW.plus_millis(-60_000),
+        tokens_ended_before: NOW.plus_millis(-60_000),
         active_ended_before: NOW.plus_millis(-7_200_000),
         is_life_awaited: false,
         is_audit_kept: false,

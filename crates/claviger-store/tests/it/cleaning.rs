@@ -26,6 +26,7 @@ pub(crate) fn rules(now: Timestamp) -> Rules {
     Rules {
         now,
         ended_before: now.plus_millis(-60_000),
+        tokens_ended_before: now.plus_millis(-60_000),
         active_ended_before: now.plus_millis(-2 * HOUR_MS),
         is_life_awaited: false,
         is_audit_kept: false,
