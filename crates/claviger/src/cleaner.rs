@@ -8,27 +8,29 @@
 //! long. What a statement takes includes the wait for a connection and for the server, so the busier the database is, the
 //! longer the pauses become. One that took far longer than the work in it can explain is answered by a longer pause still.
 
+mod once;
+
+pub use once::clean_database;
+
 use crate::app::App;
+use crate::config::database::DatabaseUrl;
 use crate::config::{self, Config};
 use crate::http::reply::Chain;
 use crate::http::serve::stopped;
 use crate::oauth::OAuthSettings;
 use crate::ops::Metrics;
-use crate::startup;
-use anyhow::Context as _;
 use claviger_proto::entropy::uuid;
-use claviger_proto::time::Timestamp;
+use claviger_proto::time::{Clock, Timestamp};
 use claviger_store::cleaning::{self, Candidate, Rules, Table};
 use claviger_store::db::Store;
 use claviger_store::error::StoreError;
-use claviger_store::leases;
+use claviger_store::leases::{self, CLOCKS_APART_MS_MAX};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -44,14 +46,18 @@ const SLOW_MS: u64 = 250;
 const SLOW_FACTOR: u32 = 4;
 /// Longest wait, at the end of the process, for the lease to be given back.
 const GIVE_BACK_MS_MAX: u64 = 2_000;
-/// Longest pause after a statement.
-const PAUSE_MS_MAX: u64 = 30_000;
+/// The longer pause is at most this, unless the share alone asks for more.
+const PAUSE_MS_MAX: u64 = 300_000;
 /// The offline procedure's two hours (database.md 3.8).
 const ACTIVE_ENDED_MS: i64 = 2 * 3_600_000;
 const DAY_MS: i64 = 86_400_000;
+/// How much later tokens and codes go on a MySQL server for which nobody named `db.token_time_zone`: Connector/J 5 stored local
+/// time (database.md 1.4), and no zone is further from UTC.
+const UNKNOWN_ZONE_MS: i64 = 14 * 3_600_000;
 
 /// What an operator may set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "switches that know nothing of each other")]
 pub struct Cleanup {
     /// Clean at all. `claviger db clean` does whatever this says.
     pub is_enabled: bool,
@@ -61,6 +67,8 @@ pub struct Cleanup {
     pub budget_ms: u64,
     /// Share of the time in which the cleaner has a statement under way, in percent, 1 to 100.
     pub share_percent: u32,
+    /// Clean only while our clock agrees with the database server's. False for who makes up the time.
+    pub is_clock_compared: bool,
     /// Clean IDN_OAUTH2_ACCESS_TOKEN.
     pub are_tokens_cleaned: bool,
     /// Copy tokens to IDN_OAUTH2_ACCESS_TOKEN_AUDIT as they go.
@@ -69,6 +77,7 @@ pub struct Cleanup {
     pub audit_retention_days: Option<u32>,
 }
 
+/// What an empty configuration sets.
 impl Default for Cleanup {
     fn default() -> Self {
         Self {
@@ -76,8 +85,9 @@ impl Default for Cleanup {
             interval_ms: 300_000,
             budget_ms: 60_000,
             share_percent: 25,
+            is_clock_compared: true,
             are_tokens_cleaned: true,
-            is_audit_kept: false,
+            is_audit_kept: true,
             audit_retention_days: None,
         }
     }
@@ -90,6 +100,7 @@ impl From<&config::model::Cleanup> for Cleanup {
             interval_ms: settings.interval_s.saturating_mul(1000),
             budget_ms: settings.time_budget_ms,
             share_percent: settings.share_percent,
+            is_clock_compared: true,
             are_tokens_cleaned: settings.are_tokens_cleaned,
             is_audit_kept: settings.is_audit_kept,
             audit_retention_days: settings.audit_retention_days,
@@ -101,11 +112,16 @@ impl Cleanup {
     /// What may go at an instant.
     pub fn rules(&self, config: &Config, oauth: &OAuthSettings, now: Timestamp) -> Rules {
         let ended_before = oauth.ended_before(now);
+        let databases = &config.databases;
+        let is_zone_known =
+            databases.is_token_time_zone_set || !matches!(databases.identity.url, DatabaseUrl::MySql(_));
+        let later_ms = if is_zone_known { 0 } else { UNKNOWN_ZONE_MS };
         let days_ago = |days: u32| now.plus_millis(-i64::from(days) * DAY_MS);
         Rules {
             now,
             ended_before,
-            active_ended_before: ended_before.min(now.plus_millis(-ACTIVE_ENDED_MS)),
+            tokens_ended_before: ended_before.plus_millis(-later_ms),
+            active_ended_before: ended_before.min(now.plus_millis(-ACTIVE_ENDED_MS)).plus_millis(-later_ms),
             is_life_awaited: oauth.is_access_renewed_per_request,
             is_audit_kept: self.is_audit_kept,
             audit_before: self.audit_retention_days.map(days_ago),
@@ -119,11 +135,24 @@ impl Cleanup {
         cleaning::tables(store.capabilities()).filter(is_cleaned).collect()
     }
 
+    /// How far our clock and the database server's are apart, in milliseconds, when that is more than they may be: what goes would
+    /// be decided by a wrong time.
+    async fn clocks_apart_ms(&self, store: &Store, clock: &dyn Clock) -> Result<Option<i64>, StoreError> {
+        if !self.is_clock_compared {
+            return Ok(None);
+        }
+        let mut conn = store.reader().await?;
+        let before = clock.now();
+        let Some(theirs) = cleaning::server_time(&mut conn).await? else { return Ok(None) };
+        let apart_ms = before.millis_since(theirs).max(theirs.millis_since(clock.now()));
+        Ok((apart_ms > CLOCKS_APART_MS_MAX).then_some(apart_ms))
+    }
+
     fn pause_after(&self, taken: Duration) -> Duration {
         let share = self.share_percent.clamp(1, 100);
         let pause = taken * (100 - share) / share;
         let is_slow = taken > Duration::from_millis(SLOW_MS);
-        (if is_slow { pause * SLOW_FACTOR } else { pause }).min(Duration::from_millis(PAUSE_MS_MAX))
+        if is_slow { pause.max((pause * SLOW_FACTOR).min(Duration::from_millis(PAUSE_MS_MAX))) } else { pause }
     }
 }
 
@@ -182,6 +211,20 @@ struct Walk {
     table: usize,
     /// Place in that table.
     after: String,
+    /// A table could not be cleaned to its end.
+    has_failed: bool,
+}
+
+/// Why a page is left before its end.
+enum Break {
+    Outcome(Outcome),
+    Failed(StoreError),
+}
+
+impl From<StoreError> for Break {
+    fn from(error: StoreError) -> Self {
+        Self::Failed(error)
+    }
 }
 
 /// How a round ended.
@@ -193,6 +236,8 @@ enum Outcome {
     Budget,
     /// Another node has the lease.
     NotElected,
+    /// Our clock or the database server's is wrong.
+    ClocksApart,
     /// The process ends.
     Stopped,
 }
@@ -203,6 +248,7 @@ impl Outcome {
             Self::Complete => "complete",
             Self::Budget => "budget",
             Self::NotElected => "not_elected",
+            Self::ClocksApart => "clocks_apart",
             Self::Stopped => "stopped",
         }
     }
@@ -216,22 +262,20 @@ pub async fn run(app: Arc<App>, settings: Cleanup, shutdown: watch::Receiver<boo
     }
     let (holder, counters) = (uuid(&*app.rng), Counters::register(&app.metrics));
     let began = app.clock.now();
-    let mut cleaner = Cleaner { app, settings, shutdown, holder, counters, walk: None, walked: began };
+    let held_until = Instant::now();
+    let mut cleaner = Cleaner { app, settings, shutdown, holder, counters, held_until, walk: None, walked: began };
     loop {
         let result = cleaner.round().await;
         let outcome = result.as_ref().map_or("failed", |outcome| outcome.word());
         cleaner.counters.rounds.get_or_create(&ByOutcome { outcome }).inc();
-        let pause_ms = match result {
+        let pause_ms = cleaner.pause_ms(&result);
+        match result {
             Ok(Outcome::Stopped) => break,
-            Ok(Outcome::Complete) => settings.interval_ms,
-            Ok(Outcome::Budget) => settings.budget_ms.min(settings.interval_ms),
-            // Soon after the holder's end its work is to go on.
-            Ok(Outcome::NotElected) => settings.interval_ms.min(LEASE_MS.unsigned_abs() / 2),
+            Ok(_) => {}
             Err(error) => {
-                tracing::warn!(error = %Chain(&error), "the tables could not be cleaned; the next round goes on");
-                settings.interval_ms
+                tracing::warn!(error = %Chain(&error), "not all tables could be cleaned; the next round goes on");
             }
-        };
+        }
         // The holder keeps its lease meanwhile: one node cleans in its rhythm, not each in its own.
         if cleaner.wait(Duration::from_millis(pause_ms)).await.is_none() {
             break;
@@ -246,6 +290,8 @@ struct Cleaner {
     shutdown: watch::Receiver<bool>,
     holder: String,
     counters: Counters,
+    /// Until when this node has the lease; in the past when it has none.
+    held_until: Instant,
     walk: Option<Walk>,
     /// When the last walk that came to its end had begun.
     walked: Timestamp,
@@ -266,9 +312,25 @@ impl Cleaner {
         self.unless_stopped(tokio::time::sleep(pause)).await
     }
 
+    /// The wait after a round.
+    fn pause_ms(&self, result: &Result<Outcome, StoreError>) -> u64 {
+        match result {
+            Ok(Outcome::Complete | Outcome::ClocksApart | Outcome::Stopped) | Err(_) => self.settings.interval_ms,
+            Ok(Outcome::Budget) => self.settings.budget_ms.min(self.settings.interval_ms),
+            // Soon after the holder's end its work is to go on.
+            Ok(Outcome::NotElected) => self.settings.interval_ms.min(LEASE_MS.unsigned_abs() / 2),
+        }
+    }
+
     /// One round. Its totals are logged and counted however it ends.
     async fn round(&mut self) -> Result<Outcome, StoreError> {
-        if !self.hold_for(0).await? {
+        if let Some(apart_ms) = self.settings.clocks_apart_ms(&self.app.store, &*self.app.clock).await? {
+            tracing::error!(apart_ms, "nothing is cleaned: this host's clock and the database server's are apart");
+            // Another node's may be right.
+            self.give_back().await;
+            return Ok(Outcome::ClocksApart);
+        }
+        if !self.hold_for(Duration::ZERO).await? {
             self.walk = None;
             self.walked = self.app.clock.now();
             self.counters.lag_seconds.set(0);
@@ -288,90 +350,105 @@ impl Cleaner {
         } else {
             tracing::info!(rows = %listed(&totals), took_ms, is_complete, "tables cleaned");
         }
-        let pause_ms = if is_complete { self.settings.interval_ms } else { self.settings.budget_ms };
-        if !matches!(result, Ok(Outcome::Stopped)) {
-            self.hold_for(i64::try_from(pause_ms).unwrap_or(i64::MAX)).await?;
+        if !matches!(result, Ok(Outcome::Stopped | Outcome::NotElected)) {
+            // As long as the wait, so that it is this node that goes on where it stopped.
+            let held = self.hold_for(Duration::from_millis(self.pause_ms(&result))).await;
+            if result.is_ok() {
+                held?;
+            }
         }
         result
     }
 
+    /// Goes on with the walk. An error is returned when every other table has had its turn.
     async fn walk(&mut self, begun: Instant, totals: &mut Totals) -> Result<Outcome, StoreError> {
-        let mut walk = match self.walk.take() {
-            Some(walk) => walk,
-            None => Walk {
-                begun: self.app.clock.now(),
-                tables: self.settings.tables(&self.app.store),
-                table: 0,
-                after: String::new(),
-            },
-        };
-        let (budget, mut held) = (Duration::from_millis(self.settings.budget_ms), Instant::now());
+        let mut walk = self.walk.take().unwrap_or_else(|| Walk {
+            begun: self.app.clock.now(),
+            tables: self.settings.tables(&self.app.store),
+            table: 0,
+            after: String::new(),
+            has_failed: false,
+        });
+        let (budget, mut failed) = (Duration::from_millis(self.settings.budget_ms), None);
         while let Some(&table) = walk.tables.get(walk.table) {
             if begun.elapsed() >= budget {
                 self.walk = Some(walk);
-                return Ok(Outcome::Budget);
-            }
-            if held.elapsed().as_millis() > u128::from(LEASE_MS.unsigned_abs() / 2) {
-                if !self.hold_for(0).await? {
-                    return Ok(Outcome::NotElected);
-                }
-                held = Instant::now();
+                return failed.map_or(Ok(Outcome::Budget), Err);
             }
             match self.page(table, &walk.after, totals).await {
-                Ok(Some(Some(next))) => walk.after = next,
-                Ok(Some(None)) => (walk.table, walk.after) = (walk.table + 1, String::new()),
-                Ok(None) => return Ok(Outcome::Stopped),
-                Err(error) => {
+                Ok(Some(next)) => walk.after = next,
+                Ok(None) => (walk.table, walk.after) = (walk.table + 1, String::new()),
+                Err(Break::Outcome(outcome)) => return Ok(outcome),
+                Err(Break::Failed(error)) => {
                     // What is the matter with one table must not keep the others from being cleaned.
-                    walk.table += 1;
-                    walk.after.clear();
-                    self.walk = Some(walk);
-                    return Err(error);
+                    (walk.table, walk.after, walk.has_failed) = (walk.table + 1, String::new(), true);
+                    if let Some(earlier) = failed.replace(error) {
+                        tracing::warn!(error = %Chain(&earlier), "a table could not be cleaned");
+                    }
+                    // What is the matter with the database does.
+                    if !matches!(self.hold_for(Duration::ZERO).await, Ok(true)) {
+                        self.walk = Some(walk);
+                        return failed.map_or(Ok(Outcome::NotElected), Err);
+                    }
                 }
             }
         }
-        self.walked = walk.begun;
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        if !walk.has_failed {
+            self.walked = walk.begun;
+        }
         Ok(Outcome::Complete)
     }
 
-    /// Cleans one page: where the next begins, or `None` when the process ends.
-    async fn page(
-        &mut self,
-        table: Table,
-        after: &str,
-        totals: &mut Totals,
-    ) -> Result<Option<Option<String>>, StoreError> {
+    /// Cleans one page: where the next begins.
+    async fn page(&mut self, table: Table, after: &str, totals: &mut Totals) -> Result<Option<String>, Break> {
         let rules = self.settings.rules(&self.app.config, &self.app.oauth.settings, self.app.clock.now());
-        let (store, settings) = (self.app.store.clone(), self.settings);
-        let begun = Instant::now();
-        let Some(page) = self.unless_stopped(find(&store, table, after, &rules)).await else { return Ok(None) };
-        let page = page?;
-        if self.wait(settings.pause_after(begun.elapsed())).await.is_none() {
-            return Ok(None);
-        }
+        let store = self.app.store.clone();
+        let page = self.statement(find(&store, table, after, &rules)).await?;
         for some in page.candidates.chunks(cleaning::WRITE_ROWS) {
-            let begun = Instant::now();
-            let Some(removed) = self.unless_stopped(remove(&store, table, some, rules)).await else { return Ok(None) };
-            let removed = removed?;
+            let removed = self.statement(remove(&store, table, some, rules)).await?;
             if removed > 0 {
                 *totals.entry(table).or_default() += removed;
             }
-            if self.wait(settings.pause_after(begun.elapsed())).await.is_none() {
-                return Ok(None);
-            }
         }
-        Ok(Some(page.next))
+        Ok(page.next)
+    }
+
+    /// A statement under the lease, and the pause after it.
+    async fn statement<T>(&mut self, work: impl Future<Output = Result<T, StoreError>>) -> Result<T, Break> {
+        self.keep_for(Duration::ZERO).await?;
+        let begun = Instant::now();
+        let stopped = Break::Outcome(Outcome::Stopped);
+        let Some(value) = self.unless_stopped(work).await else { return Err(stopped) };
+        let (value, pause) = (value?, self.settings.pause_after(begun.elapsed()));
+        self.keep_for(pause).await?;
+        self.wait(pause).await.ok_or(stopped)?;
+        Ok(value)
+    }
+
+    /// Sees to it that the lease lasts for some time to come and half its length beyond.
+    async fn keep_for(&mut self, pause: Duration) -> Result<(), Break> {
+        let needed = Instant::now() + pause + Duration::from_millis(LEASE_MS.unsigned_abs() / 2);
+        if needed > self.held_until && !self.hold_for(pause).await? {
+            return Err(Break::Outcome(Outcome::NotElected));
+        }
+        Ok(())
     }
 
     /// Takes or keeps the lease for some time to come; false when another node has it.
-    async fn hold_for(&self, pause_ms: i64) -> Result<bool, StoreError> {
-        let (holder, now) = (self.holder.clone(), self.app.clock.now());
+    async fn hold_for(&mut self, pause: Duration) -> Result<bool, StoreError> {
+        let (holder, now, begun) = (self.holder.clone(), self.app.clock.now(), Instant::now());
+        let pause_ms = i64::try_from(pause.as_millis()).unwrap_or(i64::MAX);
         let until = now.plus_millis(pause_ms.saturating_add(LEASE_MS));
         let write = self.app.store.write(move |conn| {
             let holder = holder.clone();
             Box::pin(async move { leases::take(conn, LEASE, &holder, now, until).await })
         });
-        write.await
+        let is_held = write.await?;
+        self.held_until = if is_held { begun + pause + Duration::from_millis(LEASE_MS.unsigned_abs()) } else { begun };
+        Ok(is_held)
     }
 
     async fn give_back(&self) {
@@ -400,58 +477,6 @@ async fn remove(store: &Store, table: Table, candidates: &[Candidate], rules: Ru
     write.await
 }
 
-/// `claviger db clean`: one walk through the tables of a configuration's database, beside whatever else works on it; prints
-/// each table with the rows that went, or would go.
-pub async fn clean_database(
-    config: &Config,
-    settings: &Cleanup,
-    now: Timestamp,
-    is_dry_run: bool,
-    out: &mut dyn io::Write,
-) -> anyhow::Result<()> {
-    let rules = settings.rules(config, &startup::oauth_settings(config), now);
-    let store = startup::databases::open(&config.databases).await?;
-    store.detect().await.context("the tables cannot be read")?;
-    let totals = clean_once(&store, settings, rules, !is_dry_run).await;
-    store.close().await;
-    let totals = totals.context("the tables cannot be cleaned")?;
-    writeln!(out, "{:32} {}", "table", if is_dry_run { "rows that would go" } else { "rows removed" })?;
-    for (table, rows) in totals {
-        writeln!(out, "{:32} {rows}", table.name())?;
-    }
-    Ok(out.flush()?)
-}
-
-/// One walk through all tables at the cleaner's pace. Without `is_removing` the rows that may go are only counted. Every table
-/// is in the answer.
-async fn clean_once(store: &Store, settings: &Cleanup, rules: Rules, is_removing: bool) -> Result<Totals, StoreError> {
-    let mut totals = Totals::new();
-    for table in settings.tables(store) {
-        let rows = totals.entry(table).or_default();
-        let counted =
-            if is_removing { None } else { cleaning::count(&mut store.reader().await?, table, &rules).await? };
-        let mut place = Some(String::new()).filter(|_| counted.is_none());
-        *rows = counted.unwrap_or(0);
-        while let Some(after) = place {
-            let begun = Instant::now();
-            let page = find(store, table, &after, &rules).await?;
-            tokio::time::sleep(settings.pause_after(begun.elapsed())).await;
-            if !is_removing {
-                *rows += page.candidates.len() as u64;
-                place = page.next;
-                continue;
-            }
-            for some in page.candidates.chunks(cleaning::WRITE_ROWS) {
-                let begun = Instant::now();
-                *rows += remove(store, table, some, rules).await?;
-                tokio::time::sleep(settings.pause_after(begun.elapsed())).await;
-            }
-            place = page.next;
-        }
-    }
-    Ok(totals)
-}
-
 fn listed(totals: &Totals) -> String {
     let mut text = String::new();
     for (table, rows) in totals {
@@ -464,6 +489,7 @@ fn listed(totals: &Totals) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::startup;
 
     #[test]
     fn pauses_leave_the_database_the_rest_of_its_time() {
@@ -477,7 +503,23 @@ mod tests {
         assert_eq!(at(0, 1), 99, "no share is taken for the smallest");
         assert_eq!(at(25, SLOW_MS), 750);
         assert_eq!(at(25, SLOW_MS + 10), 780 * u128::from(SLOW_FACTOR));
-        assert_eq!(at(1, 10_000), u128::from(PAUSE_MS_MAX));
+        assert_eq!(at(25, 60_000), u128::from(PAUSE_MS_MAX));
+        assert_eq!(at(1, 10_000), 990_000, "the share holds however slow a statement is");
+    }
+
+    #[test]
+    fn tokens_whose_zone_nobody_named_are_kept_longer() {
+        let now = Timestamp::from_secs(1_700_000_000);
+        let later_ms = |url: &str, keys: &str| {
+            let text = format!("[database.apim_db]\nurl='{url}'\nusername='u'\n[db]\n{keys}");
+            let config = config::load(&text, "f", &|_| None).unwrap().config;
+            let rules = Cleanup::default().rules(&config, &startup::oauth_settings(&config), now);
+            let active = now.plus_millis(-ACTIVE_ENDED_MS).millis_since(rules.active_ended_before);
+            [rules.ended_before.millis_since(rules.tokens_ended_before), active]
+        };
+        assert_eq!(later_ms("jdbc:mysql://db/am", ""), [UNKNOWN_ZONE_MS; 2]);
+        assert_eq!(later_ms("jdbc:mysql://db/am", "token_time_zone='UTC'"), [0; 2]);
+        assert_eq!(later_ms("jdbc:postgresql://db/am", ""), [0; 2]);
     }
 
     #[test]

@@ -101,8 +101,8 @@ fn on_database(options: &Serve, action: DbAction) -> u8 {
                     anyhow::ensure!(path.exists(), "there is no database {}", path.display());
                 }
                 let _lock = lock_embedded(options, &config)?;
-                let (settings, now) = (Cleanup::from(&config.cleanup), SystemClock.now());
-                cleaner::clean_database(&config, &settings, now, is_dry_run, &mut out).await?;
+                let settings = Cleanup::from(&config.cleanup);
+                cleaner::clean_database(&config, &settings, &SystemClock, is_dry_run, &mut out).await?;
                 Ok(cli::EXIT_OK)
             }
             DbAction::Print { is_all } => Ok(cli::db::print(&config.databases, is_all, &mut out)?),

@@ -19,10 +19,16 @@ while [ $status -eq 137 ]; do
 done
 exit $status";
 
-/// A command that runs this server again whenever it was killed.
+/// A command that runs this server, with its environment, again whenever it was killed.
 pub(super) fn immortal(server: &Command, settings: &Settings) -> Result<Command> {
     let mut command = settings.command(&process::program("sh")?);
     command.args(["-c", SERVE, "sh"]).arg(server.get_program()).args(server.get_args());
+    for (name, value) in server.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
     Ok(command)
 }
 

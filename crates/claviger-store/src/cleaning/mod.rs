@@ -15,7 +15,8 @@ mod tokens;
 use crate::capability::{Capabilities, Capability};
 use crate::conn::Conn;
 use crate::error::StoreError;
-use crate::sql::Sql;
+use crate::schema;
+use crate::sql::{Engine, Family, Sql, queries};
 use crate::value::{Arg, Row};
 use claviger_proto::time::Timestamp;
 
@@ -35,6 +36,12 @@ macro_rules! keys {
     };
 }
 use keys;
+
+queries! {
+    NOW = "SELECT CAST(STRFTIME('%s', 'now') AS INTEGER)",
+        MySql = "SELECT CAST(UNIX_TIMESTAMP() AS SIGNED)",
+        Postgres = "SELECT CAST(FLOOR(EXTRACT(EPOCH FROM CLOCK_TIMESTAMP())) AS BIGINT)";
+}
 
 /// A table that is cleaned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -89,9 +96,11 @@ pub struct Rules {
     /// A token, code, session or revocation that ended before this is over for everybody: skew and clocks that are apart are
     /// in it.
     pub ended_before: Timestamp,
+    /// The same of tokens and codes, whose times are wall clocks: earlier where nobody says in which zone those are.
+    pub tokens_ended_before: Timestamp,
     /// An ACTIVE row goes when both its lives ended before this (more than two hours ago, database.md 3.8).
     pub active_ended_before: Timestamp,
-    /// Keep the row of a revoked or replaced token until its access token's own end. Needed where opaque tokens are replaced
+    /// Keep the row of a revoked or replaced token until its access token's own end, though it has no refresh token. Needed where opaque tokens are replaced
     /// while they live: somebody who revokes one of those explicitly must find it, so that gateways hear of it.
     pub is_life_awaited: bool,
     /// Copy tokens to the audit table as they go, where there is one.
@@ -134,6 +143,21 @@ pub fn tables(capabilities: Capabilities) -> impl Iterator<Item = Table> {
         Table::Sessions => capabilities.has(Capability::SessionExpiry),
         Table::RevokedJwts => capabilities.has(Capability::RevokedJwt),
     })
+}
+
+/// Those of some tables that are there: before our first start a WSO2 database has none of ours.
+pub async fn present(conn: &mut Conn, tables: Vec<Table>) -> Result<Vec<Table>, StoreError> {
+    let there = schema::tables(conn, Family::Identity).await?;
+    let is_ours = |table: &Table| matches!(table, Table::Revocations | Table::Events);
+    Ok(tables.into_iter().filter(|table| !is_ours(table) || there.contains(table.name())).collect())
+}
+
+/// The present second by the clock of the identity tables' server; `None`: they are embedded, and the clock is this host's.
+pub async fn server_time(conn: &mut Conn) -> Result<Option<Timestamp>, StoreError> {
+    if conn.engine() == Engine::Sqlite {
+        return Ok(None);
+    }
+    conn.row(&NOW, &[]).await?.map(|row| row.int(0).map(Timestamp::from_secs)).transpose()
 }
 
 /// Reads a page of a table behind a place (at first the empty text), without locks.
@@ -198,7 +222,7 @@ async fn page(conn: &mut Conn, sql: &'static Sql, after: &str) -> Result<Vec<Row
 
 /// The statements of this folder.
 pub(crate) fn statements() -> impl Iterator<Item = &'static (&'static str, &'static Sql)> {
-    [log::STATEMENTS, rest::STATEMENTS, tokens::STATEMENTS].into_iter().flatten()
+    [STATEMENTS, log::STATEMENTS, rest::STATEMENTS, tokens::STATEMENTS].into_iter().flatten()
 }
 
 #[cfg(test)]

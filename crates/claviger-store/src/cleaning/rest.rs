@@ -57,7 +57,7 @@ fn is_code_over(row: &Row, rules: &Rules) -> Result<bool, StoreError> {
     let is_active = row.opt_text(1)?.as_deref() == Some("ACTIVE");
     // 0000-00-00 of old scripts must not hold up the others.
     let created = row.opt_time(2).ok().flatten();
-    let is_ended = end_of(created, row.opt_int(3)?) < rules.ended_before;
+    let is_ended = end_of(created, row.opt_int(3)?) < rules.tokens_ended_before;
     Ok(is_ended || !is_active && created.is_none_or(|created| created < rules.active_ended_before))
 }
 

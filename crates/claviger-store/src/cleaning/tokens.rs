@@ -3,6 +3,9 @@
 //! A refresh token is looked for as the newest row that carries it, whatever its state, and an EXPIRED row's may be used
 //! (database.md 3.4). So two rows stay that the procedure removes: an EXPIRED one whose refresh token lives and stands in no
 //! newer row, and a dead one behind which an older row would come to light that carries the same refresh token alive.
+//!
+//! Who revokes by a refresh token means the access tokens of all rows that carry it, so a dead row with a refresh token stays as
+//! long as its access token would have lived.
 
 use super::{Candidate, Page, Rules, end_of, key_args, keys, page};
 use crate::capability::Capability;
@@ -45,6 +48,19 @@ macro_rules! same_refresh {
     };
 }
 
+/// Rows of the user of T and of its client that may carry its refresh token: a database that was migrated from 2.1 has rows without
+/// hashes, and their text may be encrypted.
+macro_rules! without_hash {
+    ($more:literal) => {
+        concat!(
+            "CASE WHEN EXISTS (SELECT 1 FROM IDN_OAUTH2_ACCESS_TOKEN O WHERE [token_hash:O.REFRESH_TOKEN_HASH IS NULL AND ]O.REFRESH_TOKEN IS NOT NULL \
+             AND O.CONSUMER_KEY_ID = T.CONSUMER_KEY_ID AND O.AUTHZ_USER = T.AUTHZ_USER AND ",
+            $more,
+            ") THEN 1 ELSE 0 END"
+        )
+    };
+}
+
 queries! {
     LIST = select_rows!("TOKEN_ID > ? ORDER BY TOKEN_ID LIMIT ?");
     LOCK = select_rows!(concat!("TOKEN_ID IN (", keys!(), ")")),
@@ -53,7 +69,8 @@ queries! {
     LIST_BESIDE = concat!(
         "SELECT T.TOKEN_ID, CASE WHEN T.[token_hash:REFRESH_TOKEN_HASH|REFRESH_TOKEN] IS NULL THEN 1 ELSE 0 END, ",
         same_refresh!("O.TIME_CREATED > T.TIME_CREATED"), ", ",
-        same_refresh!("O.TOKEN_ID <> T.TOKEN_ID AND O.TOKEN_STATE IN ('ACTIVE', 'EXPIRED') AND O.TIME_CREATED <= T.TIME_CREATED"),
+        same_refresh!("O.TOKEN_ID <> T.TOKEN_ID AND O.TOKEN_STATE IN ('ACTIVE', 'EXPIRED') AND O.TIME_CREATED <= T.TIME_CREATED"), ", ",
+        without_hash!("O.TOKEN_ID <> T.TOKEN_ID AND O.TOKEN_STATE IN ('ACTIVE', 'EXPIRED') AND O.TIME_CREATED <= T.TIME_CREATED"),
         " FROM IDN_OAUTH2_ACCESS_TOKEN T WHERE T.TOKEN_ID IN (", keys!(), ")");
     COPY_TO_AUDIT = concat!("INSERT INTO IDN_OAUTH2_ACCESS_TOKEN_AUDIT (", audit_columns!(), ", INVALIDATED_TIME) SELECT ", audit_columns!(),
         ", ? FROM IDN_OAUTH2_ACCESS_TOKEN WHERE TOKEN_ID IN (", keys!(), ")"),
@@ -95,9 +112,10 @@ impl TokenRow {
     }
 
     fn verdict(&self, rules: &Rules) -> Verdict {
-        let is_refresh_alive = self.refresh_end.is_some_and(|end| end >= rules.ended_before);
+        let is_refresh_alive = self.refresh_end.is_some_and(|end| end >= rules.tokens_ended_before);
         // A period without end says nothing about the life of a row that is retired.
-        let is_access_alive = self.access_end >= rules.ended_before && self.access_end != Timestamp::NEVER;
+        let is_access_alive = self.access_end >= rules.tokens_ended_before && self.access_end != Timestamp::NEVER;
+        let is_life_awaited = rules.is_life_awaited || self.refresh_end.is_some();
         match self.state.as_str() {
             "ACTIVE" => {
                 let refresh_end = self.refresh_end.unwrap_or(self.access_end);
@@ -106,7 +124,7 @@ impl TokenRow {
             }
             "EXPIRED" if is_access_alive => Verdict::Stays,
             "EXPIRED" if is_refresh_alive => Verdict::GoesBehindNewer,
-            "INACTIVE" | "REVOKED" if rules.is_life_awaited && is_access_alive => Verdict::Stays,
+            "INACTIVE" | "REVOKED" if is_life_awaited && is_access_alive => Verdict::Stays,
             "INACTIVE" | "REVOKED" if is_refresh_alive => Verdict::GoesWithoutOlder,
             "EXPIRED" | "INACTIVE" | "REVOKED" => Verdict::Goes,
             _ => Verdict::Stays,
@@ -137,7 +155,7 @@ pub(super) async fn find(conn: &mut Conn, after: &str, rules: &Rules) -> Result<
         (Verdict::Goes, _) => true,
         (Verdict::GoesBehindNewer, Some(beside)) => beside.is_newer_there,
         (Verdict::GoesWithoutOlder, Some(beside)) => !beside.is_hash_missing && !beside.is_older_alive,
-        // Gone since.
+        // Gone since, or not to be known.
         (Verdict::Stays, _) | (_, None) => false,
     };
     let candidates = judged.into_iter().filter(|(row, verdict)| may_go(row, *verdict));
@@ -147,14 +165,20 @@ pub(super) async fn find(conn: &mut Conn, after: &str, rules: &Rules) -> Result<
 
 /// Not under the lock of the removal, because it only ever turns towards it: a newer row that carries the refresh token of an
 /// EXPIRED one goes only after that (it is [`Verdict::GoesWithoutOlder`]), and nobody revives a row.
+///
+/// Before 3.0 no index leads to a refresh token, and nothing is found: such a row stays until the end of its refresh token, which is
+/// the same in each row that carries it.
 async fn list_beside(conn: &mut Conn, ids: &[&str]) -> Result<BTreeMap<String, Beside>, StoreError> {
     let mut found = BTreeMap::new();
+    if !conn.capabilities().has(Capability::IdpId) {
+        return Ok(found);
+    }
     for some in ids.chunks(super::WRITE_ROWS) {
         for row in conn.rows(&LIST_BESIDE, &key_args(some.iter().copied())).await? {
             let beside = Beside {
                 is_hash_missing: row.int(1)? != 0,
                 is_newer_there: row.int(2)? != 0,
-                is_older_alive: row.int(3)? != 0,
+                is_older_alive: row.int(3)? != 0 || row.int(4)? != 0,
             };
             found.insert(row.text(0)?, beside);
         }
@@ -192,6 +216,7 @@ mod tests {
     const RULES: Rules = Rules {
         now: NOW,
         ended_before: NOW.plus_millis(-60_000),
+        tokens_ended_before: NOW.plus_millis(-60_000),
         active_ended_before: NOW.plus_millis(-7_200_000),
         is_life_awaited: false,
         is_audit_kept: false,
@@ -229,8 +254,10 @@ mod tests {
             ("EXPIRED", -100, Some(-100), Goes),
             ("EXPIRED", -100, Some(100), GoesBehindNewer),
             ("EXPIRED", 100, None, Stays),
-            ("INACTIVE", 100, Some(-100), Goes),
+            ("INACTIVE", 100, None, Goes),
+            ("INACTIVE", 100, Some(-100), Stays),
             ("REVOKED", 100, None, Goes),
+            ("REVOKED", 100, Some(100), Stays),
             ("REVOKED", -100, Some(100), GoesWithoutOlder),
             ("SOMETHING", -100, None, Stays),
         ] {

@@ -26,6 +26,7 @@ pub(crate) fn rules(now: Timestamp) -> Rules {
     Rules {
         now,
         ended_before: now.plus_millis(-60_000),
+        tokens_ended_before: now.plus_millis(-60_000),
         active_ended_before: now.plus_millis(-2 * HOUR_MS),
         is_life_awaited: false,
         is_audit_kept: false,
@@ -119,8 +120,11 @@ async fn tokens_go_by_the_rule_of_the_offline_procedure() {
         case("expired", Expired, Some(-600), Some(-600), true),
         case("expired-refreshable", Expired, Some(-600), Some(600), false),
         case("expired-alive", Expired, Some(600), None, false),
-        case("inactive", Inactive, Some(600), Some(6_000), true),
-        case("revoked", Revoked, Some(600), Some(6_000), true),
+        case("inactive", Inactive, Some(600), None, true),
+        case("inactive-refreshable", Inactive, Some(600), Some(6_000), false),
+        case("inactive-over-refreshable", Inactive, Some(-600), Some(6_000), true),
+        case("revoked", Revoked, Some(600), None, true),
+        case("revoked-refreshable", Revoked, Some(600), Some(6_000), false),
         case("revoked-endless", Revoked, None, None, true),
     ];
     let cases = &cases;
@@ -176,7 +180,7 @@ async fn a_revoked_refresh_token_does_not_come_back() {
         retire(&store, &new, TokenState::Revoked).await;
         // The revoked row goes after the expired one, or not before the refresh token's end; by whichever order of their keys.
         for _ in 0..3 {
-            clean(&store, Table::AccessTokens, rules(NOW)).await;
+            clean(&store, Table::AccessTokens, rules(NOW.plus_millis(2 * HOUR_MS))).await;
             let mut conn = store.reader().await.unwrap();
             let refresh = new.refresh.as_ref().unwrap().expose();
             let found = tokens::find_by_refresh(&mut conn, client.id, refresh).await.unwrap();
@@ -189,6 +193,25 @@ async fn a_revoked_refresh_token_does_not_come_back() {
 }
 
 static TOKENS: Sql = Sql::new("SELECT COUNT(*) FROM IDN_OAUTH2_ACCESS_TOKEN", &[]);
+
+#[tokio::test]
+async fn a_revoked_refresh_token_does_not_come_back_from_a_row_without_a_hash() {
+    static FORGET: Sql = Sql::new(
+        "UPDATE IDN_OAUTH2_ACCESS_TOKEN SET ACCESS_TOKEN_HASH = NULL, REFRESH_TOKEN_HASH = NULL WHERE TOKEN_STATE = 'EXPIRED'",
+        &[],
+    );
+    on_every_engine(|store| async move {
+        let client = insert_client(&store, new_client("shop", "Key_1")).await.unwrap();
+        let (_, new) = carried(&store, client.id, "a").await;
+        retire(&store, &new, TokenState::Revoked).await;
+        assert_eq!(run(&store, &FORGET, Vec::new()).await, 1);
+        let later = rules(NOW.plus_millis(2 * HOUR_MS));
+        assert!(clean(&store, Table::AccessTokens, later).await.is_empty(), "{:?}", store.engine());
+        clean(&store, Table::AccessTokens, rules(NOW.plus_millis(2 * DAY_MS))).await;
+        assert_eq!(count(&store, &TOKENS).await, 0);
+    })
+    .await;
+}
 
 #[tokio::test]
 async fn an_expired_row_whose_refresh_token_was_carried_on_goes() {

@@ -161,7 +161,7 @@ pub const KEYS: &[Key] = &[
     key("<database>.pool_options.jmxEnabled", Flag, "", "Pool figures over JMX.").without_effect(JVM),
     key("<database>.pool_options.jmx_enabled", Flag, "", "Pool figures over JMX.").without_effect(JVM),
 
-    key("db.token_time_zone", Text, "UTC", "Ours. Zone in which the token tables' times are stored: an IANA name or an offset such as `+02:00`. An old server with Connector/J 5 on MySQL wrote its own local time; every other one wrote UTC."),
+    key("db.token_time_zone", Text, "UTC", "Ours. Zone in which the token tables' times are stored: an IANA name or an offset such as `+02:00`. An old server with Connector/J 5 on MySQL wrote its own local time; every other one wrote UTC. Not set, tokens on MySQL are cleaned 14 hours later."),
     key("db.local_time_zone", Text, "", "Ours. Zone of all other times in the WSO2 tables: that of the old server's host. Unset: the zone of this host."),
 
     STORE_FILE,

@@ -136,6 +136,8 @@ pub struct Databases {
     pub registry: Database,
     /// Zone of the wall clocks in the token tables (database.md 1.4).
     pub token_time_zone: Zone,
+    /// Somebody named it; otherwise an old driver may have written another.
+    pub is_token_time_zone_set: bool,
     /// Zone of the other wall clocks in the WSO2 tables.
     pub local_time_zone: Zone,
 }

@@ -5,6 +5,7 @@ use crate::harness::{
 };
 use claviger::cleaner::Cleanup;
 use claviger_proto::time::Clock as _;
+use claviger_store::error::StoreError;
 use claviger_store::sql::{Engine, Sql};
 use claviger_store::value::Arg;
 use serde_json::json;
@@ -12,23 +13,30 @@ use std::path::Path;
 use std::process::Command;
 
 static ROWS: Sql = Sql::new("SELECT COUNT(*) FROM IDN_OAUTH2_ACCESS_TOKEN", &[]);
-static ACTIVE: Sql = Sql::new("SELECT COUNT(*) FROM IDN_OAUTH2_ACCESS_TOKEN WHERE TOKEN_STATE = 'ACTIVE'", &[]);
+/// Active ones, and those by whose refresh token an access token that lives can be revoked.
+static LIVE: Sql = Sql::new(
+    "SELECT COUNT(*) FROM IDN_OAUTH2_ACCESS_TOKEN WHERE TOKEN_STATE = 'ACTIVE' OR REFRESH_TOKEN IS NOT NULL AND TIME_CREATED > ?",
+    &[],
+);
 
 const OFF: Cleanup = Cleanup {
     is_enabled: false,
     interval_ms: 1,
     budget_ms: 1,
     share_percent: 100,
+    is_clock_compared: false,
     are_tokens_cleaned: true,
     is_audit_kept: false,
     audit_retention_days: None,
 };
 /// As fast as it goes.
 const FAST: Cleanup = Cleanup { is_enabled: true, interval_ms: 5, budget_ms: 1_000, ..OFF };
+/// Otherwise MySQL's tokens are kept for longer.
+const UTC: &str = "[db]\ntoken_time_zone = \"UTC\"\n";
 const HOUR_S: i64 = 3_600;
 
 async fn start(database: &Database, cleanup: Cleanup) -> Server {
-    Server::start(database, Options { cleanup, ..Options::default() }).await
+    Server::start(database, Options { cleanup, sections: UTC, ..Options::default() }).await
 }
 
 async fn count(server: &Server, sql: &'static Sql, args: &[Arg<'_>]) -> i64 {
@@ -90,12 +98,61 @@ async fn one_node_cleans_and_another_takes_over() {
     }
 }
 
+#[tokio::test]
+async fn a_table_that_cannot_be_cleaned_costs_no_other_its_turn() {
+    static BREAK: Sql = Sql::new("ALTER TABLE IDN_AUTH_SESSION_STORE RENAME COLUMN SESSION_ID TO SOMETHING_ELSE", &[]);
+    static OVER: Sql = Sql::new(
+        "INSERT INTO CLV_REVOCATION (KIND, SUBJECT, REVOKED_BEFORE, EXPIRES_AT) VALUES ('TOKEN', 'over', 1, 2)",
+        &[],
+    );
+    static REVOCATIONS: Sql = Sql::new("SELECT COUNT(*) FROM CLV_REVOCATION", &[]);
+    for database in databases().await {
+        if database.is_shared() {
+            let other = start(&database, OFF).await;
+            for sql in [&BREAK, &OVER] {
+                let write = other
+                    .app()
+                    .store
+                    .write::<_, StoreError, _>(move |conn| Box::pin(async move { conn.execute(sql, &[]).await }));
+                write.await.unwrap();
+            }
+            // There is one round only.
+            let server = start(&database, Cleanup { interval_ms: 3_600_000, ..FAST }).await;
+            let failed = "claviger_cleanup_rounds_total{outcome=\"failed\"}";
+            assert!(becomes_false(async || server.metric(failed).await == 0).await, "{}", server.engine);
+            assert_eq!(count(&server, &REVOCATIONS, &[]).await, 0, "{}", server.engine);
+            server.stop().await;
+            other.stop().await;
+        }
+        database.remove().await;
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_cleaned_while_the_clocks_are_apart() {
+    for database in databases().await {
+        let server = start(&database, Cleanup { is_clock_compared: true, ..FAST }).await;
+        wait_for_rounds(&server, "complete", 1).await;
+        server.clock.advance_s(90);
+        if database.is_shared() {
+            wait_for_rounds(&server, "clocks_apart", 1).await;
+            issue_jwts(&server, &jwt_client(&server, "jwt").await, 3).await;
+            wait_for_rounds(&server, "clocks_apart", 2).await;
+            assert_eq!(count(&server, &ROWS, &[]).await, 4, "{}", server.engine);
+        } else {
+            wait_for_rounds(&server, "complete", 2).await;
+        }
+        server.stop().await;
+        database.remove().await;
+    }
+}
+
 async fn take_over(database: &Database) {
     let first = start(database, Cleanup { interval_ms: 3_600_000, ..FAST }).await;
     let name = "claviger_cleanup_rounds_total{outcome=\"complete\"}";
     assert!(becomes_false(async || first.metric(name).await == 0).await, "{}", first.engine);
     let next = async || {
-        let options = Options { cleanup: FAST, clock: Some(first.clock.clone()), ..Options::default() };
+        let options = Options { cleanup: FAST, sections: UTC, clock: Some(first.clock.clone()), ..Options::default() };
         Server::start(database, options).await
     };
     let (second, third) = (next().await, next().await);
@@ -159,9 +216,10 @@ async fn tables_stay_within_a_fifth_of_their_live_rows() {
             wait_for_rounds(&server, "complete", 1).await;
             let now = server.clock.now();
             let since = [now.plus_millis(-7 * 86_400_000).as_millis().into()];
+            let hour_ago = [now.plus_millis(-HOUR_S * 1000).into()];
             let now = [now.as_millis().into()];
             for (all, live, args) in [
-                (&ROWS, &ACTIVE, &[][..]),
+                (&ROWS, &LIVE, &hour_ago[..]),
                 (&EVENTS, &LIVE_EVENTS, &since),
                 (&REVOCATIONS, &LIVE_REVOCATIONS, &now),
                 (&JWTS, &LIVE_JWTS, &now),
@@ -213,6 +271,33 @@ async fn the_command_says_what_would_go_and_removes_it() {
         let answer = db_clean(directory.path(), &[]);
         assert_eq!((rows_of(table, &answer), rows_of("CLV_EVENT", &answer)), (4, 0), "{engine}");
         assert_eq!(rows_of(table, &db_clean(directory.path(), &["--dry-run"])), 0, "{engine}");
+        database.remove().await;
+    }
+}
+
+#[tokio::test]
+async fn the_command_does_what_it_can_where_tables_are_missing_or_broken() {
+    for database in databases().await {
+        if database.is_shared() {
+            let server = start(&database, OFF).await;
+            issue_jwts(&server, &jwt_client(&server, "jwt").await, 3).await;
+            let engine = server.engine;
+            let directory = server.stop_and_keep().await;
+            std::fs::write(directory.path().join("deployment.toml"), database.section()).unwrap();
+            for statement in ["DROP TABLE CLV_REVOCATION", "DROP TABLE CLV_EVENT"] {
+                database.ask(statement).await.unwrap();
+            }
+            let answer = db_clean(directory.path(), &["--dry-run"]);
+            assert_eq!(rows_of("IDN_OAUTH2_ACCESS_TOKEN", &answer), 3, "{engine}: as before the first start");
+            assert!(!answer.1.contains("CLV_"), "{engine}: {answer:?}");
+            database
+                .ask("ALTER TABLE IDN_AUTH_SESSION_STORE RENAME COLUMN SESSION_ID TO SOMETHING_ELSE")
+                .await
+                .unwrap();
+            let (code, output, complaint) = db_clean(directory.path(), &[]);
+            assert!(code == Some(1) && complaint.contains("IDN_AUTH_SESSION_STORE cannot be"), "{engine}: {complaint}");
+            assert_eq!(rows_of("IDN_OAUTH2_ACCESS_TOKEN", &(Some(0), output, complaint)), 3, "{engine}");
+        }
         database.remove().await;
     }
 }

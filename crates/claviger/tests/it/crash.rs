@@ -18,6 +18,7 @@ use serde_json::json;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use tokio::sync::Notify;
 
 const ROUNDS: usize = 50;
@@ -25,6 +26,8 @@ const QUICK_ROUNDS: usize = 3;
 const CLIENTS: usize = 8;
 /// Acknowledgements of a round before the process is killed: at most so many.
 const ACKNOWLEDGED_MAX: usize = 250;
+/// Longest wait for them.
+const BURNT_MAX: Duration = Duration::from_mins(2);
 const CLIENT_ID: &str = "crash_test_client";
 const CLIENT_SECRET: &str = "crash_test_secret";
 
@@ -164,7 +167,9 @@ async fn survive(directory: &Directory, what: &str, victim: Victim<'_>, rounds: 
         let fuse = Arc::new(Fuse { at, burnt: Notify::new(), is_over: AtomicBool::new(false) });
         let client = || tokio::spawn(load(plain_client(), process.plain(), notes.clone(), fuse.clone()));
         let clients: Vec<_> = (0..CLIENTS).map(|_| client()).collect();
-        fuse.burnt.notified().await;
+        let burnt = tokio::time::timeout(BURNT_MAX, fuse.burnt.notified()).await;
+        let count = notes.acknowledged.load(Ordering::SeqCst);
+        assert!(burnt.is_ok(), "{what}: {count} acknowledgements of {at} in {BURNT_MAX:?}");
         if let Victim::Database(server) = victim {
             server.kill();
         }

@@ -71,7 +71,8 @@ impl Values<'_> {
         let is_on_server = [&identity, &api, &user, &registry].iter().any(|database| database.url.server().is_some());
         let token_time_zone = self.token_time_zone(token_section);
         let local_time_zone = self.local_time_zone(is_on_server);
-        Databases { identity, api, user, registry, token_time_zone, local_time_zone }
+        let is_token_time_zone_set = self.is_token_time_zone_set();
+        Databases { identity, api, user, registry, token_time_zone, is_token_time_zone_set, local_time_zone }
     }
 
     /// All data sources of the file, the fixed sections first.

@@ -16,11 +16,16 @@ impl Values<'_> {
     /// The zone of the token tables, which stand in the database of `section`.
     pub(super) fn token_time_zone(&mut self, section: Option<&Section>) -> Zone {
         if let Some(section) = section
-            && !self.checked.leaves.contains_key(TOKEN)
+            && !self.is_token_time_zone_set()
         {
             self.note_old_driver(section);
         }
         self.zone(TOKEN).unwrap_or(Zone::UTC)
+    }
+
+    /// Does the file name it, be it "UTC"?
+    pub(super) fn is_token_time_zone_set(&self) -> bool {
+        self.checked.leaves.contains_key(TOKEN)
     }
 
     /// The zone of all other wall clocks; by default that of this host. `is_on_server`: somebody else may have written.

@@ -349,6 +349,7 @@ fn zones_come_from_the_file_then_from_the_host() {
         let loaded = load_on(&host, &text, "f").unwrap();
         let databases = loaded.config.databases;
         assert_eq!(format!("{} {}", databases.token_time_zone, databases.local_time_zone), expected, "{tz:?} {link:?}");
+        assert_eq!(databases.is_token_time_zone_set, keys.contains("token_time_zone"), "{keys}");
         let is_told = loaded.notes.iter().any(|note| note.text.contains("the time zone of this host is not known"));
         assert_eq!(is_told, is_unknown, "{tz:?} {link:?}");
     }

@@ -80,7 +80,7 @@ impl<'a> Scene<'a> {
         let directories: Vec<Directory> = databases.iter().map(|_| Directory::new()).collect();
         let starts = databases.iter().zip(&directories).enumerate().map(async |(index, (database, directory))| {
             let wait_ms = if index == WITHOUT_DATABASE { MAX_WAIT_WITHOUT_DATABASE_MS } else { MAX_WAIT_MS };
-            let text = format!("{}max_wait = {wait_ms}\n", database.section());
+            let text = format!("{}max_wait = {wait_ms}\n[cleanup]\nenable = false\n", database.section());
             std::fs::write(directory.path().join("deployment.toml"), text).unwrap();
             Process::start(directory, &["--log", "warn"]).await
         });
