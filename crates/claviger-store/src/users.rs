@@ -62,7 +62,8 @@ pub struct User {
     pub name: String,
     /// Digest and salt.
     pub password: StoredPassword,
-    /// When the password was set, if it is for one time only (UM_REQUIRE_CHANGE).
+    /// When the password was set, if it is for one time only (UM_REQUIRE_CHANGE). Long ago where the row does not say when:
+    /// such a password is over.
     pub one_time_since: Option<Timestamp>,
 }
 
@@ -73,7 +74,7 @@ pub async fn find(conn: &mut Conn, tenant: TenantId, name: &str) -> Result<Optio
             id: row.int(0)?,
             name: row.text(1)?,
             password: StoredPassword { digest: row.text(2)?, salt: row.opt_text(3)?.unwrap_or_default() },
-            one_time_since: if row.bool(4)? { row.opt_time(5)? } else { None },
+            one_time_since: if row.bool(4)? { Some(row.opt_time(5)?.unwrap_or(Timestamp::from_secs(0))) } else { None },
         };
         if user.name == name {
             return Ok(Some(user));
