@@ -91,6 +91,7 @@ pub const KEYS: &[Key] = &[
     key("user_store.type", OneOf(&["database", "database_unique_id"]), "database_unique_id", "Kind of the primary user store.").without_effect("users are kept in the configured database"),
     key("user_store.properties.PasswordDigest", OneOf(&["SHA-256", "SHA-384", "SHA-512", "SHA-1", "MD5", "PLAIN_TEXT"]), "SHA-256", "Digest of the passwords in the user tables. It must be the one they were written with."),
     key("user_store.properties.StoreSaltedPassword", Flag, "true", "Whether a salt goes into the digest."),
+    key("user_store.properties.CaseInsensitiveUsername", Flag, "true", "Whether `Bob` is the user `bob` when nobody is called exactly that."),
     key("realm_manager.data_source", Text, "SHARED_DB", "Data source of the user tables (UM_*). When there is no SHARED_DB, the identity tables' database."),
     key("identity.data_source", Text, "", "Data source of the identity and OAuth tables (IDN_*, SP_*, IDP_*, CM_*). Unset: `[database.identity_db]`, else `[database.apim_db]`."),
     key("apim.datasource.name", Text, "", "Data source of the API-M tables (AM_*). Unset: `[database.apim_db]`, else the identity tables' database."),

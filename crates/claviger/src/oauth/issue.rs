@@ -250,6 +250,7 @@ async fn write(
     let ids = [uuid(&*oauth.rng), uuid(&*oauth.rng), uuid(&*oauth.rng)];
     let (shared, key_copy, now) = (order.clone(), key.clone(), oauth.clock.now());
     let times = Times { now, ended_before: oauth.settings.ended_before(now) };
+    let rule = oauth.settings.name_rule;
     let token = oauth
         .store
         .write(move |conn| {
@@ -261,7 +262,7 @@ async fn write(
                 if let Some(replaced) = &order.authorized.replaces {
                     retire_refreshed(conn, replaced, rules.is_jwt, &ids, times).await?;
                 }
-                let active = tokens::find_active(conn, &key, idp).await?;
+                let active = tokens::find_active(conn, &key, idp, rule).await?;
                 match (decide(active.as_ref(), rules, now), active) {
                     (Decision::Reuse, Some(active)) => return Ok::<_, TokenError>(Some(active)),
                     (Decision::New { retire: Some(_), .. }, Some(_)) if hold == Hold::Shared => return Ok(None),
