@@ -17,6 +17,22 @@ pub struct Username {
     pub tenant: String,
 }
 
+/// When two spellings name one user (`CaseInsensitiveUsername`, contract database.md 5.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NameRule {
+    /// Only when they are equal.
+    Exact,
+    /// Also when they differ in upper and lower case alone.
+    AnyCase,
+}
+
+impl NameRule {
+    /// May both spellings name one user?
+    pub fn is_same(self, one: &str, other: &str) -> bool {
+        one == other || (self == Self::AnyCase && one.to_lowercase() == other.to_lowercase())
+    }
+}
+
 /// A name that no user can have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a user name")]

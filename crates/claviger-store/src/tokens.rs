@@ -6,12 +6,14 @@ use crate::conn::Conn;
 use crate::error::{StoreError, check_widths};
 use crate::forms::Forms;
 use crate::sql::{Engine, queries};
+use crate::users;
 use crate::value::{Arg, Row};
 use claviger_proto::hash::TokenHash;
 use claviger_proto::ids::{ConsumerKey, ConsumerKeyId, TenantId, TokenId};
 use claviger_proto::scope::Scopes;
 use claviger_proto::secret::Secret;
 use claviger_proto::time::Timestamp;
+use claviger_proto::user::NameRule;
 use std::collections::BTreeSet;
 
 /// The SELECT list that [`decode`] reads, with the scopes of each token or without.
@@ -44,7 +46,7 @@ queries! {
                                       AND T.CONSUMER_KEY_ID = ? ORDER BY T.TIME_CREATED DESC, \
                                       CASE T.TOKEN_STATE WHEN 'ACTIVE' THEN 0 WHEN 'REVOKED' THEN 1 WHEN 'EXPIRED' THEN 2 ELSE 3 END, \
                                       T.TOKEN_ID");
-    FIND_ACTIVE = select_tokens!("WHERE T.CONSUMER_KEY_ID = ? AND T.AUTHZ_USER = ? AND T.TENANT_ID = ? AND T.USER_DOMAIN = ? \
+    FIND_ACTIVE = select_tokens!("WHERE T.CONSUMER_KEY_ID = ? AND T.AUTHZ_USER IN (?, ?, ?, ?) AND T.TENANT_ID = ? AND T.USER_DOMAIN = ? \
                                   AND T.TOKEN_SCOPE_HASH = ? AND T.TOKEN_STATE = 'ACTIVE' AND T.USER_TYPE = ? \
                                   [idp_id:AND (T.IDP_ID = ? OR T.IDP_ID IS NULL OR T.IDP_ID = -1) ]\
                                   [token_binding:AND T.TOKEN_BINDING_REF = 'NONE' ]ORDER BY T.TIME_CREATED DESC, T.TOKEN_ID");
@@ -247,12 +249,26 @@ fn looked_up(conn: &Conn, text: &str) -> Result<String, StoreError> {
         .ok_or_else(|| StoreError::Corrupt("tokens without a hash column cannot be found by their cipher text".into()))
 }
 
-/// The newest ACTIVE row for a key.
-pub async fn find_active(conn: &mut Conn, key: &TokenKey, idp: Option<i64>) -> Result<Option<Token>, StoreError> {
+/// The newest ACTIVE row for a key. Failing one under exactly that user name, one under another spelling of it counts when the
+/// rule takes both for one user: an old server writes the name as it was typed. On MySQL every spelling is found; elsewhere,
+/// where rows of other spellings are in nobody's way, the usual ones are, so that the index on the name serves.
+pub async fn find_active(
+    conn: &mut Conn,
+    key: &TokenKey,
+    idp: Option<i64>,
+    rule: NameRule,
+) -> Result<Option<Token>, StoreError> {
     let hash = key.scopes.column_hash();
+    let [lower, upper, capitalised] = match rule {
+        NameRule::Exact => std::array::from_fn(|_| key.user.clone()),
+        NameRule::AnyCase => usual_spellings(&key.user),
+    };
     let args = [
         key.consumer_key_id.into(),
         (&key.user).into(),
+        (&lower).into(),
+        (&upper).into(),
+        (&capitalised).into(),
         key.tenant.into(),
         (&key.user_domain).into(),
         (&hash).into(),
@@ -262,7 +278,30 @@ pub async fn find_active(conn: &mut Conn, key: &TokenKey, idp: Option<i64>) -> R
     let rows = conn.rows(&FIND_ACTIVE, &args).await?;
     let scopes = stored_scopes(conn.engine(), &key.scopes).map(str::to_owned).collect();
     let stored = TokenKey { scopes, ..key.clone() };
-    Ok(decode(conn, &rows)?.into_iter().find(|token| token.key == stored))
+    let mut others = Vec::new();
+    for token in decode(conn, &rows)? {
+        if token.key == stored {
+            return Ok(Some(token));
+        }
+        if (TokenKey { user: key.user.clone(), ..token.key.clone() }) == stored {
+            others.push(token);
+        }
+    }
+    for token in others {
+        if users::is_one(conn, key.tenant, (&token.key.user, &key.user), rule).await? {
+            return Ok(Some(token));
+        }
+    }
+    Ok(None)
+}
+
+/// As people type a name: all small, all large, the first letter large.
+fn usual_spellings(name: &str) -> [String; 3] {
+    let lower = name.to_lowercase();
+    let mut letters = lower.chars();
+    let first: String = letters.next().into_iter().flat_map(char::to_uppercase).collect();
+    let capitalised = first + letters.as_str();
+    [lower, name.to_uppercase(), capitalised]
 }
 
 /// Some ACTIVE rows of a client, without their scopes; fewer than asked for when there are no more.

@@ -4,14 +4,18 @@
 use crate::capability::Capability;
 use crate::conn::Conn;
 use crate::error::StoreError;
-use crate::sql::queries;
+use crate::sql::{Sql, queries};
 use claviger_proto::ids::TenantId;
 use claviger_proto::password::StoredPassword;
 use claviger_proto::time::Timestamp;
+use claviger_proto::user::NameRule;
+use std::collections::BTreeMap;
 
 queries! {
     FIND_USER = "SELECT UM_ID, UM_USER_NAME, UM_USER_PASSWORD, UM_SALT_VALUE, UM_REQUIRE_CHANGE, UM_CHANGED_TIME FROM UM_USER \
                  WHERE UM_USER_NAME = ? AND UM_TENANT_ID = ?";
+    FIND_USER_ANY_CASE = "SELECT UM_ID, UM_USER_NAME, UM_USER_PASSWORD, UM_SALT_VALUE, UM_REQUIRE_CHANGE, UM_CHANGED_TIME FROM UM_USER \
+                          WHERE LOWER(UM_USER_NAME) = LOWER(?) AND UM_TENANT_ID = ?";
     INSERT_USER = "INSERT INTO UM_USER ([user_id:UM_USER_ID, ]UM_USER_NAME, UM_USER_PASSWORD, UM_SALT_VALUE, UM_REQUIRE_CHANGE, UM_CHANGED_TIME, \
                    UM_TENANT_ID) VALUES ([user_id:?, ]?, ?, ?, ?, ?, ?)",
         Postgres = "INSERT INTO UM_USER ([user_id:UM_USER_ID, ]UM_USER_NAME, UM_USER_PASSWORD, UM_SALT_VALUE, UM_REQUIRE_CHANGE, UM_CHANGED_TIME, \
@@ -40,6 +44,10 @@ queries! {
                          JOIN UM_HYBRID_ROLE R ON R.UM_ID = UR.UM_ROLE_ID AND R.UM_TENANT_ID = UR.UM_TENANT_ID \
                          JOIN UM_DOMAIN D ON D.UM_DOMAIN_ID = UR.UM_DOMAIN_ID AND D.UM_TENANT_ID = UR.UM_TENANT_ID \
                          WHERE UR.UM_USER_NAME = ? AND UR.UM_TENANT_ID = ? AND D.UM_DOMAIN_NAME = ?";
+    LIST_HYBRID_ROLES_ANY_CASE = "SELECT R.UM_ROLE_NAME, UR.UM_USER_NAME FROM UM_HYBRID_USER_ROLE UR \
+                         JOIN UM_HYBRID_ROLE R ON R.UM_ID = UR.UM_ROLE_ID AND R.UM_TENANT_ID = UR.UM_TENANT_ID \
+                         JOIN UM_DOMAIN D ON D.UM_DOMAIN_ID = UR.UM_DOMAIN_ID AND D.UM_TENANT_ID = UR.UM_TENANT_ID \
+                         WHERE LOWER(UR.UM_USER_NAME) = LOWER(?) AND UR.UM_TENANT_ID = ? AND D.UM_DOMAIN_NAME = ?";
     FIND_PERMISSION = "SELECT UM_ID FROM UM_PERMISSION WHERE UM_RESOURCE_ID = ? AND UM_ACTION = ? AND UM_TENANT_ID = ?";
     INSERT_PERMISSION = "INSERT INTO UM_PERMISSION (UM_RESOURCE_ID, UM_ACTION, UM_TENANT_ID, UM_MODULE_ID) VALUES (?, ?, ?, 0)",
         Postgres = "INSERT INTO UM_PERMISSION (UM_RESOURCE_ID, UM_ACTION, UM_TENANT_ID, UM_MODULE_ID) VALUES (?, ?, ?, 0) RETURNING UM_ID";
@@ -64,24 +72,64 @@ pub struct User {
     pub name: String,
     /// Digest and salt.
     pub password: StoredPassword,
-    /// When the password was set, if it is for one time only (UM_REQUIRE_CHANGE).
+    /// When the password was set, if it is for one time only (UM_REQUIRE_CHANGE). Long ago where the row does not say when:
+    /// such a password is over.
     pub one_time_since: Option<Timestamp>,
 }
 
-/// A user of the primary store by exact name. The collation may find another spelling; that is a miss (database.md 1.5).
-pub async fn find(conn: &mut Conn, tenant: TenantId, name: &str) -> Result<Option<User>, StoreError> {
-    for row in conn.rows(&FIND_USER, &[name.into(), tenant.into()]).await? {
+/// A user of the primary store. One of exactly that name comes first; failing that, where the rule says so, the only one whose
+/// name differs in case alone: of two nobody can say which is meant. What else the collation takes for equal is a miss
+/// (database.md 1.5, 5.3).
+pub async fn find(conn: &mut Conn, tenant: TenantId, name: &str, rule: NameRule) -> Result<Option<User>, StoreError> {
+    let exact = list(conn, &FIND_USER, tenant, name, NameRule::Exact).await?.into_iter().next();
+    if exact.is_some() || rule == NameRule::Exact {
+        return Ok(exact);
+    }
+    let mut users = list(conn, &FIND_USER_ANY_CASE, tenant, name, rule).await?;
+    Ok(if users.len() == 1 { users.pop() } else { None })
+}
+
+/// Has a user of the primary store this name, or one that the rule does not tell from it?
+pub async fn is_taken(conn: &mut Conn, tenant: TenantId, name: &str, rule: NameRule) -> Result<bool, StoreError> {
+    let sql = if rule == NameRule::AnyCase { &FIND_USER_ANY_CASE } else { &FIND_USER };
+    Ok(!list(conn, sql, tenant, name, rule).await?.is_empty())
+}
+
+/// Do two spellings name one user? Not when each is the exact name of another; yes when neither names any.
+pub(crate) async fn is_one(
+    conn: &mut Conn,
+    tenant: TenantId,
+    (one, other): (&str, &str),
+    rule: NameRule,
+) -> Result<bool, StoreError> {
+    if one == other || !rule.is_same(one, other) {
+        return Ok(one == other);
+    }
+    let one = find(conn, tenant, one, rule).await?.map(|user| user.id);
+    let other = find(conn, tenant, other, rule).await?.map(|user| user.id);
+    Ok(one == other)
+}
+
+async fn list(
+    conn: &mut Conn,
+    sql: &'static Sql,
+    tenant: TenantId,
+    name: &str,
+    rule: NameRule,
+) -> Result<Vec<User>, StoreError> {
+    let mut users = Vec::new();
+    for row in conn.rows(sql, &[name.into(), tenant.into()]).await? {
         let user = User {
             id: row.int(0)?,
             name: row.text(1)?,
             password: StoredPassword { digest: row.text(2)?, salt: row.opt_text(3)?.unwrap_or_default() },
-            one_time_since: if row.bool(4)? { row.opt_time(5)? } else { None },
+            one_time_since: if row.bool(4)? { Some(row.opt_time(5)?.unwrap_or(Timestamp::from_secs(0))) } else { None },
         };
-        if user.name == name {
-            return Ok(Some(user));
+        if rule.is_same(&user.name, name) {
+            users.push(user);
         }
     }
-    Ok(None)
+    Ok(users)
 }
 
 /// A user to insert.
@@ -98,7 +146,7 @@ pub struct NewUser {
 }
 
 /// Inserts a user with the two attributes that the unique-id store writes (database.md 5.1). The fresh 3.2 table does not
-/// keep names unique, so the caller looks for the name first in the same transaction.
+/// keep names unique, so the caller asks [`is_taken`] first in the same transaction.
 pub async fn insert(conn: &mut Conn, user: &NewUser, now: Timestamp) -> Result<i64, StoreError> {
     if user.name.len() > 100 {
         // AUTHZ_USER of the token table is 100 wide: a longer name could never get a token.
@@ -125,16 +173,30 @@ pub async fn insert(conn: &mut Conn, user: &NewUser, now: Timestamp) -> Result<i
 }
 
 /// Names of a primary-store user's roles as the wires show them: `admin`, `Internal/creator`, `Application/x`, and the
-/// implied `Internal/everyone`. A row of a user whose name differs in case is another user's (database.md 1.5).
-pub async fn list_roles(conn: &mut Conn, tenant: TenantId, user: &User) -> Result<Vec<String>, StoreError> {
+/// implied `Internal/everyone`. Hybrid roles hang on the name: a row in another spelling counts when that spelling names this
+/// user (database.md 5.3, 5.4).
+pub async fn list_roles(
+    conn: &mut Conn,
+    tenant: TenantId,
+    user: &User,
+    rule: NameRule,
+) -> Result<Vec<String>, StoreError> {
     let mut roles = vec!["Internal/everyone".to_owned()];
     for row in conn.rows(&LIST_STORE_ROLES, &[user.id.into(), tenant.into()]).await? {
         roles.push(row.text(0)?);
     }
-    for row in conn.rows(&LIST_HYBRID_ROLES, &[(&user.name).into(), tenant.into(), "PRIMARY".into()]).await? {
-        let stored = row.text(0)?;
-        if row.text(1)? == user.name {
-            roles.push(if stored.contains('/') { stored } else { format!("Internal/{stored}") });
+    let sql = if rule == NameRule::AnyCase { &LIST_HYBRID_ROLES_ANY_CASE } else { &LIST_HYBRID_ROLES };
+    let mut spellings = BTreeMap::from([(user.name.clone(), true)]);
+    for row in conn.rows(sql, &[(&user.name).into(), tenant.into(), "PRIMARY".into()]).await? {
+        let (stored, spelling) = (row.text(0)?, row.text(1)?);
+        let is_own = match spellings.get(&spelling) {
+            Some(is_own) => *is_own,
+            None => is_one(conn, tenant, (&spelling, &user.name), rule).await?,
+        };
+        spellings.insert(spelling, is_own);
+        let named = if stored.contains('/') { stored } else { format!("Internal/{stored}") };
+        if is_own && !roles.contains(&named) {
+            roles.push(named);
         }
     }
     Ok(roles)

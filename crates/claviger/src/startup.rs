@@ -83,7 +83,7 @@ pub async fn start(
     seed_rows(&store, &config, prepared, &rng).await.context("the first rows cannot be written")?;
     let administrator = ensure_administrator(&store, &config, data_dir, &*clock, &rng).await?;
     lock.release().await;
-    let users = Users::new(store.clone(), config.password_form, clock.clone(), &*rng);
+    let users = Users::new(store.clone(), (config.password_form, config.name_rule), clock.clone(), &*rng);
     let keys = Keys::new(signing);
     let oauth = OAuth::new(store.clone(), clock.clone(), rng.clone(), keys, oauth_settings(&config));
     let bounds = Limits {
@@ -202,7 +202,8 @@ async fn ensure_administrator(
     let admin = &config.super_admin;
     let username = Username::parse(&admin.username).context("super_admin.username is not a user name")?;
     let mut conn = store.reader().await?;
-    if users::find(&mut conn, TenantId::SUPER, &username.name).await?.is_some() {
+    let name_rule = config.name_rule;
+    if users::is_taken(&mut conn, TenantId::SUPER, &username.name, name_rule).await? {
         return Ok(Administrator::Existing);
     }
     drop(conn);
@@ -227,7 +228,7 @@ async fn ensure_administrator(
             let (user, role) = (user.clone(), role.clone());
             Box::pin(async move {
                 // Two nodes may start together: the other one's administrator is as good.
-                if users::find(conn, TenantId::SUPER, &user.name).await?.is_none() {
+                if !users::is_taken(conn, TenantId::SUPER, &user.name, name_rule).await? {
                     let id = users::insert(conn, &user, now).await?;
                     users::add_role(conn, TenantId::SUPER, id, &role).await?;
                 }
@@ -266,6 +267,7 @@ pub(crate) fn oauth_settings(config: &Config) -> OAuthSettings {
         is_refresh_renewed: oauth.is_refresh_token_renewed,
         is_access_renewed_per_request: oauth.is_access_token_renewed_per_request,
         is_jwt_persisted: oauth.is_jwt_persisted,
+        name_rule: config.name_rule,
         poll_ms: i64::try_from(config.events.poll_interval_ms).unwrap_or(i64::MAX),
         skew_ms: oauth.timestamp_skew_s.saturating_mul(1000),
         allowed_scopes: config.apim_oauth.allowed_scopes.clone(),

@@ -9,7 +9,7 @@ use claviger_proto::password::{PasswordForm, StoredPassword};
 use claviger_proto::permission::Permissions;
 use claviger_proto::secret::Secret;
 use claviger_proto::time::Clock;
-use claviger_proto::user::{PRIMARY, Username};
+use claviger_proto::user::{NameRule, PRIMARY, Username};
 use claviger_store::db::Store;
 use claviger_store::error::StoreError;
 use claviger_store::{tenants, users as rows};
@@ -27,7 +27,7 @@ const ONE_TIME_MS: i64 = 24 * 3600 * 1000;
 /// A user whose roles are known.
 #[derive(Debug)]
 pub struct Principal {
-    /// Full name.
+    /// Full name, as the user table spells it whatever the caller wrote.
     pub username: Username,
     /// The tenant's id.
     pub tenant: TenantId,
@@ -49,6 +49,7 @@ pub struct Users {
     store: Store,
     clock: Arc<dyn Clock>,
     form: PasswordForm,
+    rule: NameRule,
     principals: ReadThrough<Username, Principal>,
     /// Name and password, digested, that were right. Who the user is is asked each time.
     logins: ReadThrough<[u8; 32], ()>,
@@ -59,12 +60,13 @@ pub struct Users {
 }
 
 impl Users {
-    /// The users in a store whose passwords have that form.
-    pub fn new(store: Store, form: PasswordForm, clock: Arc<dyn Clock>, rng: &dyn Entropy) -> Self {
+    /// The users in a store whose passwords have that form and whose names follow that rule.
+    pub fn new(store: Store, (form, rule): (PasswordForm, NameRule), clock: Arc<dyn Clock>, rng: &dyn Entropy) -> Self {
         Self {
             store,
             clock,
             form,
+            rule,
             principals: ReadThrough::new(USERS_MAX),
             logins: ReadThrough::new(LOGINS_MAX),
             pepper: Secret::new(key_text(rng, PEPPER_LENGTH)),
@@ -130,18 +132,23 @@ impl Users {
         }
         let mut conn = self.store.reader().await?;
         let Some(tenant) = tenants::find_by_domain(&mut conn, &username.tenant).await? else { return Ok(None) };
-        let Some(user) = rows::find(&mut conn, tenant, &username.name).await? else { return Ok(None) };
-        let roles = rows::list_roles(&mut conn, tenant, &user).await?;
+        let Some(user) = rows::find(&mut conn, tenant, &username.name, self.rule).await? else {
+            return Ok(None);
+        };
+        let roles = rows::list_roles(&mut conn, tenant, &user, self.rule).await?;
         let statements = rows::list_permissions(&mut conn, tenant).await?;
         let own = statements.into_iter().filter(|(role, ..)| roles.contains(role));
-        Ok(Some(Principal { username: username.clone(), tenant, permissions: Permissions::new(own), roles }))
+        let username = Username { name: user.name, ..username.clone() };
+        Ok(Some(Principal { username, tenant, permissions: Permissions::new(own), roles }))
     }
 
     async fn find_stored(&self, username: &Username) -> Result<Option<rows::User>, StoreError> {
         let mut conn = self.store.reader().await?;
         let tenant = tenants::find_by_domain(&mut conn, &username.tenant).await?;
         match tenant {
-            Some(tenant) if username.domain == PRIMARY => rows::find(&mut conn, tenant, &username.name).await,
+            Some(tenant) if username.domain == PRIMARY => {
+                rows::find(&mut conn, tenant, &username.name, self.rule).await
+            }
             _ => Ok(None),
         }
     }

@@ -78,7 +78,7 @@ const HOT: &[Hot] = &[
     hot("tokens::FIND_BY_REFRESH", &[text("refresh_500_0"), CLIENT]),
     hot(
         "tokens::FIND_ACTIVE",
-        &[CLIENT, USER, TENANT, text("PRIMARY"), text("hash_1"), text("APPLICATION_USER"), int(1)],
+        &[CLIENT, USER, USER, USER, USER, TENANT, text("PRIMARY"), text("hash_1"), text("APPLICATION_USER"), int(1)],
     ),
     hot("tokens::FIND_UNHASHED", &[]),
     hot("tokens::FIND_UNHASHED_BY_ACCESS", &[text("token text")]),

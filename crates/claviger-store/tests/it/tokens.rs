@@ -8,6 +8,7 @@ use claviger_proto::ids::{ConsumerKey, ConsumerKeyId, TenantId, TokenId};
 use claviger_proto::scope::Scopes;
 use claviger_proto::secret::Secret;
 use claviger_proto::time::Timestamp;
+use claviger_proto::user::NameRule;
 use claviger_store::db::Store;
 use claviger_store::error::StoreError;
 use claviger_store::revocations::{self, RevokedJwt};
@@ -66,7 +67,7 @@ async fn a_token_is_found_by_each_of_its_names() {
         let by_access =
             tokens::find_by_access(&mut conn, issued.identifier.as_ref().unwrap().expose()).await.unwrap().unwrap();
         let by_refresh = tokens::find_by_refresh(&mut conn, client.id, issued.refresh.as_ref().unwrap().expose()).await;
-        let by_key = tokens::find_active(&mut conn, &issued.key, idp).await.unwrap().unwrap();
+        let by_key = tokens::find_active(&mut conn, &issued.key, idp, NameRule::AnyCase).await.unwrap().unwrap();
         for found in [by_access, by_refresh.unwrap().unwrap(), by_key] {
             assert_eq!((&found.id, &found.key, found.created), (&issued.id, &issued.key, NOW));
             assert_eq!(found.consumer_key, client.key);
@@ -74,7 +75,7 @@ async fn a_token_is_found_by_each_of_its_names() {
         }
         assert!(tokens::find_by_refresh(&mut conn, ConsumerKeyId(-5), "x").await.unwrap().is_none());
         let other_scopes = TokenKey { scopes: Scopes::parse("a").unwrap(), ..issued.key.clone() };
-        assert!(tokens::find_active(&mut conn, &other_scopes, idp).await.unwrap().is_none());
+        assert!(tokens::find_active(&mut conn, &other_scopes, idp, NameRule::AnyCase).await.unwrap().is_none());
     })
     .await;
 }
@@ -116,7 +117,7 @@ async fn scopes_that_differ_in_case_make_a_token() {
         insert(&store, &issued).await.unwrap();
         let mut conn = store.reader().await.unwrap();
         let idp = tokens::local_idp(&mut conn, TenantId::SUPER).await.unwrap();
-        let found = tokens::find_active(&mut conn, &issued.key, idp).await.unwrap().unwrap();
+        let found = tokens::find_active(&mut conn, &issued.key, idp, NameRule::AnyCase).await.unwrap().unwrap();
         assert!(found.id == issued.id && found.key.scopes.is_subset(&issued.key.scopes), "{:?}", found.key);
     })
     .await;
@@ -265,7 +266,7 @@ async fn a_row_that_cannot_be_read_can_be_ended() {
         store.detect().await.unwrap();
         let mut conn = store.reader().await.unwrap();
         let idp = tokens::local_idp(&mut conn, TenantId::SUPER).await.unwrap();
-        let active = tokens::find_active(&mut conn, &issued.key, idp).await.unwrap().unwrap();
+        let active = tokens::find_active(&mut conn, &issued.key, idp, NameRule::Exact).await.unwrap().unwrap();
         assert!(active.identifier.is_none() && active.refresh.is_none(), "nobody is handed a hash");
         assert!(tokens::find_by_access(&mut conn, HASH).await.unwrap().is_none());
         assert!(tokens::find_by_refresh(&mut conn, client.id, HASH).await.unwrap().is_none());

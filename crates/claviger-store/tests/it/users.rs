@@ -6,7 +6,9 @@ use claviger_proto::password::{PasswordForm, StoredPassword};
 use claviger_proto::permission::Permissions;
 use claviger_proto::secret::Secret;
 use claviger_proto::time::Timestamp;
+use claviger_proto::user::NameRule;
 use claviger_store::error::StoreError;
+use claviger_store::sql::{Engine, Sql};
 use claviger_store::users::{self, NewUser};
 
 fn user(name: &str) -> NewUser {
@@ -37,14 +39,17 @@ async fn a_user_holds_roles_and_their_permissions() {
             .await
             .unwrap();
         let mut conn = store.reader().await.unwrap();
-        let ann = users::find(&mut conn, TenantId::SUPER, "ann").await.unwrap().unwrap();
+        let ann = users::find(&mut conn, TenantId::SUPER, "ann", NameRule::AnyCase).await.unwrap().unwrap();
         assert!(ann.name == "ann" && ann.password.is_match(&Secret::new("s3cret"), PasswordForm::default()));
+        for rule in [NameRule::Exact, NameRule::AnyCase] {
+            let found = users::find(&mut conn, TenantId::SUPER, "ANN", rule).await.unwrap();
+            assert!(found.is_none(), "{rule:?}: two could be meant");
+        }
         assert!(
-            users::find(&mut conn, TenantId::SUPER, "ANN").await.unwrap().is_none(),
-            "names are exact on every collation"
+            users::find(&mut conn, TenantId(1), "ann", NameRule::AnyCase).await.unwrap().is_none(),
+            "another tenant"
         );
-        assert!(users::find(&mut conn, TenantId(1), "ann").await.unwrap().is_none(), "another tenant");
-        let mut roles = users::list_roles(&mut conn, TenantId::SUPER, &ann).await.unwrap();
+        let mut roles = users::list_roles(&mut conn, TenantId::SUPER, &ann, NameRule::AnyCase).await.unwrap();
         roles.sort();
         assert_eq!(
             roles,
@@ -56,6 +61,70 @@ async fn a_user_holds_roles_and_their_permissions() {
         assert!(of("admin").may("/permission/admin/manage/identity/applicationmgt/create"));
         assert!(of("Internal/creator").may("/permission/admin/manage/api/create"));
         assert!(!of("Internal/creator").may("/permission/admin/manage/identity"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_name_in_another_case_is_one_users_where_the_rule_says_so() {
+    on_every_engine(|store| async move {
+        store
+            .write::<(), StoreError, _>(|conn| {
+                Box::pin(async move {
+                    users::insert(conn, &user("bob"), Timestamp::from_secs(1_700_000_000)).await?;
+                    users::add_hybrid_role(conn, TenantId::SUPER, "bob", "creator").await?;
+                    users::add_hybrid_role(conn, TenantId::SUPER, "BOB", "publisher").await
+                })
+            })
+            .await
+            .unwrap();
+        let mut conn = store.reader().await.unwrap();
+        for (rule, is_found) in [(NameRule::Exact, false), (NameRule::AnyCase, true)] {
+            let found = users::find(&mut conn, TenantId::SUPER, "Bob", rule).await.unwrap();
+            assert_eq!(found.map(|user| user.name), is_found.then(|| "bob".to_owned()), "{rule:?}");
+            assert_eq!(users::is_taken(&mut conn, TenantId::SUPER, "Bob", rule).await.unwrap(), is_found, "{rule:?}");
+            assert!(users::find(&mut conn, TenantId::SUPER, "b\u{f3}b", rule).await.unwrap().is_none(), "{rule:?}");
+            let bob = users::find(&mut conn, TenantId::SUPER, "bob", rule).await.unwrap().unwrap();
+            let roles = users::list_roles(&mut conn, TenantId::SUPER, &bob, rule).await.unwrap();
+            assert!(roles.iter().any(|role| role == "Internal/creator"), "{roles:?}");
+            assert_eq!(roles.iter().any(|role| role == "Internal/publisher"), is_found, "{rule:?} {roles:?}");
+        }
+    })
+    .await;
+}
+
+static ALLOW_NULL: Sql = Sql::new("ALTER TABLE UM_USER ALTER COLUMN UM_CHANGED_TIME DROP NOT NULL", &[]);
+static UNDATE: Sql = Sql::new(
+    "UPDATE UM_USER SET UM_REQUIRE_CHANGE = ?, UM_CHANGED_TIME = NULL WHERE UM_USER_NAME = ?",
+    &[(
+        Engine::MySql,
+        "UPDATE UM_USER SET UM_REQUIRE_CHANGE = ?, UM_CHANGED_TIME = '0000-00-00 00:00:00' WHERE UM_USER_NAME = ?",
+    )],
+);
+
+#[tokio::test]
+async fn a_one_time_password_of_an_unknown_day_is_an_old_one() {
+    on_every_engine(|store| async move {
+        if store.engine() == Engine::Sqlite {
+            // The embedded database has our own tables only, whose column is never NULL.
+            return;
+        }
+        store
+            .write::<(), StoreError, _>(|conn| {
+                Box::pin(async move {
+                    users::insert(conn, &user("eve"), Timestamp::from_secs(1_700_000_000)).await?;
+                    if conn.engine() == Engine::Postgres {
+                        conn.execute(&ALLOW_NULL, &[]).await?;
+                    }
+                    conn.execute(&UNDATE, &[true.into(), "eve".into()]).await?;
+                    Ok(())
+                })
+            })
+            .await
+            .unwrap();
+        let mut conn = store.reader().await.unwrap();
+        let eve = users::find(&mut conn, TenantId::SUPER, "eve", NameRule::Exact).await.unwrap().unwrap();
+        assert_eq!(eve.one_time_since, Some(Timestamp::from_secs(0)), "{:?}", store.engine());
     })
     .await;
 }

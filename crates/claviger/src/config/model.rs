@@ -5,6 +5,7 @@ use super::profile::Profile;
 use claviger_proto::password::PasswordForm;
 use claviger_proto::secret::Secret;
 use claviger_proto::time::Zone;
+use claviger_proto::user::NameRule;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
@@ -17,6 +18,8 @@ pub struct Config {
     pub super_admin: SuperAdmin,
     /// `[user_store]`: how the primary user store keeps passwords.
     pub password_form: PasswordForm,
+    /// `[user_store]`: which spellings name one user.
+    pub name_rule: NameRule,
     /// `[database.*]`, `[[datasource]]`: which database holds what.
     pub databases: Databases,
     /// `[keystore.*]`, `[truststore]`.

@@ -164,7 +164,7 @@ pub async fn create(State(app): State<Arc<App>>, caller: Caller, body: Bytes) ->
         };
         let preset = preset(&request, &app.oauth)?;
         let settings = merge(empty, &request)?;
-        register(&app.oauth, Registration { owner, preset, settings, is_saas: false }).await
+        register(&app.oauth, Registration { owner: found.username.clone(), preset, settings, is_saas: false }).await
     };
     answer(&app, StatusCode::CREATED, result.await).await
 }

@@ -251,6 +251,7 @@ async fn write(
     let ids = [uuid(&*oauth.rng), uuid(&*oauth.rng), uuid(&*oauth.rng)];
     let (shared, key_copy, now) = (order.clone(), key.clone(), oauth.clock.now());
     let times = Times { now, ended_before: oauth.settings.ended_before(now) };
+    let rule = oauth.settings.name_rule;
     let token = oauth
         .store
         .write(move |conn| {
@@ -262,7 +263,7 @@ async fn write(
                 if let Some(replaced) = &order.authorized.replaces {
                     retire_refreshed(conn, replaced, rules.is_jwt, &ids, times).await?;
                 }
-                let active = tokens::find_active(conn, &key, idp).await?;
+                let active = tokens::find_active(conn, &key, idp, rule).await?;
                 let before = [order.authorized.replaces.as_ref(), active.as_ref()];
                 let behind = before.into_iter().flatten().map(|token| token.created).max();
                 match (decide(active.as_ref(), rules, now), active) {

@@ -27,6 +27,7 @@ use claviger_proto::hash::TokenHash;
 use claviger_proto::ids::ConsumerKey;
 use claviger_proto::secret::Secret;
 use claviger_proto::time::{Clock, Timestamp};
+use claviger_proto::user::NameRule;
 use claviger_store::clients::{self, Client};
 use claviger_store::db::Store;
 use claviger_store::error::StoreError;
@@ -69,6 +70,8 @@ pub struct OAuthSettings {
     pub is_access_renewed_per_request: bool,
     /// Keep a row for each JWT.
     pub is_jwt_persisted: bool,
+    /// Which spellings name one user.
+    pub name_rule: NameRule,
     /// Rhythm in which other nodes read events.
     pub poll_ms: i64,
     /// Tolerance for clocks, added to what is left of a token.

@@ -159,6 +159,11 @@ pub fn reply(error: &TokenError, host: &str) -> Response {
             tracing::warn!(error = %reply::Chain(error), "the database is not available");
             unavailable
         }
+        TokenError::Store(error @ StoreError::Conflict(_)) => {
+            // Row 15 of the contract's table.
+            tracing::error!(error = %reply::Chain(error), "no token: a row of the same key is in the way, perhaps of a user whose name the database does not tell from this one's");
+            (StatusCode::BAD_GATEWAY, Code::ServerError, "Service Unavailable Error.".into())
+        }
         TokenError::Store(error) => {
             let id = reply::correlation_id();
             tracing::error!(correlation_id = %id, error = %reply::Chain(error), "the request failed");
@@ -170,7 +175,7 @@ pub fn reply(error: &TokenError, host: &str) -> Response {
         }
     };
     let mut response = write(status, &OAuthError::new(code, description));
-    let is_challenged = matches!(error, TokenError::ClientAuthentication);
+    let is_challenged = matches!(error, TokenError::ClientAuthentication | TokenError::Store(StoreError::Conflict(_)));
     if let (true, Ok(value)) = (is_challenged, HeaderValue::from_str(&format!("Basic realm={host}"))) {
         response.headers_mut().insert(WWW_AUTHENTICATE, value);
     }

@@ -89,7 +89,8 @@ async fn check_provider(portal: &Portal, actor: &Actor, provider: &str) -> Resul
         Some(name) => portal.users.find(name).await?,
         None => None,
     };
-    if user.is_none() {
+    // The name is written as it was given: another spelling of it would be nobody's.
+    if user.is_none_or(|user| Some(&user.username) != named.as_ref()) {
         return refused(format!("The provider '{provider}' is not a user of the tenant"));
     }
     Ok(())

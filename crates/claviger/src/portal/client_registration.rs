@@ -47,12 +47,14 @@ async fn register(State(portal): State<Portal>, actor: Actor, body: Bytes) -> Re
     }
     let unknown_owner = || PortalError::BadRequest(format!("'{}' is not a user", body.owner));
     let owner = Username::parse(&body.owner).map_err(|_| unknown_owner())?;
+    let found = portal.users.find(&owner).await?;
+    let owner = found.as_ref().map_or(owner, |user| user.username.clone());
     let is_super_admin = actor.tenant == TenantId::SUPER && portal.is_admin(&actor);
     if owner != actor.username && !is_super_admin {
         let text = format!("Logged in user '{}' and application owner '{}' should be same.", actor.name(), body.owner);
         return Err(PortalError::BadRequest(text));
     }
-    let tenant = portal.users.find(&owner).await?.ok_or_else(unknown_owner)?.tenant;
+    let tenant = found.ok_or_else(unknown_owner)?.tenant;
     if let Some(client) = portal.key_manager().find_by_name(tenant, &body.client_name).await? {
         if client.owner != owner.to_string() {
             return Err(PortalError::ForbiddenBecause("Access is forbidden to the application".to_owned()));

@@ -20,6 +20,7 @@ use super::profile::Profile;
 use super::schema::Schema;
 use claviger_proto::password::{PasswordDigest, PasswordForm};
 use claviger_proto::secret::Secret;
+use claviger_proto::user::NameRule;
 use std::net::{IpAddr, Ipv4Addr};
 use std::ops::Range;
 use std::path::Path;
@@ -149,6 +150,7 @@ impl Values<'_> {
         Config {
             super_admin,
             password_form: self.password_form(),
+            name_rule: self.name_rule(),
             databases: self.databases(),
             keystore: self.keystores(),
             oauth: self.oauth(),
@@ -246,6 +248,10 @@ impl Values<'_> {
             ],
         );
         PasswordForm { digest, is_salted: self.flag("user_store.properties.StoreSaltedPassword") }
+    }
+
+    fn name_rule(&mut self) -> NameRule {
+        if self.flag("user_store.properties.CaseInsensitiveUsername") { NameRule::AnyCase } else { NameRule::Exact }
     }
 
     fn cleanup(&mut self) -> Cleanup {

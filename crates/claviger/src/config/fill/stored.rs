@@ -49,12 +49,13 @@ impl Values<'_> {
         };
         let by_class = self.processor(PROCESSOR);
         let is_hash_set = self.flag(HASH);
+        let is_apim_hashed = self.flag(APIM_HASHING);
         let by_flag = |is_set: bool, form: Form| is_set.then_some(form);
         let demands = [
             (METHOD, by_method),
             (PROCESSOR, by_class),
             (APIM_ENCRYPTION, by_flag(self.flag(APIM_ENCRYPTION), Form::Encrypted)),
-            (APIM_HASHING, by_flag(self.flag(APIM_HASHING), Form::Hashed)),
+            (APIM_HASHING, by_flag(is_apim_hashed, Form::Hashed)),
             (HASH, by_flag(is_hash_set, Form::Hashed)),
         ];
         let mut demands = demands.into_iter().filter_map(|(path, form)| Some((path, form?)));
@@ -69,7 +70,7 @@ impl Values<'_> {
             }
         }
         let form = first.map_or(Form::Plain, |(_, form)| form);
-        let is_client_secret_hashed = self.is_secret_hashed(form, is_hash_set);
+        let is_client_secret_hashed = self.is_secret_hashed(form, is_hash_set, is_apim_hashed);
         let algorithm = self.choice(
             ALGORITHM,
             &[
@@ -87,9 +88,11 @@ impl Values<'_> {
         StoredForms { tokens, is_client_secret_hashed }
     }
 
-    /// Secrets follow the tokens; only hashed tokens may stand beside plain secrets.
-    fn is_secret_hashed(&mut self, form: Form, is_hash_set: bool) -> bool {
-        let is_plain_by_class = match self.processor(SECRET_PROCESSOR) {
+    /// Secrets are encrypted as the tokens are. Hashed they are only where that is said of them too (database.md 2.4): the
+    /// form of the tokens alone leaves them plain.
+    fn is_secret_hashed(&mut self, form: Form, is_hash_set: bool, is_apim_hashed: bool) -> bool {
+        let by_class = self.processor(SECRET_PROCESSOR);
+        let is_plain_by_class = match by_class {
             Some(Form::Plain) if form == Form::Hashed && !is_hash_set => true,
             Some(secret_form) if secret_form != form => {
                 let message = format!(
@@ -103,7 +106,8 @@ impl Values<'_> {
             _ => false,
         };
         let is_refused = self.checked.leaves.contains_key(HASH) && !is_hash_set;
-        form == Form::Hashed && !is_plain_by_class && !is_refused
+        let is_asked_for = is_hash_set || is_apim_hashed || by_class == Some(Form::Hashed);
+        form == Form::Hashed && is_asked_for && !is_plain_by_class && !is_refused
     }
 
     fn processor(&mut self, path: &str) -> Option<Form> {

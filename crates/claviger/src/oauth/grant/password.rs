@@ -45,6 +45,7 @@ impl Grant for Password {
                 );
                 return Err(TokenError::InvalidGrant(text.into()));
             }
+            let username = principal.username.clone();
             // Plain name in the super tenant, with the tenant otherwise (rest-3x.md 1.6.3).
             let subject =
                 if username.tenant == SUPER_TENANT_DOMAIN { username.with_domain() } else { username.with_tenant() };

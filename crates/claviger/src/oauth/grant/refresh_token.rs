@@ -41,9 +41,9 @@ impl Grant for RefreshToken {
             let tenant = tenant.ok_or_else(|| StoreError::Corrupt("token of an unknown tenant".into()))?;
             let username = Username { domain: stored.key.user_domain.clone(), name: stored.key.user.clone(), tenant };
             // A user who was deleted or locked cannot go on (security.md 4.4).
-            if cx.app.users.find(&username).await?.is_none() {
-                return Err(TokenError::InvalidGrant("The user of the refresh token no longer exists".into()));
-            }
+            let user = cx.app.users.find(&username).await?;
+            let gone = || TokenError::InvalidGrant("The user of the refresh token no longer exists".into());
+            let username = user.ok_or_else(gone)?.username.clone();
             let tenant = stored.key.tenant;
             Ok(Authorized { username, tenant, subject: stored.subject.clone(), scopes, replaces: Some(stored) })
         })

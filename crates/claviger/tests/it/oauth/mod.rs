@@ -12,4 +12,5 @@ mod refresh;
 mod registration;
 mod revoke;
 mod scopes;
+mod spelling;
 mod token_type;

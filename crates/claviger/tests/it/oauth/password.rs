@@ -35,7 +35,7 @@ async fn a_wrong_password_looks_like_an_unknown_user() {
             ("admin", "wrong", "admin"),
             ("admin@carbon.super", "wrong", "admin"),
             // No engine's collation may take one name for another.
-            ("ADMIN", ADMIN_PASSWORD, "ADMIN"),
+            ("\u{e1}dmin", ADMIN_PASSWORD, "\u{e1}dmin"),
             ("admin ", ADMIN_PASSWORD, "admin "),
             ("nobody", "wrong", "nobody"),
             ("admin@nowhere.com", ADMIN_PASSWORD, "admin@nowhere.com"),
@@ -99,8 +99,8 @@ async fn one_users_token_is_not_anothers() {
         assert_eq!(server.introspect(&one.text("access_token")).await["username"], "carol@carbon.super");
         if server.engine == "MariaDB" {
             // CON_APP_KEY does not tell upper from lower case there, so two users of one spelling cannot both hold a token
-            // of a client. The second one gets none rather than the first one's; 502 (rest-3x.md 1.5, row 15) would be right.
-            assert_eq!((two.status, two.text("error").as_str()), (500, "server_error"), "{two:?}");
+            // of a client. The second one gets none rather than the first one's (rest-3x.md 1.5, row 15).
+            two.check_error(502, "server_error", "Service Unavailable Error.");
             return;
         }
         assert_eq!(two.status, 200, "{}: {two:?}", server.engine);

@@ -6,6 +6,7 @@ use crate::harness::{
 };
 use claviger_proto::encode::base64;
 use claviger_proto::ids::TenantId;
+use claviger_proto::user::NameRule;
 use claviger_store::error::StoreError;
 use claviger_store::users;
 use reqwest::Method;
@@ -233,8 +234,8 @@ async fn clients_of_another_tenant_do_not_exist() {
 /// Roles `Application/<name>` of a user, as the tables have them.
 async fn application_roles(server: &Server, name: &str) -> Vec<String> {
     let mut conn = server.app().store.reader().await.unwrap();
-    let user = users::find(&mut conn, TenantId::SUPER, name).await.unwrap().unwrap();
-    let mut roles = users::list_roles(&mut conn, TenantId::SUPER, &user).await.unwrap();
+    let user = users::find(&mut conn, TenantId::SUPER, name, NameRule::Exact).await.unwrap().unwrap();
+    let mut roles = users::list_roles(&mut conn, TenantId::SUPER, &user, NameRule::Exact).await.unwrap();
     roles.retain(|role| role.starts_with("Application/"));
     roles
 }
