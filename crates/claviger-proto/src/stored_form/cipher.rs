@@ -199,10 +199,13 @@ impl Cipher {
         }
         let bytes = from_base64(column).ok_or(StoredFormError::NotEncrypted)?;
         let Ok(holder) = serde_json::from_slice::<Holder>(&bytes) else {
-            // A plain value may be Base64 by chance; a block has the length of its key.
-            let is_block = self.keys.iter().any(|key| key.block_bytes() == bytes.len());
-            let opened = self.open(&bytes, Transformation::Raw, None).filter(|_| is_block);
-            return opened.ok_or(if is_block { StoredFormError::NotDecrypted } else { StoredFormError::NotEncrypted });
+            // A plain value may be Base64 by chance; a block is as long as its key, and a damaged one not much shorter.
+            let unread = if bytes.len() < KEY_BITS_MIN / 16 {
+                StoredFormError::NotEncrypted
+            } else {
+                StoredFormError::NotDecrypted
+            };
+            return self.open(&bytes, Transformation::Raw, None).ok_or(unread);
         };
         let block = from_base64(&holder.c).ok_or(StoredFormError::NotEncrypted)?;
         let by = Transformation::parse(&holder.t).ok_or(StoredFormError::Transformation(holder.t))?;

@@ -216,8 +216,9 @@ fn damaged_texts_give_errors_that_do_not_tell_padding_from_content() {
     assert_eq!(failure(form.read(&holder("RSA"))), StoredFormError::NotDecrypted);
     assert_eq!(failure(form.read(&base64(&[0xff; 128]))), StoredFormError::NotDecrypted);
     assert_eq!(failure(form.read(&base64(&bytes[1..]))), StoredFormError::NotDecrypted);
-    // 1 is its own decryption, but not a whole block.
-    assert_eq!(failure(form.read(&base64(&[1]))), StoredFormError::NotDecrypted);
+    // 1 is its own decryption, but not a whole block; nor is a plain secret that is Base64 by chance.
+    assert_eq!(failure(form.read(&base64(&[1]))), StoredFormError::NotEncrypted);
+    assert_eq!(failure(form.read("pRvLxVpPbN3ujMvDYzMxjQ3kmq4a")), StoredFormError::NotEncrypted);
     assert_eq!(text(&form, &holder("RSA/NONE/OAEPWithSHA-1AndMGF1Padding")), TOKEN);
     let unknown = "RSA/ECB/PKCS1Padding".to_owned();
     assert_eq!(failure(form.read(&holder(&unknown))), StoredFormError::Transformation(unknown));
