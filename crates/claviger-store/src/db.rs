@@ -384,7 +384,8 @@ impl Store {
         let mut attempt = 0;
         loop {
             attempt += 1;
-            let result = tokio::time::timeout(bound, self.write_once(&work)).await;
+            let left = bound.saturating_sub(begun.elapsed());
+            let result = tokio::time::timeout(left, self.write_once(&work)).await;
             let result = result.unwrap_or_else(|_| Err(StoreError::Timeout.into()));
             match result {
                 Ok((value, events)) => {

@@ -30,8 +30,8 @@ impl Location {
     }
 }
 
-/// This machine has several names.
-fn is_same_host(a: &str, b: &str) -> bool {
+/// Do both name the same machine? Our own has several names.
+pub fn is_same_host(a: &str, b: &str) -> bool {
     let is_own = |host: &str| host.eq_ignore_ascii_case("localhost") || host == "127.0.0.1" || host == "::1";
     a.eq_ignore_ascii_case(b) || is_own(a) && is_own(b)
 }

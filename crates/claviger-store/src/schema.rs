@@ -13,9 +13,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 queries! {
-    LIST_TABLES = "SELECT UPPER(name) FROM sqlite_master WHERE type = 'table'",
-        MySql = "SELECT UPPER(table_name) FROM information_schema.tables WHERE table_schema = DATABASE()",
-        Postgres = "SELECT UPPER(table_name) FROM information_schema.tables WHERE table_schema = CURRENT_SCHEMA()";
+    LIST_TABLES = "SELECT UPPER(name) FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%'",
+        MySql = "SELECT UPPER(table_name) FROM information_schema.tables WHERE table_schema = DATABASE() AND table_type = 'BASE TABLE'",
+        Postgres = "SELECT UPPER(table_name) FROM information_schema.tables WHERE table_schema = CURRENT_SCHEMA() \
+                    AND table_type = 'BASE TABLE'";
     FIND_STEP = "SELECT STEP FROM CLV_SETUP";
     INSERT_STEP = "INSERT INTO CLV_SETUP (STEP) VALUES (?)";
     UPDATE_STEP = "UPDATE CLV_SETUP SET STEP = ?";
@@ -255,7 +256,7 @@ async fn prepare_on(conn: &mut Conn, parts: &[Part]) -> Result<Prepared, Prepare
     let own = tables(conn, Family::Identity).await?;
     let step = if own.contains(SETUP) { step(conn).await? } else { None };
     let is_resumed = matches!(step.as_deref(), Some(TABLES | IDENTITY_TABLES));
-    let mut has_shared = false;
+    let (mut has_identity, mut has_shared) = (false, false);
     for part in parts {
         let found = tables(conn, part.family).await?;
         for kind in &part.kinds {
@@ -287,15 +288,19 @@ async fn prepare_on(conn: &mut Conn, parts: &[Part]) -> Result<Prepared, Prepare
                 }
                 missing.push((part.family, *kind));
             } else {
+                has_identity |= *kind == Kind::Identity;
                 has_shared |= *kind == Kind::Shared;
             }
         }
     }
     let is_identity_missing = missing.iter().any(|(_, kind)| *kind == Kind::Identity);
-    let shared = missing.iter().find(|(_, kind)| *kind == Kind::Shared);
-    if let Some((family, kind)) = shared
-        && (!is_identity_missing || has_shared)
-    {
+    // Databases are made together. Beside an old server's users clients and tokens may be new; nothing else is made beside
+    // what is there.
+    let is_left_out = |(_, kind): &&(Family, Kind)| match kind {
+        Kind::Identity => has_identity,
+        Kind::Shared => !is_identity_missing || has_shared,
+    };
+    if let Some((family, kind)) = missing.iter().find(is_left_out).filter(|_| !is_resumed) {
         return Err(PrepareError::Missing { family: *family, proof: kind.proof() });
     }
     make_own(conn, &own).await?;

@@ -85,16 +85,18 @@ pub struct TenantSeed {
 /// Rows that the old server writes when a tenant is first used. Rows that are there stay as they are.
 pub async fn tenant(conn: &mut Conn, seed: &TenantSeed, rng: &dyn Entropy) -> Result<(), StoreError> {
     let id = seed.id;
-    // Users that an old server looks after keep the roles and permissions that somebody gave them.
-    if !users::is_tenant_there(conn, id).await? {
-        for domain in ["PRIMARY", "INTERNAL", "APPLICATION", "WORKFLOW"] {
-            users::ensure_domain(conn, id, domain).await?;
-        }
-        users::ensure_hybrid_role(conn, id, "everyone").await?;
+    for domain in ["PRIMARY", "INTERNAL", "APPLICATION", "WORKFLOW"] {
+        users::ensure_domain(conn, id, domain).await?;
+    }
+    users::ensure_hybrid_role(conn, id, "everyone").await?;
+    // A role that is there keeps the permissions that somebody gave it, or took away.
+    if !users::has_role(conn, id, &seed.admin_role).await? {
         users::ensure_role(conn, id, &seed.admin_role).await?;
         let root = if id == TenantId::SUPER { "/permission" } else { "/permission/admin" };
         users::grant(conn, id, "PRIMARY", &seed.admin_role, root).await?;
-        for (role, permissions) in PORTAL_ROLES {
+    }
+    for (role, permissions) in PORTAL_ROLES {
+        if !users::has_hybrid_role(conn, id, role).await? {
             users::ensure_hybrid_role(conn, id, role).await?;
             for permission in *permissions {
                 users::grant(conn, id, "INTERNAL", role, permission).await?;

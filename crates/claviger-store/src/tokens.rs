@@ -222,10 +222,7 @@ pub async fn find_by_refresh(
     }
     // A row that was found by the hash has this text, whether it can be read or not. One that was found by its column's text
     // must be read: a cipher text is nobody's refresh token.
-    let is_same = |token: &Token| match &token.refresh {
-        Some(stored) => stored.is_equal(refresh),
-        None => is_by_hash,
-    };
+    let is_same = |token: &Token| is_by_hash || token.refresh.as_ref().is_some_and(|stored| stored.is_equal(refresh));
     let found = decode(conn, &rows)?.into_iter().find(is_same);
     Ok(found.map(|token| Token { refresh: Some(Secret::new(refresh)), ..token }))
 }
@@ -357,6 +354,7 @@ pub async fn insert_after(
     if let Some(behind) = replaced.map(|replaced| replaced.plus_millis(1_000))
         && created < behind
         && created < token.created
+        && conn.token_time(behind) == behind
     {
         // That it is a second behind the other is worth more than that its end is exact.
         let is_endless = !(0..ENDLESS_MS).contains(&validity_ms);

@@ -218,9 +218,14 @@ pub async fn list_permissions(conn: &mut Conn, tenant: TenantId) -> Result<Vec<(
         .collect()
 }
 
-/// Has somebody used the user tables for this tenant before? The domain is the first row of all.
-pub(crate) async fn is_tenant_there(conn: &mut Conn, tenant: TenantId) -> Result<bool, StoreError> {
-    Ok(conn.row(&FIND_DOMAIN, &["PRIMARY".into(), tenant.into()]).await?.is_some())
+/// Is there such a primary-store role?
+pub(crate) async fn has_role(conn: &mut Conn, tenant: TenantId, role: &str) -> Result<bool, StoreError> {
+    Ok(conn.row(&FIND_ROLE, &[role.into(), tenant.into()]).await?.is_some())
+}
+
+/// Is there such a hybrid role, named as in [`ensure_hybrid_role`]?
+pub(crate) async fn has_hybrid_role(conn: &mut Conn, tenant: TenantId, role: &str) -> Result<bool, StoreError> {
+    Ok(conn.row(&FIND_HYBRID_ROLE, &[role.into(), tenant.into()]).await?.is_some())
 }
 
 /// The id of a user-store domain's row, inserted when absent.

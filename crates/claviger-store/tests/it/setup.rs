@@ -191,6 +191,33 @@ async fn users_that_are_there_keep_their_tables_and_permissions() {
     .await;
 }
 
+/// The API database's name is mistyped: nothing is made in a wrong place, and the right name starts.
+#[tokio::test]
+async fn an_empty_api_database_beside_a_full_identity_database_is_left_alone() {
+    on_three_databases(|places| async move {
+        let at = |place: &Place| Places {
+            identity: place.clone(),
+            user: place.clone(),
+            registry: place.clone(),
+            ..places.clone()
+        };
+        let full = Places { api: places.identity.clone(), ..at(&places.identity) };
+        let store = Store::open(full.clone()).await.unwrap();
+        schema::prepare(&store).await.unwrap();
+        seed(&store).await;
+        let mistyped = Store::open(Places { api: places.user.clone(), ..full }).await.unwrap();
+        for _ in 0..2 {
+            let missing = schema::prepare(&mistyped).await;
+            assert!(matches!(missing, Err(PrepareError::Missing { family: Family::Api, .. })), "{missing:?}");
+        }
+        assert_eq!(schema::prepare(&store).await.unwrap(), Prepared::Found);
+        for store in [store, mistyped] {
+            store.close().await;
+        }
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn an_embedded_database_stands_alone() {
     on_three_databases(|places| async move {

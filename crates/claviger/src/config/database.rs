@@ -5,6 +5,7 @@
 
 use super::problem::shown_name;
 use claviger_proto::secret::Secret;
+use claviger_store::location::is_same_host;
 use std::path::{Path, PathBuf};
 use url::Url;
 
@@ -89,7 +90,7 @@ impl DatabaseUrl {
     /// Whether both are the same database, whoever logs in.
     pub fn is_same_database(&self, other: &DatabaseUrl) -> bool {
         let same = |a: &DatabaseServer, b: &DatabaseServer| {
-            a.host.eq_ignore_ascii_case(&b.host) && a.port == b.port && a.name == b.name && a.schema == b.schema
+            is_same_host(&a.host, &b.host) && a.port == b.port && a.name == b.name && a.schema == b.schema
         };
         match (self, other) {
             (DatabaseUrl::Sqlite { path: a }, DatabaseUrl::Sqlite { path: b }) => a == b,
