@@ -1,5 +1,6 @@
 //! The first rows of a database we create, and of each tenant (contract schema/seed-rows.md).
 
+use crate::capability::Capability;
 use crate::conn::Conn;
 use crate::error::StoreError;
 use crate::sql::queries;
@@ -82,6 +83,15 @@ pub struct TenantSeed {
     pub host: String,
 }
 
+/// Completes the rows of tables that were there: where scripts made them and no server was ever started, all that a first start
+/// writes; else only what an old server cannot do without.
+pub async fn found(conn: &mut Conn, seed: &TenantSeed, rng: &dyn Entropy) -> Result<(), StoreError> {
+    if users::has_domain(conn, seed.id, "PRIMARY").await? {
+        return resident_idp(conn, seed.id, &seed.host, rng).await.map(|_| ());
+    }
+    tenant(conn, seed, rng).await
+}
+
 /// Rows that the old server writes when a tenant is first used. Rows that are there stay as they are.
 pub async fn tenant(conn: &mut Conn, seed: &TenantSeed, rng: &dyn Entropy) -> Result<(), StoreError> {
     let id = seed.id;
@@ -104,7 +114,12 @@ pub async fn tenant(conn: &mut Conn, seed: &TenantSeed, rng: &dyn Entropy) -> Re
         }
     }
     resident_idp(conn, id, &seed.host, rng).await?;
-    policies(conn, id, rng).await?;
+    if conn.capabilities().has(Capability::Api) {
+        policies(conn, id, rng).await?;
+    }
+    if !conn.capabilities().has(Capability::KeyManager) {
+        return Ok(());
+    }
     if conn.row(&FIND_KEY_MANAGER, &[(&seed.domain).into()]).await?.is_none() {
         let configuration: &[u8] = br#"{"token_format_string":"[]"}"#;
         let id = uuid(rng);

@@ -228,6 +228,11 @@ pub(crate) async fn has_hybrid_role(conn: &mut Conn, tenant: TenantId, role: &st
     Ok(conn.row(&FIND_HYBRID_ROLE, &[role.into(), tenant.into()]).await?.is_some())
 }
 
+/// Is there a row of this user-store domain?
+pub(crate) async fn has_domain(conn: &mut Conn, tenant: TenantId, domain: &str) -> Result<bool, StoreError> {
+    Ok(conn.row(&FIND_DOMAIN, &[domain.into(), tenant.into()]).await?.is_some())
+}
+
 /// The id of a user-store domain's row, inserted when absent.
 pub async fn ensure_domain(conn: &mut Conn, tenant: TenantId, domain: &str) -> Result<i64, StoreError> {
     match conn.row(&FIND_DOMAIN, &[domain.into(), tenant.into()]).await? {

@@ -166,14 +166,6 @@ pub async fn seed_rows(
     rng: &Arc<dyn Entropy>,
 ) -> Result<(), StoreError> {
     let rng = rng.clone();
-    if prepared == Prepared::Found {
-        let host = config.server.hostname.clone();
-        let add = store.write(move |conn| {
-            let (host, rng) = (host.clone(), rng.clone());
-            Box::pin(async move { seed::resident_idp(conn, TenantId::SUPER, &host, &*rng).await })
-        });
-        return add.await.map(|_| ());
-    }
     let tenant = TenantSeed {
         id: TenantId::SUPER,
         domain: SUPER_TENANT_DOMAIN.to_owned(),
@@ -184,6 +176,9 @@ pub async fn seed_rows(
         .write(move |conn| {
             let (tenant, rng) = (tenant.clone(), rng.clone());
             Box::pin(async move {
+                if prepared == Prepared::Found {
+                    return seed::found(conn, &tenant, &*rng).await;
+                }
                 seed::database(conn).await?;
                 seed::tenant(conn, &tenant, &*rng).await
             })

@@ -1,12 +1,18 @@
 //! The key manager's statements parse on the schemas of every release, as an old server made them.
 
+use crate::database::Random;
 use crate::database::location;
 use claviger_golden::facts::{Facts, Script};
 use claviger_golden::server::Scratch;
 use claviger_golden::{Engine, Release, ddl};
+use claviger_proto::ids::{SUPER_TENANT_DOMAIN, TenantId};
 use claviger_store::capability::Capability;
+use claviger_store::conn::Conn;
 use claviger_store::db::{Places, PoolLimits, Store};
+use claviger_store::error::StoreError;
 use claviger_store::schema::{self, Prepared};
+use claviger_store::seed::{self, TenantSeed};
+use claviger_store::users;
 
 const RELEASES: [(Release, &str); 5] = [
     (Release::V2_1, "2.1"),
@@ -64,6 +70,16 @@ async fn every_statement_of_a_key_manager_prepares_on_every_release() {
             assert_eq!(capabilities.release(), Some(name), "{engine:?}");
             let never_fires = engine == Engine::Postgres && release <= Release::V2_6;
             assert_eq!(capabilities.has(Capability::ActiveKey), !never_fires, "{engine:?} {release:?}");
+            // As somebody finds them who ran the scripts and never started a server.
+            for _ in 0..2 {
+                store.write::<(), StoreError, _>(|conn| Box::pin(seed_found(conn))).await.unwrap();
+            }
+            let mut conn = store.reader().await.unwrap();
+            let permissions = users::list_permissions(&mut conn, TenantId::SUPER).await.unwrap();
+            let of_admin =
+                permissions.iter().filter(|(role, path, _)| role == "admin" && path == "/permission").count();
+            assert_eq!(of_admin, 1, "{engine:?} {release:?}: {permissions:?}");
+            drop(conn);
             let mut conn = store.reader().await.unwrap();
             for (statement, sql) in claviger_store::statements() {
                 let short = statement.trim_start_matches("claviger_store::");
@@ -87,4 +103,14 @@ async fn every_statement_of_a_key_manager_prepares_on_every_release() {
         }
         assert!(failed.is_empty(), "{}", failed.join("\n"));
     }
+}
+
+async fn seed_found(conn: &mut Conn) -> Result<(), StoreError> {
+    let tenant = TenantSeed {
+        id: TenantId::SUPER,
+        domain: SUPER_TENANT_DOMAIN.into(),
+        admin_role: "admin".into(),
+        host: "localhost".into(),
+    };
+    seed::found(conn, &tenant, &Random).await
 }
