@@ -5,20 +5,38 @@ use crate::capability::Capability;
 use crate::conn::Conn;
 use crate::error::{self, StoreError};
 use crate::forms::{ClientSecret, Forms};
-use crate::sql::{Engine, queries};
+use crate::sql::{Engine, queries, repeated};
+use crate::tokens;
 use crate::users;
 use crate::value::Row;
 use claviger_proto::ids::{ConsumerKey, ConsumerKeyId, TenantId};
 use claviger_proto::oauth::TokenType;
 use claviger_proto::secret::Secret;
 
+/// Clients, each with its properties, a row per property.
+macro_rules! select_clients {
+    ($of_properties:expr, $of_clients:expr) => {
+        concat!(
+            "SELECT C.ID, C.CONSUMER_KEY, C.CONSUMER_SECRET, C.USERNAME, C.USER_DOMAIN, C.TENANT_ID, C.APP_NAME, C.CALLBACK_URL, \
+             C.GRANT_TYPES, C.PKCE_MANDATORY, C.PKCE_SUPPORT_PLAIN, C.APP_STATE, \
+             [app_expiry:C.USER_ACCESS_TOKEN_EXPIRE_TIME, C.APP_ACCESS_TOKEN_EXPIRE_TIME, C.REFRESH_TOKEN_EXPIRE_TIME, \
+             C.ID_TOKEN_EXPIRE_TIME|0, 0, 0, 0], [oidc_property:P.PROPERTY_KEY, P.PROPERTY_VALUE|NULL, NULL] \
+             FROM IDN_OAUTH_CONSUMER_APPS C \
+             [oidc_property:LEFT JOIN IDN_OIDC_PROPERTY P ON P.CONSUMER_KEY = C.CONSUMER_KEY AND P.TENANT_ID = C.TENANT_ID ",
+            $of_properties,
+            "]WHERE ",
+            $of_clients,
+            " AND C.OAUTH_VERSION = 'OAuth-2.0' ORDER BY C.ID"
+        )
+    };
+}
+
 queries! {
-    FIND_BY_KEY = "SELECT ID, CONSUMER_KEY, CONSUMER_SECRET, USERNAME, USER_DOMAIN, TENANT_ID, APP_NAME, CALLBACK_URL, GRANT_TYPES, \
-                   PKCE_MANDATORY, PKCE_SUPPORT_PLAIN, APP_STATE, \
-                   [app_expiry:USER_ACCESS_TOKEN_EXPIRE_TIME, APP_ACCESS_TOKEN_EXPIRE_TIME, REFRESH_TOKEN_EXPIRE_TIME, ID_TOKEN_EXPIRE_TIME\
-                   |0, 0, 0, 0] FROM IDN_OAUTH_CONSUMER_APPS \
-                   WHERE CONSUMER_KEY = ? AND OAUTH_VERSION = 'OAuth-2.0'";
-    LIST_PROPERTIES = "SELECT PROPERTY_KEY, PROPERTY_VALUE FROM IDN_OIDC_PROPERTY WHERE CONSUMER_KEY = ? AND TENANT_ID = ?";
+    FIND_BY_KEY = select_clients!("", "C.CONSUMER_KEY = ?");
+    LIST_BY_ID = select_clients!(
+        // Said twice: PostgreSQL would rather read a small table from end to end than look sixteen times.
+        concat!("AND P.CONSUMER_KEY IN (", repeated!(16, "?"), ") AND P.TENANT_ID IN (", repeated!(16, "?"), ") "),
+        concat!("C.ID IN (", repeated!(16, "?"), ")"));
     INSERT_CLIENT = "INSERT INTO IDN_OAUTH_CONSUMER_APPS (CONSUMER_KEY, CONSUMER_SECRET, USERNAME, TENANT_ID, USER_DOMAIN, APP_NAME, \
                      OAUTH_VERSION, CALLBACK_URL, GRANT_TYPES, PKCE_MANDATORY, PKCE_SUPPORT_PLAIN, APP_STATE\
                      [app_expiry:, USER_ACCESS_TOKEN_EXPIRE_TIME, APP_ACCESS_TOKEN_EXPIRE_TIME, REFRESH_TOKEN_EXPIRE_TIME, \
@@ -35,6 +53,10 @@ queries! {
     SHARE_CLIENT = "SELECT ID FROM IDN_OAUTH_CONSUMER_APPS WHERE ID = ?",
         MySql = "SELECT ID FROM IDN_OAUTH_CONSUMER_APPS WHERE ID = ? LOCK IN SHARE MODE",
         Postgres = "SELECT pg_advisory_xact_lock_shared(1129072195, CAST(? AS INTEGER))";
+    LOCK_FREE_CLIENTS = concat!("SELECT ID FROM IDN_OAUTH_CONSUMER_APPS WHERE ID IN (", repeated!(16, "?"), ")"),
+        MySql = concat!("SELECT ID FROM IDN_OAUTH_CONSUMER_APPS WHERE ID IN (", repeated!(16, "?"), ") FOR UPDATE SKIP LOCKED"),
+        Postgres = concat!("SELECT K FROM (SELECT K, pg_try_advisory_xact_lock(1129072195, K) AS IS_HELD FROM (VALUES ",
+                           repeated!(16, "(CAST(? AS INTEGER))"), ") V(K)) H WHERE IS_HELD");
     UPDATE_CLIENT = "UPDATE IDN_OAUTH_CONSUMER_APPS SET APP_NAME = ?, CALLBACK_URL = ?, GRANT_TYPES = ?, PKCE_MANDATORY = ?, \
                      PKCE_SUPPORT_PLAIN = ?\
                      [app_expiry:, USER_ACCESS_TOKEN_EXPIRE_TIME = ?, APP_ACCESS_TOKEN_EXPIRE_TIME = ?, \
@@ -174,32 +196,67 @@ pub async fn hold(conn: &mut Conn, client: &Client, hold: Hold) -> Result<Option
     Ok(find(conn, &client.key).await?.filter(|present| present.id == client.id))
 }
 
+/// Holds alone those of some clients, at most [`tokens::TOGETHER_MAX`], that can be held without a wait, and returns them as they
+/// are by then. A client that somebody else holds or waits for is left out, and so is one that is gone. What [`hold`] asks of
+/// its transaction holds here too. Not every server can do it: see [`crate::db::Store::can_skip_held`].
+pub async fn hold_free(conn: &mut Conn, clients: &[&Client]) -> Result<Vec<Client>, StoreError> {
+    assert!(clients.len() <= tokens::TOGETHER_MAX, "the statements have no places for more");
+    if clients.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut args = Vec::with_capacity(3 * tokens::TOGETHER_MAX);
+    tokens::fill(&mut args, tokens::TOGETHER_MAX, clients.iter().map(|client| (&client.key).into()));
+    tokens::fill(&mut args, tokens::TOGETHER_MAX, clients.iter().map(|client| client.tenant.into()));
+    tokens::fill(&mut args, tokens::TOGETHER_MAX, clients.iter().map(|client| client.id.into()));
+    let ids = &args[2 * tokens::TOGETHER_MAX..];
+    let held: Vec<i64> = if conn.engine() == Engine::Sqlite {
+        clients.iter().map(|client| client.id.0).collect()
+    } else {
+        conn.rows(&LOCK_FREE_CLIENTS, ids).await?.iter().map(|row| row.int(0)).collect::<Result<_, _>>()?
+    };
+    // A statement of its own, as in `hold`.
+    let rows = conn.rows(&LIST_BY_ID, &args).await?;
+    let present = decode(conn.forms(), &rows)?;
+    Ok(present.into_iter().filter(|client| held.contains(&client.id.0)).collect())
+}
+
+/// Does the server understand the statement of [`hold_free`]? MariaDB does since 10.6, MySQL since 8.0.
+pub(crate) async fn can_skip_held(conn: &mut Conn) -> Result<bool, StoreError> {
+    match conn.prepare(&LOCK_FREE_CLIENTS).await {
+        Ok(()) => Ok(true),
+        Err(StoreError::Database(_)) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 /// A client by its exact id.
 pub async fn find(conn: &mut Conn, key: &ConsumerKey) -> Result<Option<Client>, StoreError> {
     let rows = conn.rows(&FIND_BY_KEY, &[key.into()]).await?;
-    let mut found = None;
-    for row in &rows {
-        if row.text(1)? == key.0 {
-            found = Some(decode(conn.forms(), row)?);
-        }
-    }
-    let Some(mut client) = found else { return Ok(None) };
-    if !conn.capabilities().has(Capability::OidcProperty) {
-        return Ok(Some(client));
-    }
-    for row in conn.rows(&LIST_PROPERTIES, &[key.into(), client.tenant.into()]).await? {
-        let value = row.opt_text(1)?.unwrap_or_default();
-        match row.text(0)?.as_str() {
-            TOKEN_TYPE => client.settings.token_type = TokenType::from_word(&value).unwrap_or_default(),
-            BYPASS => client.settings.is_public = value == "true",
-            RENEW_REFRESH => client.settings.is_refresh_renewed = value.parse().ok(),
-            _ => {}
-        }
-    }
-    Ok(Some(client))
+    Ok(decode(conn.forms(), &rows)?.into_iter().rfind(|client| client.key == *key))
 }
 
-fn decode(forms: &Forms, row: &Row) -> Result<Client, StoreError> {
+/// Gathers the properties of each client; rows of one client stand together.
+fn decode(forms: &Forms, rows: &[Row]) -> Result<Vec<Client>, StoreError> {
+    let mut clients: Vec<Client> = Vec::new();
+    for row in rows {
+        let id = row.int(0)?;
+        if clients.last().is_none_or(|client| client.id.0 != id) {
+            clients.push(decode_one(forms, row)?);
+        }
+        if let (Some(client), Some(property)) = (clients.last_mut(), row.opt_text(16)?) {
+            let value = row.opt_text(17)?.unwrap_or_default();
+            match property.as_str() {
+                TOKEN_TYPE => client.settings.token_type = TokenType::from_word(&value).unwrap_or_default(),
+                BYPASS => client.settings.is_public = value == "true",
+                RENEW_REFRESH => client.settings.is_refresh_renewed = value.parse().ok(),
+                _ => {}
+            }
+        }
+    }
+    Ok(clients)
+}
+
+fn decode_one(forms: &Forms, row: &Row) -> Result<Client, StoreError> {
     let flag = |column| Ok::<_, StoreError>(row.opt_text(column)?.is_some_and(|flag| flag != "0"));
     Ok(Client {
         id: ConsumerKeyId(row.int(0)?),

@@ -5,6 +5,7 @@
 //! a task of its own, so a caller that goes away in the middle leaves no half transaction behind.
 
 use crate::capability::{self, Capabilities};
+use crate::clients;
 use crate::conn::{self, Conn};
 use crate::error::{StoreError, WriteError};
 use crate::forms::Forms;
@@ -149,6 +150,7 @@ pub(crate) struct Databases {
     capabilities: AtomicU32,
     /// Are there tokens without a hash, from 2.1?
     has_unhashed: AtomicBool,
+    can_skip_held: AtomicBool,
     forms: OnceLock<Forms>,
     zones: Zones,
 }
@@ -269,6 +271,7 @@ impl Store {
             index_of,
             capabilities,
             has_unhashed: AtomicBool::new(false),
+            can_skip_held: AtomicBool::new(false),
             forms: OnceLock::new(),
             zones,
         });
@@ -297,7 +300,14 @@ impl Store {
         self.databases.capabilities.store(found.bits(), Ordering::Relaxed);
         let has_unhashed = tokens::are_any_unhashed(&mut self.reader().await?).await?;
         self.databases.has_unhashed.store(has_unhashed, Ordering::Relaxed);
+        let can_skip_held = clients::can_skip_held(&mut self.reader().await?).await?;
+        self.databases.can_skip_held.store(can_skip_held, Ordering::Relaxed);
         Ok(found)
+    }
+
+    /// Can a write take of some clients those that nobody holds (`clients::hold_free`)? False until [`Store::detect`] has looked.
+    pub fn can_skip_held(&self) -> bool {
+        self.databases.can_skip_held.load(Ordering::Relaxed)
     }
 
     /// Says how texts stand in their columns: plain until then. Once, before the first use.
@@ -366,15 +376,34 @@ impl Store {
         T: Send + 'static,
         E: WriteError,
     {
+        self.write_in_attempts(ATTEMPTS_MAX, work).await
+    }
+
+    /// [`Store::write`] that is not repeated: [`StoreError::Repeat`] is the caller's to see.
+    pub async fn write_once<T, E, F>(&self, work: F) -> Result<T, E>
+    where
+        F: for<'c> Fn(&'c mut Conn) -> BoxFuture<'c, Result<T, E>> + Send + Sync + 'static,
+        T: Send + 'static,
+        E: WriteError,
+    {
+        self.write_in_attempts(1, work).await
+    }
+
+    async fn write_in_attempts<T, E, F>(&self, attempts_max: u32, work: F) -> Result<T, E>
+    where
+        F: for<'c> Fn(&'c mut Conn) -> BoxFuture<'c, Result<T, E>> + Send + Sync + 'static,
+        T: Send + 'static,
+        E: WriteError,
+    {
         if let Some(writer) = &self.writer {
             return writer.submit(work).await;
         }
         let store = self.clone();
-        let task = tokio::spawn(async move { store.write_with_repeats(work).await });
+        let task = tokio::spawn(async move { store.attempt(attempts_max, work).await });
         task.await.unwrap_or_else(|_| Err(StoreError::Panicked.into()))
     }
 
-    async fn write_with_repeats<T, E, F>(&self, work: F) -> Result<T, E>
+    async fn attempt<T, E, F>(&self, attempts_max: u32, work: F) -> Result<T, E>
     where
         F: for<'c> Fn(&'c mut Conn) -> BoxFuture<'c, Result<T, E>> + Send + Sync,
         E: WriteError,
@@ -385,7 +414,7 @@ impl Store {
         loop {
             attempt += 1;
             let left = bound.saturating_sub(begun.elapsed());
-            let result = tokio::time::timeout(left, self.write_once(&work)).await;
+            let result = tokio::time::timeout(left, self.attempt_once(&work)).await;
             let result = result.unwrap_or_else(|_| Err(StoreError::Timeout.into()));
             match result {
                 Ok((value, events)) => {
@@ -394,7 +423,7 @@ impl Store {
                 }
                 // Waits for locks are long: all attempts together last no longer than one may.
                 Err(error)
-                    if attempt < ATTEMPTS_MAX
+                    if attempt < attempts_max
                         && begun.elapsed() < bound
                         && matches!(error.store_error(), Some(StoreError::Repeat(_))) =>
                 {
@@ -406,7 +435,7 @@ impl Store {
         }
     }
 
-    async fn write_once<T, E, F>(&self, work: &F) -> Result<(T, Vec<Event>), E>
+    async fn attempt_once<T, E, F>(&self, work: &F) -> Result<(T, Vec<Event>), E>
     where
         F: for<'c> Fn(&'c mut Conn) -> BoxFuture<'c, Result<T, E>> + Send + Sync,
         E: WriteError,

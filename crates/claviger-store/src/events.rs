@@ -2,7 +2,8 @@
 
 use crate::conn::Conn;
 use crate::error::StoreError;
-use crate::sql::queries;
+use crate::sql::{queries, repeated};
+use crate::tokens::insert_all;
 use crate::value::{Arg, Row};
 use claviger_proto::event::{Event, NumberedEvent};
 use claviger_proto::follow::EventsRequest;
@@ -19,6 +20,9 @@ const SPAN: i64 = 5_000;
 queries! {
     INSERT_EVENT = "INSERT INTO CLV_EVENT (PAYLOAD, CREATED_AT) VALUES (?, ?)",
         Postgres = "INSERT INTO CLV_EVENT (PAYLOAD, CREATED_AT) VALUES (?, ?) RETURNING ID";
+    INSERT_4_EVENTS = concat!("INSERT INTO CLV_EVENT (PAYLOAD, CREATED_AT) VALUES ", repeated!(4, "(?, ?)"));
+    INSERT_16_EVENTS = concat!("INSERT INTO CLV_EVENT (PAYLOAD, CREATED_AT) VALUES ", repeated!(16, "(?, ?)"));
+    INSERT_1_EVENT = "INSERT INTO CLV_EVENT (PAYLOAD, CREATED_AT) VALUES (?, ?)";
     LIST_AFTER = "SELECT ID, PAYLOAD FROM CLV_EVENT WHERE ID > ? ORDER BY ID LIMIT ?";
     LIST_GAPS = "SELECT ID, PAYLOAD FROM CLV_EVENT WHERE ID IN (\
                  ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, \
@@ -35,6 +39,16 @@ impl Conn {
         let id = self.insert(&INSERT_EVENT, &[(&payload).into(), now.as_millis().into()]).await?;
         self.emitted.push(event);
         Ok(EventId(id))
+    }
+
+    /// [`Conn::emit`] of any number of events.
+    pub async fn emit_all(&mut self, events: Vec<Event>, now: Timestamp) -> Result<(), StoreError> {
+        let payloads = events.iter().map(serde_json::to_string).collect::<Result<Vec<_>, _>>();
+        let payloads = payloads.map_err(|error| StoreError::Corrupt(error.to_string()))?;
+        let rows: Vec<_> = payloads.iter().map(|payload| [payload.into(), now.as_millis().into()]).collect();
+        insert_all(self, [&INSERT_16_EVENTS, &INSERT_4_EVENTS, &INSERT_1_EVENT], &rows).await?;
+        self.emitted.extend(events);
+        Ok(())
     }
 
     /// Tells the listeners of this process after the commit, and nobody else: what no other process can have cached.

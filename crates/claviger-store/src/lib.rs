@@ -56,11 +56,11 @@ pub fn statements() -> impl Iterator<Item = (&'static str, &'static sql::Sql)> {
         seed::STATEMENTS,
         subscriptions::STATEMENTS,
         tenants::STATEMENTS,
-        tokens::STATEMENTS,
         users::STATEMENTS,
     ]
     .into_iter()
     .flatten()
+    .chain(tokens::statements())
     .chain(cleaning::statements())
     .chain(status::statements())
     .map(|(name, sql)| (*name, *sql))

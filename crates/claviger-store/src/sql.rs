@@ -85,16 +85,15 @@ pub(crate) struct Rendered {
     capabilities: Capabilities,
     /// The text, for PostgreSQL with `$1`, `$2`, ... in place of `?`.
     pub(crate) text: String,
-    /// Bit n: the n-th argument has its place in the text.
-    kept: u128,
+    /// Has the n-th argument its place in the text?
+    kept: Vec<bool>,
     next: OnceLock<Box<Rendered>>,
 }
 
 impl Rendered {
     /// The arguments that have a place in the text.
     pub(crate) fn kept<'a, T>(&self, args: &'a [T]) -> impl Iterator<Item = &'a T> {
-        let kept = self.kept;
-        args.iter().enumerate().filter_map(move |(index, arg)| (kept >> index & 1 == 1).then_some(arg))
+        args.iter().zip(&self.kept).filter_map(|(arg, is_kept)| is_kept.then_some(arg))
     }
 }
 
@@ -148,7 +147,7 @@ impl Sql {
     fn render(&self, engine: Engine, capabilities: Capabilities) -> Rendered {
         let exception = self.exceptions.iter().find(|(named, _)| *named == engine);
         let text = exception.map_or(self.text, |(_, text)| text);
-        let mut out = Rendering { text: String::with_capacity(text.len() + 16), engine, kept: 0, seen: 0, placed: 0 };
+        let mut out = Rendering { text: String::with_capacity(text.len() + 16), engine, kept: Vec::new() };
         let mut rest = text;
         while let Some((before, after)) = rest.split_once('[') {
             out.push(before, true);
@@ -168,9 +167,7 @@ impl Sql {
 struct Rendering {
     text: String,
     engine: Engine,
-    kept: u128,
-    seen: u32,
-    placed: u32,
+    kept: Vec<bool>,
 }
 
 impl Rendering {
@@ -180,13 +177,11 @@ impl Rendering {
         for letter in piece.chars() {
             is_quoted ^= letter == '\'';
             if letter == '?' && !is_quoted {
-                assert!(self.seen < u128::BITS, "a statement has at most 128 placeholders");
-                self.kept |= u128::from(is_kept) << self.seen;
-                self.seen += 1;
-                self.placed += u32::from(is_kept);
+                self.kept.push(is_kept);
                 if is_kept && self.engine == Engine::Postgres {
+                    let place = self.kept.iter().filter(|is_kept| **is_kept).count();
                     self.text.push('$');
-                    self.text.push_str(&self.placed.to_string());
+                    self.text.push_str(&place.to_string());
                     continue;
                 }
             }
@@ -225,6 +220,39 @@ macro_rules! queries {
     };
 }
 pub(crate) use queries;
+
+/// A literal 1, 4, 16 or 64 times with commas between: the rows of a statement, or the members of a set.
+macro_rules! repeated {
+    (1, $text:literal) => {
+        $text
+    };
+    (4, $text:literal) => {
+        concat!($text, ", ", $text, ", ", $text, ", ", $text)
+    };
+    (16, $text:literal) => {
+        concat!(
+            $crate::sql::repeated!(4, $text),
+            ", ",
+            $crate::sql::repeated!(4, $text),
+            ", ",
+            $crate::sql::repeated!(4, $text),
+            ", ",
+            $crate::sql::repeated!(4, $text)
+        )
+    };
+    (64, $text:literal) => {
+        concat!(
+            $crate::sql::repeated!(16, $text),
+            ", ",
+            $crate::sql::repeated!(16, $text),
+            ", ",
+            $crate::sql::repeated!(16, $text),
+            ", ",
+            $crate::sql::repeated!(16, $text)
+        )
+    };
+}
+pub(crate) use repeated;
 
 #[cfg(test)]
 mod tests {

@@ -68,6 +68,53 @@ const fn with_last<const LAST: usize, const ALL: usize>(last: [Arg<'static>; LAS
     all
 }
 
+const CLIENTS: [Arg<'static>; 16] = {
+    let mut clients = [CLIENT; 16];
+    let mut index = 0;
+    while index < clients.len() {
+        clients[index] = int(100_500 + index as i64);
+        index += 1;
+    }
+    clients
+};
+const LISTED_CLIENTS: [Arg<'static>; 48] = {
+    let keys = [text("key_500"), text("key_501"), text("key_502"), text("key_503")];
+    let mut args = [TENANT; 48];
+    let mut index = 0;
+    while index < 16 {
+        args[index] = keys[index % 4];
+        args[32 + index] = CLIENTS[index];
+        index += 1;
+    }
+    args
+};
+const RETIRED: [Arg<'static>; 17] = {
+    let mut args = [text("token_500_0"); 17];
+    args[0] = text("REVOKED");
+    args
+};
+
+/// The arguments of `FIND_ACTIVE_OF`.
+const fn active_of(clients: [Arg<'static>; 16], users: [Arg<'static>; 4]) -> [Arg<'static>; 128] {
+    let mut args = [text("PRIMARY"); 128];
+    let mut index = 0;
+    while index < 64 {
+        args[16 + index] = users[index % 4];
+        index += 1;
+    }
+    let mut index = 0;
+    while index < 16 {
+        args[index] = clients[index];
+        args[80 + index] = TENANT;
+        args[112 + index] = text("hash_1");
+        index += 1;
+    }
+    args
+}
+const ACTIVE_OF_CLIENTS: [Arg<'static>; 128] = active_of(CLIENTS, [USER; 4]);
+const ACTIVE_OF_USERS: [Arg<'static>; 128] =
+    active_of([CLIENT; 16], [USER, text("user_501"), text("user_502"), text("user_503")]);
+
 const PER_TENANT: &str =
     "some hundred rows per tenant at most, nothing but the tenant is indexed, and the answer is cached";
 const FEW: &str = "a row per domain or tenant: a page or two";
@@ -80,6 +127,9 @@ const HOT: &[Hot] = &[
         "tokens::FIND_ACTIVE",
         &[CLIENT, USER, USER, USER, USER, TENANT, text("PRIMARY"), text("hash_1"), text("APPLICATION_USER"), int(1)],
     ),
+    hot("tokens::together::FIND_ACTIVE_OF", &ACTIVE_OF_CLIENTS),
+    hot("tokens::together::FIND_ACTIVE_OF", &ACTIVE_OF_USERS),
+    hot("tokens::together::RETIRE_ALL", &RETIRED),
     hot("tokens::FIND_UNHASHED", &[]),
     hot("tokens::FIND_UNHASHED_BY_ACCESS", &[text("token text")]),
     hot("tokens::FIND_UNHASHED_BY_REFRESH", &[text("refresh text"), CLIENT]),
@@ -93,7 +143,8 @@ const HOT: &[Hot] = &[
     hot("clients::FIND_BY_KEY", &[CLIENT_KEY]),
     hot("clients::LOCK_CLIENT", &[CLIENT]),
     hot("clients::SHARE_CLIENT", &[CLIENT]),
-    hot("clients::LIST_PROPERTIES", &[CLIENT_KEY, TENANT]),
+    hot("clients::LOCK_FREE_CLIENTS", &CLIENTS),
+    hot("clients::LIST_BY_ID", &LISTED_CLIENTS),
     hot("clients::FIND_PROVIDER", &[text("app_500"), TENANT, CLIENT_KEY]),
     scanning(
         "clients::FIND_RENAMED_PROVIDER",
@@ -215,7 +266,9 @@ const HOT: &[Hot] = &[
 
 /// Statements on IDN_OAUTH2_ACCESS_TOKEN that have no plan to speak of.
 const WITHOUT_PLAN: &[&str] = &[
-    "tokens::INSERT_TOKEN",
+    "tokens::insert::INSERT_TOKEN",
+    "tokens::insert::INSERT_4_TOKENS",
+    "tokens::insert::INSERT_16_TOKENS",
     // An operator's `claviger db status` counts; it is no server's work.
     "status::rows::COUNT_DUPLICATES",
     "status::rows::COUNT_WITHOUT_HASH",

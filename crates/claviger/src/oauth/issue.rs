@@ -7,6 +7,7 @@
 use crate::oauth::grant::Authorized;
 use crate::oauth::reply::TokenError;
 use crate::oauth::revoke::{self, Times};
+use crate::oauth::together::Outcome;
 use crate::oauth::{KnownClient, OAuth, client_auth};
 use claviger_proto::entropy::uuid;
 use claviger_proto::event::Event;
@@ -17,13 +18,13 @@ use claviger_proto::scope::Scopes;
 use claviger_proto::secret::Secret;
 use claviger_proto::time::Timestamp;
 use claviger_store::capability::Capability;
-use claviger_store::clients::{self, Hold};
+use claviger_store::clients::{self, Client, Hold};
 use claviger_store::conn::Conn;
 use claviger_store::db::Store;
 use claviger_store::error::StoreError;
 use claviger_store::revocations;
 use claviger_store::sql::Engine;
-use claviger_store::tokens::{self, Token, TokenKey, TokenState, UserType};
+use claviger_store::tokens::{self, NewRow, Token, TokenKey, TokenState, UserType};
 use serde::Serialize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -83,14 +84,6 @@ enum Decision {
         /// Keep the living refresh token with its times.
         is_refresh_kept: bool,
     },
-}
-
-/// What became of a transaction.
-enum Written {
-    /// The token to hand out.
-    Token(Arc<Token>),
-    /// Nothing: a row is in the way, and the client was not held alone.
-    MustRetire,
 }
 
 /// What a decision depends on besides the row and the time.
@@ -158,13 +151,30 @@ pub async fn issue(oauth: &OAuth, order: Order) -> Result<Issued, TokenError> {
     }
     let may_refresh = order.may_refresh;
     let order = Arc::new(order);
+    let idp = oauth.find_idp(key.tenant).await?;
+    if !rules.is_refresh && oauth.store.can_skip_held() {
+        let draft = Arc::new(Draft::new(oauth, &order, &key, rules, idp));
+        match oauth.together.write(draft.clone()).await {
+            Outcome::Token(token) => {
+                let token = remember(oauth, &draft, *token).await?;
+                return Ok(present(oauth, &token, may_refresh, rules.is_jwt));
+            }
+            Outcome::Left => {}
+            Outcome::Unavailable => return Err(StoreError::Unavailable(None).into()),
+        }
+    }
     let mut hold = rules.first_hold(&oauth.store);
     let mut conflicts = 0;
     loop {
+        // What is random or timed is made here and is the same in every attempt of the write.
+        let draft = Arc::new(Draft::new(oauth, &order, &key, rules, idp));
         // Boxed: the way through the database is long, and the future of every request would be as large.
-        match Box::pin(write(oauth, &order, &key, rules, hold)).await {
-            Ok(Written::Token(token)) => return Ok(present(oauth, &token, may_refresh, rules.is_jwt)),
-            Ok(Written::MustRetire) => hold = Hold::Alone,
+        match Box::pin(write(oauth, &draft, hold)).await {
+            Ok(Some(token)) => {
+                let token = remember(oauth, &draft, token).await?;
+                return Ok(present(oauth, &token, may_refresh, rules.is_jwt));
+            }
+            Ok(None) => hold = Hold::Alone,
             // Another node inserted first: look again, in a new transaction that can see its row. From then on the client is
             // held alone, or a node that issues without a pause would win every time.
             Err(TokenError::Store(StoreError::Conflict(_))) if conflicts < CONFLICTS_MAX => {
@@ -172,8 +182,13 @@ pub async fn issue(oauth: &OAuth, order: Order) -> Result<Issued, TokenError> {
             }
             Err(error) => {
                 use TokenError::{ClientAuthentication, ClientChanged, InactiveClient};
-                if matches!(error, ClientAuthentication | ClientChanged | InactiveClient) {
-                    oauth.clients.forget(&order.client.client.key);
+                match &error {
+                    ClientAuthentication | ClientChanged | InactiveClient => {
+                        oauth.clients.forget(&order.client.client.key);
+                    }
+                    // The provider's row may be another one by now.
+                    TokenError::Store(StoreError::Database(_)) => oauth.idps.forget(&key.tenant),
+                    _ => {}
                 }
                 return Err(error);
             }
@@ -236,67 +251,124 @@ fn decide(active: Option<&Token>, rules: Rules, now: Timestamp) -> Decision {
     }
 }
 
-/// One transaction: read the active row, retire what must go, insert the new pair or hand out the one that is there.
-async fn write(
-    oauth: &OAuth,
-    order: &Arc<Order>,
-    key: &TokenKey,
+/// A token that is to be, with what its making depends on.
+pub(crate) struct Draft {
+    order: Arc<Order>,
+    key: TokenKey,
     rules: Rules,
-    hold: Hold,
-) -> Result<Written, TokenError> {
-    // What is random or timed is made here and is the same in every attempt.
-    let fresh = new_token(oauth, order, key.clone());
-    let generation = oauth.tokens.generation(&fresh.hash);
-    let fresh_id = fresh.id.clone();
-    let ids = [uuid(&*oauth.rng), uuid(&*oauth.rng), uuid(&*oauth.rng)];
-    let (shared, key_copy, now) = (order.clone(), key.clone(), oauth.clock.now());
-    let times = Times { now, ended_before: oauth.settings.ended_before(now) };
-    let rule = oauth.settings.name_rule;
-    let token = oauth
-        .store
-        .write(move |conn| {
-            let (order, key, mut fresh, ids) = (shared.clone(), key_copy.clone(), fresh.clone(), ids.clone());
-            Box::pin(async move {
-                let client = &order.client.client;
-                client_auth::check_unchanged(client, clients::hold(conn, client, hold).await?.as_ref())?;
-                let idp = tokens::local_idp(conn, key.tenant).await?;
-                if let Some(replaced) = &order.authorized.replaces {
-                    retire_refreshed(conn, replaced, rules.is_jwt, &ids, times).await?;
+    fresh: Token,
+    /// The generation of its hash in the cache, from before it was written.
+    generation: u64,
+    /// For the dead rows: TOKEN_STATE_ID, and what else needs one.
+    ids: [String; 3],
+    /// The tenant's resident identity provider.
+    pub(crate) idp: Option<i64>,
+    pub(crate) times: Times,
+}
+
+/// What a transaction has to do.
+pub(crate) enum Step {
+    /// Nothing: the active token is handed out.
+    HandOut(Token),
+    /// Insert a pair, and before it move the active row to another state, if there is one.
+    Insert { fresh: Token, replaced: Option<(Token, TokenState)> },
+}
+
+impl Draft {
+    fn new(oauth: &OAuth, order: &Arc<Order>, key: &TokenKey, rules: Rules, idp: Option<i64>) -> Self {
+        let now = oauth.clock.now();
+        let fresh = new_token(oauth, order, key.clone());
+        Self {
+            order: order.clone(),
+            key: key.clone(),
+            rules,
+            generation: oauth.tokens.generation(&fresh.hash),
+            fresh,
+            ids: [uuid(&*oauth.rng), uuid(&*oauth.rng), uuid(&*oauth.rng)],
+            idp,
+            times: Times { now, ended_before: oauth.settings.ended_before(now) },
+        }
+    }
+
+    /// Whose token it is.
+    pub(crate) fn key(&self) -> &TokenKey {
+        &self.key
+    }
+
+    /// The client that authenticated.
+    pub(crate) fn client(&self) -> &Client {
+        &self.order.client.client
+    }
+
+    /// Is the client, as the transaction finds it, the one that authenticated?
+    pub(crate) fn check_client(&self, present: Option<&Client>) -> Result<(), TokenError> {
+        client_auth::check_unchanged(self.client(), present)
+    }
+
+    /// What is to be done beside what is active.
+    pub(crate) fn next_step(&self, active: Option<Token>) -> Step {
+        let mut fresh = self.fresh.clone();
+        match (decide(active.as_ref(), self.rules, self.times.now), active) {
+            (Decision::Reuse, Some(active)) => Step::HandOut(active),
+            (Decision::New { retire: Some(state), is_refresh_kept }, Some(active)) => {
+                if is_refresh_kept {
+                    fresh.refresh.clone_from(&active.refresh);
+                    fresh.refresh_created = active.refresh_created;
+                    fresh.refresh_validity_ms = active.refresh_validity_ms;
                 }
-                let active = tokens::find_active(conn, &key, idp, rule).await?;
-                let before = [order.authorized.replaces.as_ref(), active.as_ref()];
-                let behind = before.into_iter().flatten().map(|token| token.created).max();
-                match (decide(active.as_ref(), rules, now), active) {
-                    (Decision::Reuse, Some(active)) => return Ok::<_, TokenError>(Some(active)),
-                    (Decision::New { retire: Some(_), .. }, Some(_)) if hold == Hold::Shared => return Ok(None),
-                    (Decision::New { retire: Some(state), is_refresh_kept }, Some(active)) => {
-                        retire(conn, &active, state, &ids[2], times).await?;
-                        if is_refresh_kept {
-                            fresh.refresh = active.refresh;
-                            fresh.refresh_created = active.refresh_created;
-                            fresh.refresh_validity_ms = active.refresh_validity_ms;
-                        }
-                    }
-                    (Decision::New { .. } | Decision::Reuse, _) => {}
-                }
-                tokens::insert_after(conn, &fresh, idp, behind).await?;
-                Ok(Some(fresh))
-            })
+                Step::Insert { fresh, replaced: Some((active, state)) }
+            }
+            (Decision::New { .. } | Decision::Reuse, _) => Step::Insert { fresh, replaced: None },
+        }
+    }
+}
+
+/// One transaction: read the active row, retire what must go, insert the new pair or hand out the one that is there. `None`
+/// when a row is in the way and the client was not held alone.
+async fn write(oauth: &OAuth, draft: &Arc<Draft>, hold: Hold) -> Result<Option<Token>, TokenError> {
+    let (draft, rule) = (draft.clone(), oauth.settings.name_rule);
+    let write = oauth.store.write(move |conn| {
+        let draft = draft.clone();
+        Box::pin(async move {
+            let (order, idp, times) = (&draft.order, draft.idp, draft.times);
+            let held = clients::hold(conn, draft.client(), hold).await?;
+            draft.check_client(held.as_ref())?;
+            if let Some(replaced) = &order.authorized.replaces {
+                retire_refreshed(conn, replaced, draft.rules.is_jwt, &draft.ids, times).await?;
+            }
+            let active = tokens::find_active(conn, &draft.key, idp, rule).await?;
+            let before = [order.authorized.replaces.as_ref(), active.as_ref()];
+            let behind = before.into_iter().flatten().map(|token| token.created).max();
+            let (fresh, replaced) = match draft.next_step(active) {
+                Step::HandOut(active) => return Ok::<_, TokenError>(Some(active)),
+                Step::Insert { replaced: Some(_), .. } if hold == Hold::Shared => return Ok(None),
+                Step::Insert { fresh, replaced } => (fresh, replaced),
+            };
+            if let Some((active, state)) = &replaced {
+                retire(conn, active, *state, &draft.ids[2], times).await?;
+            }
+            let row = NewRow::new(conn, &fresh, idp, behind)?;
+            tokens::insert_rows(conn, &[row]).await?;
+            Ok(Some(fresh))
         })
-        .await?;
-    let Some(token) = token else { return Ok(Written::MustRetire) };
+    });
+    write.await
+}
+
+/// Takes a token into this process' memory.
+async fn remember(oauth: &OAuth, draft: &Draft, token: Token) -> Result<Arc<Token>, TokenError> {
     let hash = token.hash;
     let token = Arc::new(token);
-    if token.id == fresh_id {
-        oauth.tokens.insert(hash, generation, token.clone());
+    if token.id == draft.fresh.id {
+        oauth.tokens.insert(hash, draft.generation, token.clone());
     } else {
         // Another node's token: remember it as it stands now, not as it was when the transaction read it.
         if let Some(identifier) = &token.identifier {
             oauth.find_token(&hash, identifier.expose()).await?;
         }
     }
-    oauth.active.insert(key.clone(), hash);
-    Ok(Written::Token(token))
+    oauth.active.insert(draft.key.clone(), hash);
+    Ok(token)
 }
 
 /// Retires the row that a new one takes the place of.
@@ -305,20 +377,24 @@ async fn retire(
     active: &Token,
     state: TokenState,
     state_id: &str,
-    Times { now, ended_before }: Times,
+    times: Times,
 ) -> Result<(), TokenError> {
     if !tokens::retire(conn, active, state, state_id).await? {
         return Err(StoreError::Repeat(None).into());
     }
     let event = Event::TokenRetired { token: active.hash };
-    // Nobody else can have cached the row in the embedded database, which has one process; nobody calls it active when it
-    // is over.
-    if conn.engine() == Engine::Sqlite || active.expires_at() <= ended_before {
-        conn.tell(event);
+    if is_known_elsewhere(conn.engine(), active, times) {
+        conn.emit(event, times.now).await?;
     } else {
-        conn.emit(event, now).await?;
+        conn.tell(event);
     }
     Ok(())
+}
+
+/// May another process take a retired token for an active one? The embedded database has one process, and nobody calls a token
+/// active when it is over.
+pub(crate) fn is_known_elsewhere(engine: Engine, token: &Token, times: Times) -> bool {
+    engine != Engine::Sqlite && token.expires_at() > times.ended_before
 }
 
 /// A refresh retires the pair it replaces, and its access token is dead everywhere. Of parallel uses one finds the row as it

@@ -15,6 +15,7 @@ pub mod keys;
 pub mod reply;
 pub mod revoke;
 pub mod scope_policy;
+mod together;
 pub mod token;
 
 use crate::cache::ReadThrough;
@@ -24,7 +25,7 @@ use axum::http::Method;
 use claviger_proto::entropy::Entropy;
 use claviger_proto::event::Event;
 use claviger_proto::hash::TokenHash;
-use claviger_proto::ids::ConsumerKey;
+use claviger_proto::ids::{ConsumerKey, TenantId};
 use claviger_proto::secret::Secret;
 use claviger_proto::time::{Clock, Timestamp};
 use claviger_proto::user::NameRule;
@@ -42,6 +43,8 @@ use tokio::sync::{Mutex, MutexGuard};
 /// Clients, tokens and token keys that are remembered.
 const CLIENTS_MAX: usize = 20_000;
 const TOKENS_MAX: usize = 200_000;
+/// Tenants whose identity provider is remembered.
+const TENANTS_MAX: usize = 10_000;
 /// How far the clocks of the key manager and of a gateway may be apart.
 const CLOCKS_APART_MS_MAX: i64 = 60_000;
 /// What a commit and the reading of its event may take beside the wait for the next look.
@@ -130,6 +133,9 @@ pub struct OAuth {
     /// Which token was last active for a key. Only a hint: the token itself is found in `tokens` or read again.
     active: Cache<TokenKey, TokenHash>,
     key_locks: Vec<Mutex<()>>,
+    /// IDP.ID of a tenant's resident identity provider, where token rows name it.
+    idps: ReadThrough<TenantId, Option<i64>>,
+    together: together::Together,
 }
 
 impl OAuth {
@@ -142,6 +148,8 @@ impl OAuth {
         settings: OAuthSettings,
     ) -> Self {
         Self {
+            together: together::Together::new(store.clone(), settings.name_rule),
+            idps: ReadThrough::new(TENANTS_MAX),
             store,
             clock,
             rng,
@@ -196,6 +204,12 @@ impl OAuth {
             tokens::find_by_access(&mut conn, identifier).await
         };
         self.tokens.find_or_load(hash, load).await
+    }
+
+    /// A tenant's resident identity provider as token rows name it.
+    async fn find_idp(&self, tenant: TenantId) -> Result<Option<i64>, StoreError> {
+        let load = async || tokens::local_idp(&mut self.store.reader().await?, tenant).await.map(Some);
+        Ok(self.idps.find_or_load(&tenant, load).await?.and_then(|idp| *idp))
     }
 
     async fn lock(&self, key: &TokenKey) -> MutexGuard<'_, ()> {

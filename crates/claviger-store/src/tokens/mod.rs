@@ -3,7 +3,7 @@
 
 use crate::capability::Capability;
 use crate::conn::Conn;
-use crate::error::{StoreError, check_widths};
+use crate::error::StoreError;
 use crate::forms::Forms;
 use crate::sql::{Engine, queries};
 use crate::users;
@@ -16,12 +16,25 @@ use claviger_proto::time::Timestamp;
 use claviger_proto::user::NameRule;
 use std::collections::BTreeSet;
 
+mod insert;
+mod together;
+
+pub(crate) use insert::insert_all;
+pub use insert::{NewRow, insert, insert_rows};
+pub(crate) use together::fill;
+pub use together::{Active, TOGETHER_MAX, find_active_of, retire_all};
+
+/// The statements of this folder.
+pub(crate) fn statements() -> impl Iterator<Item = &'static (&'static str, &'static crate::sql::Sql)> {
+    STATEMENTS.iter().chain(insert::STATEMENTS).chain(together::STATEMENTS)
+}
+
 /// The SELECT list that [`decode`] reads, with the scopes of each token or without.
 macro_rules! select_tokens {
     ($rest:literal) => {
         select_tokens!("S.TOKEN_SCOPE", "LEFT JOIN IDN_OAUTH2_ACCESS_TOKEN_SCOPE S ON S.TOKEN_ID = T.TOKEN_ID ", $rest)
     };
-    ($scope:literal, $join:literal, $rest:literal) => {
+    ($scope:literal, $join:literal, $($rest:expr),+) => {
         concat!(
             "SELECT T.TOKEN_ID, T.ACCESS_TOKEN, T.REFRESH_TOKEN, C.CONSUMER_KEY, T.CONSUMER_KEY_ID, T.AUTHZ_USER, T.TENANT_ID, T.USER_DOMAIN, \
              T.USER_TYPE, T.GRANT_TYPE, T.TIME_CREATED, T.REFRESH_TOKEN_TIME_CREATED, T.VALIDITY_PERIOD, T.REFRESH_TOKEN_VALIDITY_PERIOD, \
@@ -29,10 +42,12 @@ macro_rules! select_tokens {
             $scope,
             " FROM IDN_OAUTH2_ACCESS_TOKEN T JOIN IDN_OAUTH_CONSUMER_APPS C ON C.ID = T.CONSUMER_KEY_ID ",
             $join,
-            $rest
+            $($rest),+
         )
     };
 }
+
+use select_tokens;
 
 queries! {
     FIND_BY_ACCESS = select_tokens!("WHERE T.[token_hash:ACCESS_TOKEN_HASH|ACCESS_TOKEN] = ?");
@@ -51,12 +66,6 @@ queries! {
                                   [idp_id:AND (T.IDP_ID = ? OR T.IDP_ID IS NULL OR T.IDP_ID = -1) ]\
                                   [token_binding:AND T.TOKEN_BINDING_REF = 'NONE' ]ORDER BY T.TIME_CREATED DESC, T.TOKEN_ID");
     LIST_ACTIVE_OF_CLIENT = select_tokens!("NULL", "", "WHERE T.CONSUMER_KEY_ID = ? AND T.TOKEN_STATE = 'ACTIVE' LIMIT ?");
-    INSERT_TOKEN = "INSERT INTO IDN_OAUTH2_ACCESS_TOKEN (TOKEN_ID, ACCESS_TOKEN, REFRESH_TOKEN, CONSUMER_KEY_ID, AUTHZ_USER, TENANT_ID, \
-                    USER_DOMAIN, USER_TYPE, GRANT_TYPE, TIME_CREATED, REFRESH_TOKEN_TIME_CREATED, VALIDITY_PERIOD, \
-                    REFRESH_TOKEN_VALIDITY_PERIOD, TOKEN_SCOPE_HASH, TOKEN_STATE, TOKEN_STATE_ID, SUBJECT_IDENTIFIER\
-                    [token_hash:, ACCESS_TOKEN_HASH, REFRESH_TOKEN_HASH][idp_id:, IDP_ID][token_binding:, TOKEN_BINDING_REF]) \
-                    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'ACTIVE', 'NONE', ?[token_hash:, ?, ?][idp_id:, ?][token_binding:, 'NONE'])";
-    INSERT_SCOPE = "INSERT INTO IDN_OAUTH2_ACCESS_TOKEN_SCOPE (TOKEN_ID, TOKEN_SCOPE, TENANT_ID) VALUES (?, ?, ?)";
     RETIRE = "UPDATE IDN_OAUTH2_ACCESS_TOKEN SET TOKEN_STATE = ?, TOKEN_STATE_ID = ? WHERE TOKEN_ID = ? AND TOKEN_STATE = ?";
     LIST_IDS_OF_CLIENT = "SELECT TOKEN_ID FROM IDN_OAUTH2_ACCESS_TOKEN WHERE CONSUMER_KEY_ID = ? LIMIT ?";
     DELETE_TOKENS = "DELETE FROM IDN_OAUTH2_ACCESS_TOKEN WHERE TOKEN_ID IN (\
@@ -310,86 +319,6 @@ pub async fn list_active_of_client(
     let rows_max = i64::try_from(rows_max).unwrap_or(i64::MAX);
     let rows = conn.rows(&LIST_ACTIVE_OF_CLIENT, &[client.into(), rows_max.into()]).await?;
     decode(conn, &rows)
-}
-
-/// Inserts an ACTIVE pair. Another ACTIVE row for the same key is [`StoreError::Conflict`] where the tables' own key says so
-/// (`Capability::ActiveKey`).
-pub async fn insert(conn: &mut Conn, token: &Token, idp: Option<i64>) -> Result<(), StoreError> {
-    insert_after(conn, token, idp, None).await
-}
-
-/// [`insert`] of a pair that takes the place of another, made at `replaced`: of two rows with the same refresh token the newer
-/// counts, so this one's time stays behind the other's also where it cannot be said exactly.
-pub async fn insert_after(
-    conn: &mut Conn,
-    token: &Token,
-    idp: Option<i64>,
-    replaced: Option<Timestamp>,
-) -> Result<(), StoreError> {
-    let key = &token.key;
-    let identifier = token.identifier.as_ref().ok_or_else(|| StoreError::Corrupt("a new token has no text".into()))?;
-    let access = conn.forms().column(identifier)?;
-    let refresh = token.refresh.as_ref().map(|refresh| conn.forms().column(refresh)).transpose()?;
-    let text_max = if conn.capabilities().has(Capability::TokenHash) { 2048 } else { 255 };
-    let widths = [
-        ("the user name", key.user.as_str(), 100),
-        ("the user store's domain", &key.user_domain, 50),
-        ("the subject", &token.subject, 255),
-        ("the grant", &token.grant, 50),
-        ("the token", &access, text_max),
-        ("the refresh token", refresh.as_deref().unwrap_or_default(), text_max),
-    ];
-    check_widths(&widths)?;
-    let scopes: Vec<&str> = stored_scopes(conn.engine(), &key.scopes).collect();
-    for scope in &scopes {
-        check_widths(&[("a scope", scope, 60)])?;
-    }
-    // What the columns cannot say moves back, and the life is longer by as much: the ends stay.
-    let moved = |time: Timestamp, life_ms: i64| {
-        let said = conn.token_time(time);
-        let is_endless = !(0..ENDLESS_MS).contains(&life_ms);
-        (said, if is_endless { life_ms } else { life_ms.saturating_add(time.millis_since(said)) })
-    };
-    let (mut created, mut validity_ms) = moved(token.created, token.validity_ms);
-    if let Some(behind) = replaced.map(|replaced| replaced.plus_millis(1_000))
-        && created < behind
-        && created < token.created
-        && conn.token_time(behind) == behind
-    {
-        // That it is a second behind the other is worth more than that its end is exact.
-        let is_endless = !(0..ENDLESS_MS).contains(&validity_ms);
-        validity_ms = if is_endless { validity_ms } else { token.expires_at().millis_since(behind).max(1) };
-        created = behind;
-    }
-    let (refresh_created, refresh_validity_ms) = moved(token.refresh_created, token.refresh_validity_ms);
-    let scope_hash = key.scopes.column_hash();
-    let access_hash = conn.forms().hash(identifier.expose());
-    let refresh_hash = token.refresh.as_ref().map(|refresh| conn.forms().hash(refresh.expose()));
-    let args = [
-        (&token.id).into(),
-        (&access).into(),
-        (&refresh).into(),
-        key.consumer_key_id.into(),
-        (&key.user).into(),
-        key.tenant.into(),
-        (&key.user_domain).into(),
-        key.user_type.as_word().into(),
-        (&token.grant).into(),
-        created.into(),
-        refresh_created.into(),
-        validity_ms.into(),
-        refresh_validity_ms.into(),
-        (&scope_hash).into(),
-        (&token.subject).into(),
-        (&access_hash).into(),
-        (&refresh_hash).into(),
-        idp.into(),
-    ];
-    conn.execute(&INSERT_TOKEN, &args).await?;
-    for scope in scopes {
-        conn.execute(&INSERT_SCOPE, &[(&token.id).into(), scope.into(), key.tenant.into()]).await?;
-    }
-    Ok(())
 }
 
 /// The scopes that get a row. The usual collations of MySQL take `read` and `READ` for the same (database.md 1.5): one stays.

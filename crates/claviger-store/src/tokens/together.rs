@@ -1,0 +1,116 @@
+//! The same work for several tokens by one statement each. A statement has a fixed number of places; what is not used of them
+//! repeats the last.
+
+use super::{Token, TokenKey, TokenState, decode, stored_scopes, usual_spellings};
+use crate::conn::Conn;
+use crate::error::StoreError;
+use crate::sql::{Engine, queries, repeated};
+use crate::value::{Arg, Row};
+use claviger_proto::ids::{TenantId, TokenId};
+use claviger_proto::user::NameRule;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Most tokens of one call.
+pub const TOGETHER_MAX: usize = 16;
+/// Places for user names: the usual spellings of each.
+const NAMES: usize = 4 * TOGETHER_MAX;
+
+queries! {
+    FIND_ACTIVE_OF = super::select_tokens!(
+        "S.TOKEN_SCOPE, [idp_id:T.IDP_ID|NULL]",
+        "LEFT JOIN IDN_OAUTH2_ACCESS_TOKEN_SCOPE S ON S.TOKEN_ID = T.TOKEN_ID ",
+        "WHERE T.CONSUMER_KEY_ID IN (", repeated!(16, "?"), ") AND T.AUTHZ_USER IN (", repeated!(64, "?"), ") \
+         AND T.TENANT_ID IN (", repeated!(16, "?"), ") AND T.USER_DOMAIN IN (", repeated!(16, "?"), ") \
+         AND T.TOKEN_SCOPE_HASH IN (", repeated!(16, "?"), ") AND T.TOKEN_STATE = 'ACTIVE' \
+         [token_binding:AND T.TOKEN_BINDING_REF = 'NONE' ]ORDER BY T.TIME_CREATED DESC, T.TOKEN_ID");
+    RETIRE_ALL = concat!(
+        "UPDATE IDN_OAUTH2_ACCESS_TOKEN SET TOKEN_STATE = ?, TOKEN_STATE_ID = TOKEN_ID WHERE TOKEN_STATE = 'ACTIVE' AND TOKEN_ID IN (",
+        repeated!(16, "?"), ")");
+}
+
+/// What is ACTIVE for a key.
+#[derive(Debug)]
+pub enum Active {
+    /// Nothing.
+    None,
+    /// This, the newest.
+    Token(Box<Token>),
+    /// A row under another spelling of the user's name: [`super::find_active`] finds out whose it is.
+    OtherSpelling,
+}
+
+/// What is ACTIVE for each of at most [`TOGETHER_MAX`] keys, each with its tenant's resident identity provider.
+pub async fn find_active_of(
+    conn: &mut Conn,
+    keys: &[(&TokenKey, Option<i64>)],
+    rule: NameRule,
+) -> Result<Vec<Active>, StoreError> {
+    assert!(keys.len() <= TOGETHER_MAX, "the statement has no places for more");
+    if keys.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut names = BTreeSet::new();
+    for (key, _) in keys {
+        names.insert(key.user.clone());
+        if rule == NameRule::AnyCase {
+            names.extend(usual_spellings(&key.user));
+        }
+    }
+    let hashes: Vec<String> = keys.iter().map(|(key, _)| key.scopes.column_hash()).collect();
+    let mut args = Vec::with_capacity(4 * TOGETHER_MAX + NAMES);
+    fill(&mut args, TOGETHER_MAX, keys.iter().map(|(key, _)| key.consumer_key_id.into()));
+    fill(&mut args, NAMES, names.iter().map(Arg::from));
+    fill(&mut args, TOGETHER_MAX, keys.iter().map(|(key, _)| key.tenant.into()));
+    fill(&mut args, TOGETHER_MAX, keys.iter().map(|(key, _)| (&key.user_domain).into()));
+    fill(&mut args, TOGETHER_MAX, hashes.iter().map(Arg::from));
+    let idps: BTreeMap<TenantId, Option<i64>> = keys.iter().map(|(key, idp)| (key.tenant, *idp)).collect();
+    let mut rows = Vec::new();
+    for row in conn.rows(&FIND_ACTIVE_OF, &args).await? {
+        if is_residents(&row, &idps)? {
+            rows.push(row);
+        }
+    }
+    let found = decode(conn, &rows)?;
+    Ok(keys.iter().map(|(key, _)| pick(conn.engine(), key, &found)).collect())
+}
+
+fn pick(engine: Engine, key: &TokenKey, found: &[Token]) -> Active {
+    let scopes = stored_scopes(engine, &key.scopes).map(str::to_owned).collect();
+    let stored = TokenKey { scopes, ..key.clone() };
+    if let Some(token) = found.iter().find(|token| token.key == stored) {
+        return Active::Token(Box::new(token.clone()));
+    }
+    let lower = stored.user.to_lowercase();
+    let is_like = |token: &Token| {
+        token.key.user.to_lowercase() == lower && TokenKey { user: stored.user.clone(), ..token.key.clone() } == stored
+    };
+    if found.iter().any(is_like) { Active::OtherSpelling } else { Active::None }
+}
+
+/// Was the token made by the tenant's resident identity provider? Rows that name none are (database.md 3.3).
+fn is_residents(row: &Row, idps: &BTreeMap<TenantId, Option<i64>>) -> Result<bool, StoreError> {
+    let Some(idp) = row.opt_int(18)?.filter(|idp| *idp != -1) else { return Ok(true) };
+    let tenant = TenantId(row.opt_int(6)?.unwrap_or(TenantId::SUPER.0));
+    Ok(idps.get(&tenant).is_some_and(|resident| *resident == Some(idp)))
+}
+
+/// Moves ACTIVE rows, at most [`TOGETHER_MAX`], to another state; false when one of them was no longer ACTIVE. TOKEN_ID serves as
+/// TOKEN_STATE_ID: any number of dead rows can stand beside the ACTIVE one.
+pub async fn retire_all(conn: &mut Conn, tokens: &[&TokenId], to: TokenState) -> Result<bool, StoreError> {
+    assert!(tokens.len() <= TOGETHER_MAX, "the statement has no places for more");
+    if tokens.is_empty() {
+        return Ok(true);
+    }
+    let mut args = vec![to.as_word().into()];
+    fill(&mut args, TOGETHER_MAX, tokens.iter().map(|id| (*id).into()));
+    Ok(conn.execute(&RETIRE_ALL, &args).await? == tokens.len() as u64)
+}
+
+/// Takes a set of places: the last argument, of at least one, fills what is left of them.
+pub(crate) fn fill<'a>(args: &mut Vec<Arg<'a>>, places: usize, values: impl Iterator<Item = Arg<'a>>) {
+    let end = args.len() + places;
+    args.extend(values);
+    if let Some(last) = args.last().copied() {
+        args.resize(end, last);
+    }
+}
