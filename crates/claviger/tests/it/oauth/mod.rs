@@ -13,4 +13,5 @@ mod registration;
 mod revoke;
 mod scopes;
 mod spelling;
+mod together;
 mod token_type;
