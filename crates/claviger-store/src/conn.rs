@@ -253,6 +253,16 @@ impl Conn {
         self.rows_in(sql.family(), sql, args).await
     }
 
+    /// [`Self::rows`] of a statement whose plan must know its arguments. PostgreSQL soon makes a plan for any arguments of a
+    /// statement that it is given again and again, and takes the narrowest index for it. This costs a trip to the server.
+    pub(crate) async fn rows_planned_anew(
+        &mut self,
+        sql: &'static Sql,
+        args: &[Arg<'_>],
+    ) -> Result<Vec<Row>, StoreError> {
+        self.query(sql.family(), sql, args, Plan::Anew).await
+    }
+
     /// All rows of a query on the catalogue of a family's database.
     pub(crate) async fn rows_in(
         &mut self,
@@ -260,11 +270,22 @@ impl Conn {
         sql: &'static Sql,
         args: &[Arg<'_>],
     ) -> Result<Vec<Row>, StoreError> {
+        self.query(family, sql, args, Plan::Kept).await
+    }
+
+    async fn query(
+        &mut self,
+        family: Family,
+        sql: &'static Sql,
+        args: &[Arg<'_>],
+        plan: Plan,
+    ) -> Result<Vec<Row>, StoreError> {
+        let is_kept = plan == Plan::Kept || self.engine_of(family) != Engine::Postgres;
         let bound = Bound::of(self.is_in_transaction);
         self.set_busy(family, true).await?;
         let rows = bound.hold(async {
             Ok(on_link!(self, family, sql, args, link, query, zone => {
-                query.fetch_all(&mut **link).await?.into_iter().map(|row| Row::new(row, zone)).collect()
+                query.persistent(is_kept).fetch_all(&mut **link).await?.into_iter().map(|row| Row::new(row, zone)).collect()
             }))
         });
         let rows = rows.await;
@@ -328,6 +349,13 @@ impl Conn {
         }
         Ok(())
     }
+}
+
+/// May a statement keep its plan?
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Plan {
+    Kept,
+    Anew,
 }
 
 /// How long something may take: a write has a bound of its own, a statement outside of one has this.

@@ -281,7 +281,7 @@ pub async fn find_active(
         key.user_type.as_word().into(),
         idp.into(),
     ];
-    let rows = conn.rows(&FIND_ACTIVE, &args).await?;
+    let rows = conn.rows_planned_anew(&FIND_ACTIVE, &args).await?;
     let scopes = stored_scopes(conn.engine(), &key.scopes).map(str::to_owned).collect();
     let stored = TokenKey { scopes, ..key.clone() };
     let mut others = Vec::new();

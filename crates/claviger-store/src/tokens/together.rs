@@ -65,7 +65,7 @@ pub async fn find_active_of(
     fill(&mut args, TOGETHER_MAX, hashes.iter().map(Arg::from));
     let idps: BTreeMap<TenantId, Option<i64>> = keys.iter().map(|(key, idp)| (key.tenant, *idp)).collect();
     let mut rows = Vec::new();
-    for row in conn.rows(&FIND_ACTIVE_OF, &args).await? {
+    for row in conn.rows_planned_anew(&FIND_ACTIVE_OF, &args).await? {
         if is_residents(&row, &idps)? {
             rows.push(row);
         }
