@@ -34,6 +34,8 @@ pub(crate) struct Bench {
     pub(crate) rows: Vec<u64>,
     /// The only engine that a plan with several runs on.
     pub(crate) engine: Option<String>,
+    /// Percent that a plan gives to what it limits; `None`: the plan's own.
+    pub(crate) share_percent: Option<u32>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -46,6 +48,7 @@ struct Options {
     settle_seconds: u32,
     rows: Vec<u64>,
     engine: Option<String>,
+    share_percent: Option<u32>,
     may_build: bool,
 }
 
@@ -61,6 +64,7 @@ impl Options {
             settle_seconds: 60,
             rows: Vec::new(),
             engine: None,
+            share_percent: None,
             may_build: true,
         };
         let mut rest = rest.iter();
@@ -89,6 +93,7 @@ impl Options {
                 "--duration" => options.seconds = number,
                 "--connections" => options.connections = number,
                 "--delay" => options.delay_ms = number,
+                "--share" if (1..=100).contains(&number) => options.share_percent = Some(number),
                 "--settle" => options.settle_seconds = number,
                 other => bail!("`cargo xtask bench` does not know `{other}`"),
             }
@@ -150,7 +155,7 @@ fn run_plan(plan: &plans::Plan, options: &Options) -> Result<String> {
     };
     let settle = Duration::from_secs(u64::from(options.settle_seconds));
     let (rows, engine) = (options.rows.clone(), options.engine.clone());
-    let mut bench = Bench { guard, directory, pace, settle, rows, engine };
+    let mut bench = Bench { guard, directory, pace, settle, rows, engine, share_percent: options.share_percent };
     (plan.run)(&mut bench)
 }
 
@@ -180,10 +185,15 @@ mod tests {
         assert!(!options.may_build);
         let options = parse(&["growth", "--rows", "1000,200000", "--engine", "postgres"]).unwrap();
         assert_eq!((options.rows, options.engine.as_deref()), (vec![1_000, 200_000], Some("postgres")));
-        for wrong in
-            [&["p1", "--reps"][..], &["p1", "--reps", "x"], &["p1", "--turns", "1"], &["p1", "--reps", "0"], &["p1", "--rows", "5"],
-                &["p1", "--engine", "oracle"], &[]]
-        {
+        for wrong in [
+            &["p1", "--reps"][..],
+            &["p1", "--reps", "x"],
+            &["p1", "--turns", "1"],
+            &["p1", "--reps", "0"],
+            &["p1", "--rows", "5"],
+            &["p1", "--engine", "oracle"],
+            &[],
+        ] {
             assert!(parse(wrong).is_err(), "{wrong:?}");
         }
     }

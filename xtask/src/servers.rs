@@ -139,7 +139,8 @@ impl Mortal {
         // What they have acknowledged must survive their end.
         let durable = Choice { is_durable: true, ..Choice::default() };
         let mariadb = start_one(guard, &directory, &database::MARIADB, durable, true).context("a mortal MariaDB")?;
-        let postgres = start_one(guard, &directory, &database::POSTGRES, durable, true).context("a mortal PostgreSQL")?;
+        let postgres =
+            start_one(guard, &directory, &database::POSTGRES, durable, true).context("a mortal PostgreSQL")?;
         Ok(Self { galera, mariadb, postgres })
     }
 

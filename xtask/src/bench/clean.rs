@@ -31,8 +31,10 @@ const WARM_UP_SECONDS: u32 = 2;
 const BUFFER_MIB: u32 = 1024;
 
 const CLEANER_OFF: &str = "[cleanup]\nenable = false\n";
-/// Without rests between runs, in which the load would be measured without the cleaner; its share of the time is the default's.
-const CLEANER_ON: &str = "[cleanup]\ntime_budget_ms = 3600000\n";
+/// Without rests between runs, in which the load would be measured without the cleaner; its share of the time follows.
+const CLEANER_ON: &str = "[cleanup]\ntime_budget_ms = 3600000\nshare_percent = ";
+/// The default of `cleanup.share_percent`.
+const SHARE_PERCENT: u32 = 25;
 const LEFT: &str = "SELECT COUNT(*) FROM IDN_OAUTH2_ACCESS_TOKEN WHERE GRANT_TYPE = 'bench'";
 const LIVING: &str =
     "SELECT COUNT(*) FROM IDN_OAUTH2_ACCESS_TOKEN WHERE GRANT_TYPE = 'live' AND TOKEN_STATE = 'ACTIVE'";
@@ -72,7 +74,8 @@ fn on_one(bench: &mut Bench, database: &Database) -> Result<String> {
 
     let mut calm = load.rounds(&subject)?;
     let audited = database.number(AUDITED)?;
-    subject.restart(bench, &configuration(CLEANER_ON))?;
+    let share = bench.share_percent.unwrap_or(SHARE_PERCENT);
+    subject.restart(bench, &configuration(&format!("{CLEANER_ON}{share}\n")))?;
     let begun = Instant::now();
     load.round(&subject, WARM_UP_SECONDS)?;
     let mut busy = Vec::new();
@@ -92,7 +95,8 @@ fn on_one(bench: &mut Bench, database: &Database) -> Result<String> {
     calm.extend(load.rounds(&subject)?);
     check_survivors(&subject, database, rows, audited)?;
 
-    let p99 = |flights: &[Flight]| Spread::of(flights.iter().map(|flight| flight.latency_us(0.99))).context("no rounds");
+    let p99 =
+        |flights: &[Flight]| Spread::of(flights.iter().map(|flight| flight.latency_us(0.99))).context("no rounds");
     let (calm, busy) = (p99(&calm)?, p99(&busy)?);
     #[expect(clippy::cast_precision_loss, reason = "no table has that many rows")]
     let rate = rows as f64 / took.as_secs_f64();

@@ -91,7 +91,10 @@ fn measure(bench: &Bench, tables: &mut [Table]) -> Result<String> {
             for (table, flights) in tables.iter_mut().zip(&mut flights) {
                 let flight = table.fire(operation, rate, calls_in(rate, pace.seconds), connections)?;
                 let (p50, p99) = (flight.latency_us(0.5), flight.latency_us(0.99));
-                eprintln!("xtask: {round} of {}: {what}, {} rows: p50 {p50:.0}, p99 {p99:.0} us", pace.rounds, table.rows);
+                eprintln!(
+                    "xtask: {round} of {}: {what}, {} rows: p50 {p50:.0}, p99 {p99:.0} us",
+                    pace.rounds, table.rows
+                );
                 lateness_us = lateness_us.max(flight.lateness_us());
                 flights.push(flight);
             }

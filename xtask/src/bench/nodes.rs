@@ -21,21 +21,24 @@ const CLIENTS: usize = 1000;
 /// Of one processor, for each node.
 const NODE_PERCENT: u32 = 25;
 const WARM_UP_SECONDS: u32 = 2;
+/// The address under which clients know both, whatever ports they have: it is in their tokens.
+const ONE_NAME: &str = "[server]\nbase_path = \"https://localhost:9443\"\n";
 
 const PATHS: [(TokenKind, &str); 2] =
     [(TokenKind::Jwt, "fresh JWT in place of the client's last"), (TokenKind::Opaque, "new opaque token")];
 
 pub(super) fn run(bench: &mut Bench) -> Result<String> {
+    let percent = bench.share_percent.unwrap_or(NODE_PERCENT);
     let mut text = format!(
-        "Each node has {NODE_PERCENT} % of a processor.\n\n| engine | path | one node, tokens per second | two nodes | ratio | \
+        "Each node has {percent} % of a processor.\n\n| engine | path | one node, tokens per second | two nodes | ratio | \
          per CPU-second of the nodes, two to one | of nodes and database |\n|---|---|---|---|---|---|---|\n"
     );
     for engine in database::chosen(bench.engine.as_deref())? {
         let servers = database::start(None)?;
         let database = Database::of(engine, database::server(&servers, engine));
-        let first = Subject::start(bench, &format!("{engine}-1"), &database.configuration())?;
+        let first = Subject::start(bench, &format!("{engine}-1"), &format!("{ONE_NAME}{}", database.configuration()))?;
         let second = first.beside(bench, &format!("{engine}-2"))?;
-        let mut nodes = Nodes { database, first: Node::limit(first)?, second: Node::limit(second)? };
+        let mut nodes = Nodes { database, first: Node::limit(first, percent)?, second: Node::limit(second, percent)? };
         for (kind, path) in PATHS {
             writeln!(text, "| {engine} | {path} | {} |", nodes.compare(bench, kind)?)?;
         }
@@ -50,8 +53,8 @@ struct Node {
 }
 
 impl Node {
-    fn limit(subject: Subject) -> Result<Self> {
-        let quota = Quota::new(&format!("claviger-bench-{}", servers::random_hex(4)?), NODE_PERCENT)?;
+    fn limit(subject: Subject, percent: u32) -> Result<Self> {
+        let quota = Quota::new(&format!("claviger-bench-{}", servers::random_hex(4)?), percent)?;
         quota.add(subject.pid()?)?;
         Ok(Self { subject, quota })
     }
@@ -65,17 +68,19 @@ struct Nodes {
 
 /// What one round gave.
 struct Round {
-    per_second: f64,
-    per_node_cpu: f64,
-    per_cpu: f64,
+    /// Tokens per second.
+    rate: f64,
+    /// Tokens per CPU-second of the nodes.
+    by_nodes: f64,
+    /// The same of nodes and database.
+    by_all: f64,
 }
 
 impl Nodes {
     /// One, two, one, two, ...; the second node does not run while the first is alone.
     fn compare(&mut self, bench: &mut Bench, kind: TokenKind) -> Result<String> {
-        let clients: Result<Vec<Client>> = (0..CLIENTS)
-            .map(|number| self.first.subject.register(&format!("nodes-{kind:?}-{number}"), kind))
-            .collect();
+        let clients: Result<Vec<Client>> =
+            (0..CLIENTS).map(|number| self.first.subject.register(&format!("nodes-{kind:?}-{number}"), kind)).collect();
         let clients = clients?;
         self.check_joined(&clients)?;
         let (mut one, mut two) = (Vec::new(), Vec::new());
@@ -87,10 +92,10 @@ impl Nodes {
             two.push(self.round(bench, kind, &clients, true)?);
             if let (Some(one), Some(two)) = (one.last(), two.last()) {
                 let (rounds, engine) = (bench.pace.rounds, self.database.engine);
-                eprintln!("xtask: {round} of {rounds}: {engine} one {:.0}, two {:.0}", one.per_second, two.per_second);
+                eprintln!("xtask: {round} of {rounds}: {engine} one {:.0}, two {:.0}", one.rate, two.rate);
             }
         }
-        let rates = |rounds: &[Round]| Spread::of(rounds.iter().map(|round| round.per_second)).context("no rounds");
+        let rates = |rounds: &[Round]| Spread::of(rounds.iter().map(|round| round.rate)).context("no rounds");
         let ratio = |pick: fn(&Round) -> f64| {
             Spread::of(one.iter().zip(&two).map(|(one, two)| pick(two) / pick(one))).context("no rounds")
         };
@@ -98,9 +103,9 @@ impl Nodes {
             "{} | {} | **{}** | {} | {}",
             rates(&one)?.text(0),
             rates(&two)?.text(0),
-            ratio(|round| round.per_second)?.text(2),
-            ratio(|round| round.per_node_cpu)?.text(2),
-            ratio(|round| round.per_cpu)?.text(2)
+            ratio(|round| round.rate)?.text(2),
+            ratio(|round| round.by_nodes)?.text(2),
+            ratio(|round| round.by_all)?.text(2)
         ))
     }
 
@@ -135,14 +140,15 @@ impl Nodes {
             node.quota.check_reached(since)?;
         }
         let tokens = per_second * f64::from(pace.seconds);
-        Ok(Round { per_second, per_node_cpu: tokens / nodes_s, per_cpu: tokens / (nodes_s + database_s) })
+        Ok(Round { rate: per_second, by_nodes: tokens / nodes_s, by_all: tokens / (nodes_s + database_s) })
     }
 }
 
 /// All loads at the same time: the sum of their rates.
 fn all(loads: &[Load], pace: Pace) -> Result<f64> {
     thread::scope(|scope| {
-        let runs: Vec<_> = loads.iter().map(|load| scope.spawn(move || run_wrk(load, pace, Figure::PerSecond))).collect();
+        let runs: Vec<_> =
+            loads.iter().map(|load| scope.spawn(move || run_wrk(load, pace, Figure::PerSecond))).collect();
         let mut sum = 0.0;
         for run in runs {
             let sample = run.join().map_err(|_| anyhow::anyhow!("a generator's thread died"))??;

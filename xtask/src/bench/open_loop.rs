@@ -145,12 +145,7 @@ fn connect(port: u16) -> Result<BufReader<TcpStream>> {
 }
 
 /// One connection: takes the next call when it has an answer to its last.
-fn work(
-    volley: &Volley<'_>,
-    next: &AtomicUsize,
-    begin: Instant,
-    mut stream: BufReader<TcpStream>,
-) -> Result<Flight> {
+fn work(volley: &Volley<'_>, next: &AtomicUsize, begin: Instant, mut stream: BufReader<TcpStream>) -> Result<Flight> {
     let mut flight = Flight::default();
     loop {
         let number = next.fetch_add(1, Ordering::Relaxed);
@@ -284,8 +279,11 @@ mod tests {
     #[test]
     fn quantiles_are_taken_from_above() {
         let sorted: Vec<f64> = (1..=100).map(f64::from).collect();
-        assert_eq!([quantile(&sorted, 0.5), quantile(&sorted, 0.99), quantile(&sorted, 1.0)], [50.0, 99.0, 100.0]);
-        assert_eq!(quantile(&[7.0], 0.5), 7.0);
+        let of = |sorted: &[f64], part| format!("{:.1}", quantile(sorted, part));
+        assert_eq!(
+            [of(&sorted, 0.5), of(&sorted, 0.99), of(&sorted, 1.0), of(&[7.0], 0.5)],
+            ["50.0", "99.0", "100.0", "7.0"]
+        );
         assert!(quantile(&[], 0.5).is_nan());
     }
 }

@@ -111,13 +111,7 @@ fn jwt_not_persisted(bench: &mut Bench) -> Result<String> {
 }
 
 /// The token endpoint with this many clients in turn, keep-alive.
-fn token_load(
-    bench: &Bench,
-    subject: &Subject,
-    kind: TokenKind,
-    clients: usize,
-    others: &[u32],
-) -> Result<Load> {
+fn token_load(bench: &Bench, subject: &Subject, kind: TokenKind, clients: usize, others: &[u32]) -> Result<Load> {
     let clients: Result<Vec<_>> =
         (0..clients).map(|number| subject.register(&format!("bench{number}"), kind)).collect();
     token_load_of(bench, subject, &clients?, others)

@@ -10,6 +10,8 @@ use std::{
 /// A short period, so that a process which has used up its share does not stand still, with a lock in its hands, for longer than
 /// a request takes.
 const PERIOD_US: u32 = 5_000;
+/// The kernel takes no smaller share of a period.
+const QUOTA_US_MIN: u32 = 1_000;
 
 /// A control group; removed when dropped, which its processes must not outlive.
 #[derive(Debug)]
@@ -28,7 +30,8 @@ impl Quota {
     /// A group that gets this share of one processor, in percent.
     pub(super) fn new(name: &str, percent: u32) -> Result<Self> {
         let root = Path::new("/sys/fs/cgroup");
-        let quota_us = PERIOD_US / 100 * percent;
+        let period_us = PERIOD_US.max(QUOTA_US_MIN * 100 / percent);
+        let quota_us = period_us * percent / 100;
         let is_unified = root.join("cgroup.controllers").exists();
         let parent = if is_unified { root.to_owned() } else { root.join("cpu") };
         let directory = parent.join(name);
@@ -36,9 +39,9 @@ impl Quota {
         let quota = Self { directory };
         if is_unified {
             quota.write("../cgroup.subtree_control", "+cpu")?;
-            quota.write("cpu.max", &format!("{quota_us} {PERIOD_US}"))?;
+            quota.write("cpu.max", &format!("{quota_us} {period_us}"))?;
         } else {
-            quota.write("cpu.cfs_period_us", &PERIOD_US.to_string())?;
+            quota.write("cpu.cfs_period_us", &period_us.to_string())?;
             quota.write("cpu.cfs_quota_us", &quota_us.to_string())?;
         }
         Ok(quota)

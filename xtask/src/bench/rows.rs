@@ -66,7 +66,7 @@ pub(super) fn scope(number: u64) -> String {
 pub(super) fn live_numbers(rows: u64) -> impl Iterator<Item = u64> {
     let twenties = rows / 20;
     // About the golden section: whatever part of the order is used, it is spread over all rows.
-    let stride = (twenties * 618 / 1000..).find(|stride| gcd(*stride, twenties) == 1).unwrap_or(1);
+    let stride = (twenties * 618 / 1000..=twenties).find(|stride| gcd(*stride, twenties) == 1).unwrap_or(1);
     (0..twenties).flat_map(move |turn| {
         let before = turn * stride % twenties * 20;
         // Those with the remainders 0 to 3 live, and rows count from 1.
@@ -172,9 +172,7 @@ impl Dialect {
         let (opaque, all) = (owners.opaque.len(), owners.opaque.len() + owners.jwt.len());
         let client = format!("{} + CASE WHEN {is_live} THEN MOD(I, {opaque}) ELSE MOD(I, {all}) END", owners.first_id);
         // Half of what is over was a user's.
-        let user = format!(
-            "CASE WHEN {is_live} OR MOD(I, 2) = 0 THEN 'admin' ELSE CONCAT('user', MOD(I * 7919, 50000)) END"
-        );
+        let user = format!("CASE WHEN {is_live} OR MOD(I, 2) = 0 THEN 'admin' ELSE CONCAT('user', MOD(I, 50000)) END");
         let age = format!("CASE WHEN {is_live} THEN MOD(I, 600) ELSE 259200 + MOD(I, 86400) END");
         let created = format!("{}{}", self.now, self.ago.replace('@', &age));
         let (live_ms, over_ms) = (30 * DAY_MS, 3_600_000);
