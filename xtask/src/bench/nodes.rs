@@ -37,13 +37,18 @@ pub(super) fn run(bench: &mut Bench) -> Result<String> {
         let servers = database::start(None)?;
         let database = Database::of(engine, database::server(&servers, engine));
         let first = Subject::start(bench, &format!("{engine}-1"), &format!("{ONE_NAME}{}", database.configuration()))?;
+        let clients: Result<Vec<Vec<Client>>> = PATHS.iter().map(|(kind, _)| register(&first, *kind)).collect();
         let second = first.beside(bench, &format!("{engine}-2"))?;
         let mut nodes = Nodes { database, first: Node::limit(first, percent)?, second: Node::limit(second, percent)? };
-        for (kind, path) in PATHS {
-            writeln!(text, "| {engine} | {path} | {} |", nodes.compare(bench, kind)?)?;
+        for ((kind, path), clients) in PATHS.into_iter().zip(clients?) {
+            writeln!(text, "| {engine} | {path} | {} |", nodes.compare(bench, kind, &clients)?)?;
         }
     }
     Ok(text)
+}
+
+fn register(subject: &Subject, kind: TokenKind) -> Result<Vec<Client>> {
+    (0..CLIENTS).map(|number| subject.register(&format!("nodes-{kind:?}-{number}"), kind)).collect()
 }
 
 /// A process under its limit. The process ends before the limit does.
@@ -78,18 +83,15 @@ struct Round {
 
 impl Nodes {
     /// One, two, one, two, ...; the second node does not run while the first is alone.
-    fn compare(&mut self, bench: &mut Bench, kind: TokenKind) -> Result<String> {
-        let clients: Result<Vec<Client>> =
-            (0..CLIENTS).map(|number| self.first.subject.register(&format!("nodes-{kind:?}-{number}"), kind)).collect();
-        let clients = clients?;
-        self.check_joined(&clients)?;
+    fn compare(&mut self, bench: &mut Bench, kind: TokenKind, clients: &[Client]) -> Result<String> {
+        self.check_joined(clients)?;
         let (mut one, mut two) = (Vec::new(), Vec::new());
         for round in 1..=bench.pace.rounds {
             self.second.subject.stop()?;
-            one.push(self.round(bench, kind, &clients, false)?);
+            one.push(self.round(bench, kind, clients, false)?);
             self.second.subject.start_again(bench)?;
             self.second.quota.add(self.second.subject.pid()?)?;
-            two.push(self.round(bench, kind, &clients, true)?);
+            two.push(self.round(bench, kind, clients, true)?);
             if let (Some(one), Some(two)) = (one.last(), two.last()) {
                 let (rounds, engine) = (bench.pace.rounds, self.database.engine);
                 eprintln!("xtask: {round} of {rounds}: {engine} one {:.0}, two {:.0}", one.rate, two.rate);
