@@ -1,6 +1,7 @@
 -- wrk script: one request again and again, every answer checked. From the environment:
 --   METHOD, BODY (a form), AUTH (value of Authorization), AUTH_FILE (one such value per line, taken in turn),
---   EXPECT (text that every body must hold).
+--   EXPECT (text that every body must hold), RUN (a word of this run's own).
+-- `@N@` in BODY becomes RUN and a number, other ones in every request.
 local method = os.getenv("METHOD") or "POST"
 local body = os.getenv("BODY")
 local expect = os.getenv("EXPECT")
@@ -10,6 +11,18 @@ if os.getenv("AUTH") then headers["Authorization"] = os.getenv("AUTH") end
 local threads = {}
 local prepared = {}
 local turn = 0
+local serial = 0
+local is_numbered = body and string.find(body, "@N@", 1, true)
+local run = os.getenv("RUN") or ""
+
+-- A request, or what it takes to make one when each has a number.
+local function prepare(authorization)
+  headers["Authorization"] = authorization
+  if not is_numbered then return wrk.format(method, nil, headers, body) end
+  local own = {}
+  for name, value in pairs(headers) do own[name] = value end
+  return own
+end
 
 function setup(thread) table.insert(threads, thread) end
 
@@ -18,17 +31,18 @@ function init(args)
   missing = 0
   if os.getenv("AUTH_FILE") then
     for line in io.lines(os.getenv("AUTH_FILE")) do
-      headers["Authorization"] = line
-      table.insert(prepared, wrk.format(method, nil, headers, body))
+      table.insert(prepared, prepare(line))
     end
   else
-    table.insert(prepared, wrk.format(method, nil, headers, body))
+    table.insert(prepared, prepare(os.getenv("AUTH")))
   end
 end
 
 function request()
   turn = turn % #prepared + 1
-  return prepared[turn]
+  if not is_numbered then return prepared[turn] end
+  serial = serial + 1
+  return wrk.format(method, nil, prepared[turn], (string.gsub(body, "@N@", run .. "n" .. serial)))
 end
 
 function response(status, _, text)

@@ -5,9 +5,15 @@
 
 mod baseline;
 mod clean;
+mod database;
+mod growth;
 mod http;
 mod load;
+mod nodes;
+mod open_loop;
 mod plans;
+mod quota;
+mod rows;
 mod stats;
 mod subject;
 
@@ -24,6 +30,12 @@ pub(crate) struct Bench {
     pub(crate) pace: Pace,
     /// How long an idle server is left alone before its memory is read.
     pub(crate) settle: Duration,
+    /// Sizes of tables, where a plan has them; empty: the plan's own.
+    pub(crate) rows: Vec<u64>,
+    /// The only engine that a plan with several runs on.
+    pub(crate) engine: Option<String>,
+    /// Percent that a plan gives to what it limits; `None`: the plan's own.
+    pub(crate) share_percent: Option<u32>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -34,6 +46,9 @@ struct Options {
     connections: u32,
     delay_ms: u32,
     settle_seconds: u32,
+    rows: Vec<u64>,
+    engine: Option<String>,
+    share_percent: Option<u32>,
     may_build: bool,
 }
 
@@ -47,6 +62,9 @@ impl Options {
             connections: 32,
             delay_ms: 0,
             settle_seconds: 60,
+            rows: Vec::new(),
+            engine: None,
+            share_percent: None,
             may_build: true,
         };
         let mut rest = rest.iter();
@@ -55,13 +73,27 @@ impl Options {
                 options.may_build = false;
                 continue;
             }
-            let value = rest.next().with_context(|| format!("{option} needs a number"))?;
+            let value = rest.next().with_context(|| format!("{option} needs a value"))?;
+            if option == "--engine" {
+                database::chosen(Some(value))?;
+                options.engine = Some(value.clone());
+                continue;
+            }
+            if option == "--rows" {
+                let sizes: Result<Vec<u64>, _> = value.split(',').map(str::parse).collect();
+                options.rows = sizes.with_context(|| format!("{option} {value}"))?;
+                if options.rows.iter().any(|rows| !(1_000..=50_000_000).contains(rows)) {
+                    bail!("--rows takes sizes from a thousand to fifty million");
+                }
+                continue;
+            }
             let number: u32 = value.parse().with_context(|| format!("{option} {value}"))?;
             match option.as_str() {
                 "--reps" => options.rounds = usize::try_from(number)?,
                 "--duration" => options.seconds = number,
                 "--connections" => options.connections = number,
                 "--delay" => options.delay_ms = number,
+                "--share" if (1..=100).contains(&number) => options.share_percent = Some(number),
                 "--settle" => options.settle_seconds = number,
                 other => bail!("`cargo xtask bench` does not know `{other}`"),
             }
@@ -77,7 +109,7 @@ pub(crate) fn main(arguments: &[String]) -> Result<()> {
     let options = Options::parse(arguments)?;
     if options.name == "list" {
         for plan in plans::PLANS {
-            println!("{:5} {}", plan.name, plan.what);
+            println!("{:6} {}", plan.name, plan.what);
         }
         return Ok(());
     }
@@ -122,7 +154,8 @@ fn run_plan(plan: &plans::Plan, options: &Options) -> Result<String> {
         delay_ms: options.delay_ms,
     };
     let settle = Duration::from_secs(u64::from(options.settle_seconds));
-    let mut bench = Bench { guard, directory, pace, settle };
+    let (rows, engine) = (options.rows.clone(), options.engine.clone());
+    let mut bench = Bench { guard, directory, pace, settle, rows, engine, share_percent: options.share_percent };
     (plan.run)(&mut bench)
 }
 
@@ -150,9 +183,17 @@ mod tests {
         let options = parse(&["p1", "--reps", "3", "--duration", "2", "--no-build"]).unwrap();
         assert_eq!((options.rounds, options.seconds, options.connections), (3, 2, 32));
         assert!(!options.may_build);
-        for wrong in
-            [&["p1", "--reps"][..], &["p1", "--reps", "x"], &["p1", "--turns", "1"], &["p1", "--reps", "0"], &[]]
-        {
+        let options = parse(&["growth", "--rows", "1000,200000", "--engine", "postgres"]).unwrap();
+        assert_eq!((options.rows, options.engine.as_deref()), (vec![1_000, 200_000], Some("postgres")));
+        for wrong in [
+            &["p1", "--reps"][..],
+            &["p1", "--reps", "x"],
+            &["p1", "--turns", "1"],
+            &["p1", "--reps", "0"],
+            &["p1", "--rows", "5"],
+            &["p1", "--engine", "oracle"],
+            &[],
+        ] {
             assert!(parse(wrong).is_err(), "{wrong:?}");
         }
     }

@@ -26,7 +26,10 @@ cargo xtask servers [--durable] [--galera]
 cargo xtask ci
     What .ci/run calls: format, dependencies (licences, banned crates, crate rules), clippy, documentation, test.
 cargo xtask bench NAME|all [--reps N] [--duration S] [--connections N] [--delay MS] [--settle S] [--no-build]
+                [--engine mariadb|postgres] [--rows N[,N...]] [--share PERCENT]
     Our release server beside baselines in alternated rounds; prints Markdown. `bench list` shows the names.
+    --engine is for `growth`, `clean` and `nodes`; --rows (of the token table) for the first two; --share for the last two: what
+    each node gets of a processor, and the cleaner of the time.
 
   --durable     the servers flush every commit to disk, as in production (default: fast, not crash-safe)
   --galera      also a Galera cluster of three MariaDB servers, and one of each server that tests may kill (13 s, 550 MB);

@@ -52,6 +52,8 @@ pub(crate) struct Choice {
     pub(crate) is_durable: bool,
     /// A Galera cluster too, and one of each server that may be killed.
     pub(crate) has_galera: bool,
+    /// MiB of pages that MariaDB and PostgreSQL keep in memory; `None`: what is enough for tests.
+    pub(crate) buffer_mib: Option<u32>,
 }
 
 impl Choice {
@@ -95,9 +97,8 @@ impl Servers {
         let is_durable = choice.is_durable;
         let mut guard = Guard::start()?;
         let directory = make_directory(&mut guard, "servers")?;
-        let mariadb = start_one(&mut guard, &directory, &database::MARIADB, is_durable, false).context("MariaDB")?;
-        let postgres =
-            start_one(&mut guard, &directory, &database::POSTGRES, is_durable, false).context("PostgreSQL")?;
+        let mariadb = start_one(&mut guard, &directory, &database::MARIADB, choice, false).context("MariaDB")?;
+        let postgres = start_one(&mut guard, &directory, &database::POSTGRES, choice, false).context("PostgreSQL")?;
         let mortal = choice.has_galera.then(|| Mortal::start(&mut guard, &directory, is_durable)).transpose()?;
         Ok(Self { guard, mariadb, postgres, mortal })
     }
@@ -136,8 +137,10 @@ impl Mortal {
         let directory = directory.join("mortal");
         fs::create_dir(&directory)?;
         // What they have acknowledged must survive their end.
-        let mariadb = start_one(guard, &directory, &database::MARIADB, true, true).context("a mortal MariaDB")?;
-        let postgres = start_one(guard, &directory, &database::POSTGRES, true, true).context("a mortal PostgreSQL")?;
+        let durable = Choice { is_durable: true, ..Choice::default() };
+        let mariadb = start_one(guard, &directory, &database::MARIADB, durable, true).context("a mortal MariaDB")?;
+        let postgres =
+            start_one(guard, &directory, &database::POSTGRES, durable, true).context("a mortal PostgreSQL")?;
         Ok(Self { galera, mariadb, postgres })
     }
 
@@ -226,11 +229,12 @@ pub(crate) fn free_port() -> Result<u16> {
     Ok(listener.local_addr()?.port())
 }
 
-fn start_one(guard: &mut Guard, directory: &Path, kind: &Kind, is_durable: bool, is_mortal: bool) -> Result<Running> {
+fn start_one(guard: &mut Guard, directory: &Path, kind: &Kind, choice: Choice, is_mortal: bool) -> Result<Running> {
     let (home, account) = make_home(directory, kind.name, kind)?;
     // The tests know the servers by their URL; the password is the user's name.
     let password = "claviger".to_owned();
-    let mut settings = Settings { home, account, port: 0, password, is_durable };
+    let Choice { is_durable, buffer_mib, .. } = choice;
+    let mut settings = Settings { home, account, port: 0, password, is_durable, buffer_mib };
     let log_file = directory.join(format!("{}.log", kind.name));
     (kind.prepare)(&settings).context("cannot make its data directory")?;
     for _ in 0..START_ATTEMPTS {

@@ -6,6 +6,10 @@ use crate::{Engine, Release};
 use std::fmt;
 use std::sync::Arc;
 
+const RELEASES: [Release; 5] = [Release::V2_1, Release::V2_6, Release::V3_0, Release::V3_1, Release::V3_2];
+const LAYOUTS: [Layout; 3] = [Layout::One, Layout::Two, Layout::Three];
+const CLOCKS: [WallClock; 3] = [WallClock::Utc, WallClock::CentralEurope, WallClock::Ahead(-5 * 3600)];
+
 /// How the families of tables are spread over databases (contract database.md 1.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 pub enum Layout {
@@ -84,6 +88,51 @@ impl Options {
     pub(crate) fn now_on(&self, engine: Engine) -> i64 {
         if engine == Engine::MySql { self.now_ms - self.now_ms.rem_euclid(1000) } else { self.now_ms }
     }
+}
+
+/// The cases that a test goes through on an engine: every release once with the other choices in turn, or with `is_long` every
+/// form, layout, fresh and migrated. The two engines are out of step, so that a release meets two forms, and the layout with an
+/// identity database of its own stands for 3.2 on MySQL. `cipher` makes the encryption of a release.
+pub fn matrix(engine: Engine, now_ms: i64, is_long: bool, cipher: impl Fn(Release) -> Arc<dyn Cipher>) -> Vec<Options> {
+    let mut matrix = Vec::new();
+    for (number, release) in RELEASES.into_iter().enumerate() {
+        let number = number + usize::from(engine == Engine::Postgres);
+        let encrypted = Form::Encrypted(cipher(release));
+        let forms = if release == Release::V2_1 {
+            vec![Form::Plain, encrypted]
+        } else {
+            vec![Form::Plain, Form::Hashed, encrypted]
+        };
+        let new = |turn: usize, form: &Form, layout: Layout, is_migrated: bool| Options {
+            form: form.clone(),
+            layout,
+            is_migrated,
+            password_form: PasswordForm::ALL[turn % PasswordForm::ALL.len()],
+            token_clock: CLOCKS[turn % CLOCKS.len()],
+            local_clock: CLOCKS[(turn + 1) % CLOCKS.len()],
+            has_old_timestamps: engine == Engine::MySql && turn.is_multiple_of(2),
+            seed: 7 + turn as u64,
+            ..Options::new(release, now_ms)
+        };
+        if !is_long {
+            // The identity server's own tables are fresh here.
+            let is_apart = release == Release::V3_2 && engine == Engine::MySql;
+            let layout = if is_apart { Layout::Apart } else { LAYOUTS[number % 3] };
+            matrix.push(new(number * 7, &forms[number % forms.len()], layout, number % 2 == 1 && !is_apart));
+            continue;
+        }
+        if release == Release::V3_2 {
+            matrix.push(new(3, &forms[0], Layout::Apart, false));
+        }
+        for (turn, layout) in LAYOUTS.into_iter().enumerate() {
+            for (place, form) in forms.iter().enumerate() {
+                for is_migrated in [false, true] {
+                    matrix.push(new(turn * 6 + place * 2 + usize::from(is_migrated), form, layout, is_migrated));
+                }
+            }
+        }
+    }
+    matrix
 }
 
 impl Form {

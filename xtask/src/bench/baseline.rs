@@ -143,12 +143,12 @@ fn make_jwt(run: &Path) -> Result<String> {
 /// What one signature and one commit allow together, per CPU-second: the sum of what each costs. `commits` runs an
 /// engine's load program; the time of that program counts, as it stands for the driver in our own process.
 pub(crate) fn sign_and_commit(
-    server: Option<u32>,
+    servers: &[u32],
     seconds: u32,
     commits: impl FnOnce(u32) -> Result<Commits>,
 ) -> Result<Sample> {
     let signing = sign_rate(seconds)?;
-    let (commits, used) = cpu_seconds_of(server.as_slice(), || commits(seconds))?;
+    let (commits, used) = cpu_seconds_of(servers, || commits(seconds))?;
     let figure = 1.0 / (1.0 / signing.figure + used / commits.count);
     Ok(Sample { figure, per_second: figure, ..Sample::default() })
 }

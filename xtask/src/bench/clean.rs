@@ -1,172 +1,165 @@
 //! Cleaning under load: a million expired tokens are removed by the running server while it issues at half of what it can,
 //! and nobody is to notice (performance.md, Growth).
+//!
+//! The same rows and the same load stand on both sides: first with the cleaner off, then with it on until the last row is gone,
+//! then, with nothing left to clean, once more. The load is an open loop ([`super::open_loop`]).
 
 use super::{
     Bench,
-    load::{Figure, Load, Pace, run_wrk},
-    plans::{NEW_EACH_TIME, engines, on_engine, token_load},
-    stats::{Sample, Spread},
-    subject::{Subject, TokenKind},
-};
-use crate::{
-    process,
-    servers::{Choice, Running, Servers},
+    database::{self, Database},
+    load::{Figure, Pace, run_wrk},
+    open_loop::{Call, Flight, Volley, fire},
+    plans::{NEW_EACH_TIME, token_load_of},
+    rows::{self, Kind, Owners},
+    stats::Spread,
+    subject::Subject,
 };
 use anyhow::{Context as _, Result, bail, ensure};
 use std::{
     fmt::Write as _,
-    process::Command,
     time::{Duration, Instant},
 };
 
-const ROWS: u32 = 1_000_000;
+const ROWS: u64 = 1_000_000;
+/// Live tokens that stand among them and must all be there afterwards.
+const LIVE: u64 = 1_000;
 const CLIENTS: usize = 100;
 /// Longest wait for the last row.
 const LIMIT: Duration = Duration::from_hours(1);
 const WARM_UP_SECONDS: u32 = 2;
+/// MiB of pages in memory: more than the rows need.
+const BUFFER_MIB: u32 = 1024;
 
-/// Everything of a token row but the times, which are written differently on each engine, from a number I.
-const COLUMNS: &str = "INSERT INTO IDN_OAUTH2_ACCESS_TOKEN (TOKEN_ID, ACCESS_TOKEN, CONSUMER_KEY_ID, AUTHZ_USER, TENANT_ID, USER_DOMAIN, \
-    USER_TYPE, GRANT_TYPE, VALIDITY_PERIOD, REFRESH_TOKEN_VALIDITY_PERIOD, TOKEN_SCOPE_HASH, TOKEN_STATE, TOKEN_STATE_ID, \
-    SUBJECT_IDENTIFIER, ACCESS_TOKEN_HASH, IDP_ID, TIME_CREATED, REFRESH_TOKEN_TIME_CREATED) \
-    SELECT MD5(CAST(I AS CHAR(9))), CONCAT('bench', I), (SELECT MIN(ID) FROM IDN_OAUTH_CONSUMER_APPS), 'admin', -1234, 'PRIMARY', \
-    'APPLICATION', 'bench', 3600000, 86400000, 'd41d8cd98f00b204e9800998ecf8427e', 'EXPIRED', CONCAT('bench', I), 'admin', \
-    CONCAT('{\"hash\":\"', MD5(CAST(I AS CHAR(9))), '\",\"algorithm\":\"SHA-256\"}'), 1, ";
-const SCOPES: &str = "INSERT INTO IDN_OAUTH2_ACCESS_TOKEN_SCOPE (TOKEN_ID, TOKEN_SCOPE, TENANT_ID) \
-    SELECT TOKEN_ID, 'default', -1234 FROM IDN_OAUTH2_ACCESS_TOKEN WHERE GRANT_TYPE = 'bench'";
-const COUNT: &str = "SELECT COUNT(*) FROM IDN_OAUTH2_ACCESS_TOKEN WHERE GRANT_TYPE = 'bench'";
+const CLEANER_OFF: &str = "[cleanup]\nenable = false\n";
+/// Without rests between runs, in which the load would be measured without the cleaner; its share of the time follows.
+const CLEANER_ON: &str = "[cleanup]\ntime_budget_ms = 3600000\nshare_percent = ";
+/// The default of `cleanup.share_percent`.
+const SHARE_PERCENT: u32 = 25;
+const LEFT: &str = "SELECT COUNT(*) FROM IDN_OAUTH2_ACCESS_TOKEN WHERE GRANT_TYPE = 'bench'";
+const LIVING: &str =
+    "SELECT COUNT(*) FROM IDN_OAUTH2_ACCESS_TOKEN WHERE GRANT_TYPE = 'live' AND TOKEN_STATE = 'ACTIVE'";
+const AUDITED: &str = "SELECT COUNT(*) FROM IDN_OAUTH2_ACCESS_TOKEN_AUDIT";
 
 pub(super) fn run(bench: &mut Bench) -> Result<String> {
-    let servers = Servers::start(Choice { is_durable: true, has_galera: false })?;
     let mut text = String::from(
-        "| engine | load: per second of what it can | p99 us before | p99 us meanwhile: median (min-max) | ratio | rows per second | errors |\n\
-         |---|---|---|---|---|---|---|\n",
+        "| engine | load, calls per second (of what it can) | p99 us without the cleaner, before and after | p99 us meanwhile: \
+         median (min-max) | ratio | rows removed | in s | per second | live tokens left |\n|---|---|---|---|---|---|---|---|---|\n",
     );
-    for (engine, server) in engines(&servers) {
-        if let Some(server) = server {
-            writeln!(text, "{}", on_one(bench, engine, server)?)?;
-        }
+    for engine in database::chosen(bench.engine.as_deref())? {
+        let servers = database::start(Some(BUFFER_MIB))?;
+        let database = Database::of(engine, database::server(&servers, engine));
+        let row = on_one(bench, &database).with_context(|| engine)?;
+        eprintln!("xtask: {row}");
+        writeln!(text, "{row}")?;
     }
     Ok(text)
 }
 
-fn on_one(bench: &mut Bench, engine: &str, server: &Running) -> Result<String> {
-    let configuration = format!("{NEW_EACH_TIME}{}", on_engine(engine, Some(server)));
-    let mut subject = Subject::start(bench, engine, &configuration)?;
-    let load = token_load(bench, &subject, TokenKind::Opaque, CLIENTS, &[])?;
-    let pace = bench.pace;
-    measure(&load, Pace { seconds: WARM_UP_SECONDS, ..pace })?;
-    let full = measure(&load, pace)?.per_second;
-    // A connection that pauses for as long as two of its turns at full load makes half of that load, or a little less.
-    let delay_ms = whole_ms(2_000.0 * f64::from(pace.connections) / full)?;
-    let half = Pace { delay_ms, ..pace };
-    let before = (0..pace.rounds).map(|_| measure(&load, half)).collect::<Result<Vec<_>>>()?;
+fn on_one(bench: &mut Bench, database: &Database) -> Result<String> {
+    let rows = bench.rows.first().copied().unwrap_or(ROWS);
+    let configuration = |cleaner: &str| format!("{NEW_EACH_TIME}{cleaner}{}", database.configuration());
+    let mut subject = Subject::start(bench, database.engine, &configuration(CLEANER_OFF))?;
+    let owners = Owners::register(&subject, database, CLIENTS, 0)?;
+    rows::insert(database, &owners, Kind::Over, (1, rows), "bench")?;
+    rows::insert(database, &owners, Kind::Live, (rows + 1, LIVE), "live")?;
+    ensure!(database.number(LEFT)? == rows, "{rows} rows were to be made");
 
-    ask(engine, server, &fill(engine))?;
-    ask(engine, server, SCOPES)?;
-    ask(engine, server, if engine == "mariadb" { "ANALYZE TABLE IDN_OAUTH2_ACCESS_TOKEN" } else { "ANALYZE" })?;
-    ensure!(left(engine, server)? == ROWS, "{ROWS} rows were to be made");
-    // A server cleans when it has started.
-    let client = subject.register("bench-start", TokenKind::Opaque)?;
-    subject.stop()?;
-    subject.cold_start_ms(bench, &client)?;
-    let (begun, mut meanwhile) = (Instant::now(), Vec::new());
-    loop {
-        meanwhile.push(measure(&load, half)?);
-        let rows = left(engine, server)?;
-        eprintln!("xtask: {engine}: {rows} rows left after {} s", begun.elapsed().as_secs());
-        if rows == 0 {
-            break;
+    let pace = bench.pace;
+    let capacity = token_load_of(bench, &subject, &owners.opaque, &[])?;
+    run_wrk(&capacity, Pace { seconds: WARM_UP_SECONDS, ..pace }, Figure::PerSecond)?;
+    let sample = run_wrk(&capacity, pace, Figure::PerSecond)?;
+    ensure!(sample.errors == 0, "void: {} unexpected answers", sample.errors);
+    let (full, half) = (sample.per_second, sample.per_second / 2.0);
+    let load = Half { owners: &owners, per_second: half, pace };
+
+    let mut calm = load.rounds(&subject)?;
+    let audited = database.number(AUDITED)?;
+    let share = bench.share_percent.unwrap_or(SHARE_PERCENT);
+    subject.restart(bench, &configuration(&format!("{CLEANER_ON}{share}\n")))?;
+    let begun = Instant::now();
+    load.round(&subject, WARM_UP_SECONDS)?;
+    let mut busy = Vec::new();
+    let took = loop {
+        let flight = load.round(&subject, pace.seconds)?;
+        let left = database.number(LEFT)?;
+        let (seconds, p99) = (begun.elapsed().as_secs(), flight.latency_us(0.99));
+        eprintln!("xtask: {}: {left} rows left after {seconds} s, p99 {p99:.0} us", database.engine);
+        busy.push(flight);
+        if left == 0 {
+            break begun.elapsed();
         }
         if begun.elapsed() > LIMIT {
-            bail!("{rows} of {ROWS} rows are left after {} s", LIMIT.as_secs());
+            bail!("{left} of {rows} rows are left after {} s", LIMIT.as_secs());
         }
-    }
-    let rate = f64::from(ROWS) / begun.elapsed().as_secs_f64();
-    let p99 = |samples: &[Sample]| Spread::of(samples.iter().map(|sample| sample.p99_us)).context("no rounds");
-    let (calm, busy) = (p99(&before)?, p99(&meanwhile)?);
-    let loaded = Spread::of(meanwhile.iter().map(|sample| sample.per_second)).context("no rounds")?.median;
-    let errors: u64 = before.iter().chain(&meanwhile).map(|sample| sample.errors).sum();
+    };
+    calm.extend(load.rounds(&subject)?);
+    check_survivors(&subject, database, rows, audited)?;
+
+    let p99 =
+        |flights: &[Flight]| Spread::of(flights.iter().map(|flight| flight.latency_us(0.99))).context("no rounds");
+    let (calm, busy) = (p99(&calm)?, p99(&busy)?);
+    #[expect(clippy::cast_precision_loss, reason = "no table has that many rows")]
+    let rate = rows as f64 / took.as_secs_f64();
     Ok(format!(
-        "| {engine} | {loaded:.0} of {full:.0} | {:.0} | {:.0} ({:.0}-{:.0}) | {:.2} | {rate:.0} | {errors} |",
+        "| {} | {half:.0} (of {full:.0}) | {:.0} ({:.0}-{:.0}) | {:.0} ({:.0}-{:.0}) | **{:.2}** | {rows} | {:.0} | {rate:.0} | {LIVE} of {LIVE} |",
+        database.engine,
         calm.median,
+        calm.min,
+        calm.max,
         busy.median,
         busy.min,
         busy.max,
-        busy.median / calm.median
+        busy.median / calm.median,
+        took.as_secs_f64(),
     ))
 }
 
-fn measure(load: &Load, pace: Pace) -> Result<Sample> {
-    run_wrk(load, pace, Figure::PerSecond)
+/// The load: new tokens for the clients in turn, each of which retires the client's last.
+struct Half<'a> {
+    owners: &'a Owners,
+    per_second: f64,
+    pace: Pace,
 }
 
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the range is checked")]
-fn whole_ms(ms: f64) -> Result<u32> {
-    ensure!((1.0..60_000.0).contains(&ms), "a pause of {ms} ms is no pause");
-    Ok(ms.round() as u32)
-}
-
-/// The rows, three days old.
-fn fill(engine: &str) -> String {
-    if engine == "mariadb" {
-        let then = "UTC_TIMESTAMP() - INTERVAL 3 DAY";
-        return format!("{COLUMNS}{then}, {then} FROM (SELECT seq AS I FROM seq_1_to_{ROWS}) N");
-    }
-    let then = "NOW() AT TIME ZONE 'UTC' - INTERVAL '3 days'";
-    format!("{COLUMNS}{then}, {then} FROM generate_series(1, {ROWS}) AS N(I)")
-}
-
-fn left(engine: &str, server: &Running) -> Result<u32> {
-    ask(engine, server, COUNT)?.trim().parse().context("a count")
-}
-
-/// Runs a statement through the engine's own client and returns what it prints.
-fn ask(engine: &str, server: &Running, statement: &str) -> Result<String> {
-    if engine != "mariadb" {
-        let mut psql = Command::new(process::program("psql")?);
-        return process::capture(psql.args([
-            "-X",
-            "-q",
-            "-t",
-            "-A",
-            "-v",
-            "ON_ERROR_STOP=1",
-            &server.url,
-            "-c",
-            statement,
-        ]));
-    }
-    let mut client = Command::new(process::program("mariadb")?);
-    client.args([
-        "--no-defaults",
-        "--protocol=tcp",
-        "--host=127.0.0.1",
-        "--user=claviger",
-        "--skip-column-names",
-        "--batch",
-    ]);
-    client.arg(format!("--port={}", server.port)).env("MYSQL_PWD", &server.password);
-    process::capture(client.arg(format!("--execute={statement}")).arg("claviger_test"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn half_the_load_is_a_pause_of_two_turns() {
-        assert_eq!(whole_ms(2_000.0 * 32.0 / 1_600.0).unwrap(), 40);
-        assert!(whole_ms(f64::INFINITY).is_err() && whole_ms(0.2).is_err());
+impl Half<'_> {
+    fn rounds(&self, subject: &Subject) -> Result<Vec<Flight>> {
+        self.round(subject, WARM_UP_SECONDS)?;
+        (0..self.pace.rounds).map(|_| self.round(subject, self.pace.seconds)).collect()
     }
 
-    #[test]
-    fn both_engines_make_the_same_rows() {
-        for engine in ["mariadb", "postgres"] {
-            let statement = fill(engine);
-            let columns = statement.split_once('(').and_then(|(_, rest)| rest.split_once(')')).unwrap().0;
-            assert_eq!(columns.split(", ").count(), 18, "{engine}");
-            assert!(statement.contains("1000000"), "{engine}");
-        }
+    fn round(&self, subject: &Subject, seconds: u32) -> Result<Flight> {
+        let headers: Vec<String> = self.owners.opaque.iter().map(super::subject::Client::basic).collect();
+        let call = |number: usize| Call {
+            authorization: headers.get(number % headers.len()).cloned().unwrap_or_default(),
+            path: "/oauth2/token",
+            form: "grant_type=client_credentials".to_owned(),
+            expect: "access_token",
+        };
+        fire(&Volley {
+            port: subject.management(),
+            per_second: self.per_second,
+            calls: super::open_loop::calls_in(self.per_second, seconds),
+            connections: usize::try_from(self.pace.connections)?,
+            call: &call,
+        })
     }
+}
+
+/// Every live token is there and is introspected as such, and what went was kept for auditing.
+fn check_survivors(subject: &Subject, database: &Database, rows: u64, audited: u64) -> Result<()> {
+    let living = database.number(LIVING)?;
+    ensure!(living == LIVE, "only {living} of {LIVE} live tokens are left");
+    let copies = database.number(AUDITED)? - audited;
+    ensure!(copies >= rows, "{copies} of {rows} rows were copied to the audit table");
+    let authorization = subject.admin();
+    let call = |number: usize| Call {
+        authorization: authorization.clone(),
+        path: "/oauth2/introspect",
+        form: format!("token={}", rows::token(rows + 1 + u64::try_from(number).unwrap_or(0))),
+        expect: "\"active\":true",
+    };
+    let calls = usize::try_from(LIVE)?;
+    fire(&Volley { port: subject.management(), per_second: f64::INFINITY, calls, connections: 4, call: &call })
+        .context("a live token")
+        .map(drop)
 }

@@ -3,7 +3,12 @@
 use super::stats::{Row, Sample, WrkResult};
 use crate::process::{self, ProcessStat};
 use anyhow::{Context as _, Result, ensure};
-use std::{collections::BTreeSet, path::PathBuf, process::Command};
+use std::{
+    collections::BTreeSet,
+    path::PathBuf,
+    process::Command,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 /// The core of the server under test, and that of the generator and of backends, as taskset names them.
 pub(crate) const SERVER_CPU: &str = "0";
@@ -25,6 +30,7 @@ pub(crate) enum Figure {
 pub(crate) struct Load {
     pub(crate) url: String,
     pub(crate) method: &'static str,
+    /// The body; `@N@` in it becomes another number in every request there ever is.
     pub(crate) form: Option<String>,
     pub(crate) authorization: Option<String>,
     /// One Authorization value per line, taken in turn.
@@ -84,6 +90,7 @@ pub(crate) fn rounds(pace: Pace, mut contenders: Vec<Contender<'_>>) -> Result<V
 
 /// One run of a load.
 pub(crate) fn run_wrk(load: &Load, pace: Pace, figure: Figure) -> Result<Sample> {
+    static RUN: AtomicU64 = AtomicU64::new(0);
     let is_checked = load.expect.is_some() || load.authorization_file.is_some();
     let script = if is_checked { "benches/wrk/checked.lua" } else { "benches/wrk/light.lua" };
     let mut wrk = Command::new("taskset");
@@ -92,6 +99,7 @@ pub(crate) fn run_wrk(load: &Load, pace: Pace, figure: Figure) -> Result<Sample>
     for name in ["METHOD", "BODY", "AUTH", "AUTH_FILE", "EXPECT"] {
         wrk.env_remove(name);
     }
+    wrk.env("RUN", format!("{}r{}", std::process::id(), RUN.fetch_add(1, Ordering::Relaxed)));
     wrk.env("METHOD", load.method).env("DELAY", pace.delay_ms.to_string());
     let texts = [("BODY", load.form.as_deref()), ("AUTH", load.authorization.as_deref()), ("EXPECT", load.expect)];
     for (name, value) in texts.into_iter().filter_map(|(name, value)| Some((name, value?))) {
@@ -130,6 +138,11 @@ pub(crate) fn cpu_seconds_of<T>(roots: &[u32], work: impl FnOnce() -> Result<T>)
     let before = used();
     let value = work()?;
     Ok((value, seconds_of(used().saturating_sub(before))?))
+}
+
+/// CPU seconds that the process trees below `roots` have used so far.
+pub(crate) fn tree_seconds(roots: &[u32]) -> Result<f64> {
+    seconds_of(tree_ticks(roots))
 }
 
 fn tree_ticks(roots: &[u32]) -> u64 {

@@ -5,14 +5,14 @@ use super::{
     Bench,
     baseline::{self, Baseline, Commits},
     clean,
+    database::{self, Database},
+    growth,
     load::{Contender, Figure, Load, SERVER_CPU, resident_kib, rounds},
+    nodes,
     stats::{Row, Spread, table},
-    subject::{OPEN, SECURED, Subject, TokenKind},
+    subject::{Client, OPEN, SECURED, Subject, TokenKind},
 };
-use crate::{
-    process,
-    servers::{Choice, Running, Servers},
-};
+use crate::{process, servers::Servers};
 use anyhow::{Context as _, Result};
 use std::fmt::Write as _;
 
@@ -39,7 +39,7 @@ pub(crate) const PLANS: &[Plan] = &[
     },
     Plan {
         name: "P3",
-        what: "new opaque token per request, persisted, 1000 clients, to the engine's own single-row commits",
+        what: "new opaque token per request, persisted, 1000 clients, without and with a predecessor, to the engine's own single-row commits",
         goal: "0.70, aim 0.90",
         run: opaque_persisted,
     },
@@ -80,10 +80,24 @@ pub(crate) const PLANS: &[Plan] = &[
         goal: "p99 within 2 times what it is without",
         run: clean::run,
     },
+    Plan {
+        name: "growth",
+        what: "issue, look-up and revocation with a thousand, a hundred thousand and five million stored tokens",
+        goal: "p50 within 1.3 times and p99 within 2 times what they are with a thousand",
+        run: growth::run,
+    },
+    Plan {
+        name: "nodes",
+        what: "P21: two nodes on one database to one, MariaDB and PostgreSQL",
+        goal: "1.7, aim 1.95",
+        run: nodes::run,
+    },
 ];
 
 const NOT_PERSISTED: &str = "[oauth.token_persistence]\npersist_jwt_access_tokens = false\n";
 pub(super) const NEW_EACH_TIME: &str = "[oauth.token_renewal]\nrenew_access_token_per_request = true\n";
+/// A request whose scope nobody had before. Scopes of this form are open to all (`apim.oauth_config.allowed_scopes`).
+pub(super) const NEW_SCOPE: &str = "grant_type=client_credentials&scope=device_@N@";
 const PER_CPU: &str = "per server CPU-second";
 const CLIENTS: usize = 1000;
 const KIB_PER_MIB: f64 = 1024.0;
@@ -97,19 +111,16 @@ fn jwt_not_persisted(bench: &mut Bench) -> Result<String> {
 }
 
 /// The token endpoint with this many clients in turn, keep-alive.
-pub(super) fn token_load(
-    bench: &Bench,
-    subject: &Subject,
-    kind: TokenKind,
-    clients: usize,
-    others: &[u32],
-) -> Result<Load> {
+fn token_load(bench: &Bench, subject: &Subject, kind: TokenKind, clients: usize, others: &[u32]) -> Result<Load> {
+    let clients: Result<Vec<_>> =
+        (0..clients).map(|number| subject.register(&format!("bench{number}"), kind)).collect();
+    token_load_of(bench, subject, &clients?, others)
+}
+
+/// [`token_load`] with clients that are there.
+pub(super) fn token_load_of(bench: &Bench, subject: &Subject, clients: &[Client], others: &[u32]) -> Result<Load> {
     let file = bench.directory.join(format!("clients-{}.txt", subject.pid()?));
-    let mut lines = String::new();
-    for number in 0..clients {
-        let client = subject.register(&format!("bench{number}"), kind)?;
-        writeln!(lines, "{}", client.basic())?;
-    }
+    let lines: String = clients.iter().map(|client| client.basic() + "\n").collect();
     std::fs::write(&file, lines)?;
     Ok(Load {
         url: subject.management_url("/oauth2/token"),
@@ -122,38 +133,31 @@ pub(super) fn token_load(
     })
 }
 
-/// The engines by name, with the server that is theirs.
-pub(super) fn engines(servers: &Servers) -> [(&'static str, Option<&Running>); 3] {
-    [("sqlite", None), ("mariadb", Some(servers.mariadb())), ("postgres", Some(servers.postgres()))]
+/// The engines by name, with the database that is theirs.
+fn engines(servers: &Servers) -> [(&'static str, Option<Database>); 3] {
+    let on = |engine| (engine, Some(Database::of(engine, database::server(servers, engine))));
+    [("sqlite", None), on("mariadb"), on("postgres")]
 }
 
-/// The configuration that makes our server keep everything in a database of one engine.
-pub(super) fn on_engine(engine: &str, server: Option<&Running>) -> String {
-    let Some(server) = server else { return String::new() };
-    let (kind, scheme) = if engine == "mariadb" { ("mysql", "mysql") } else { ("postgre", "postgresql") };
-    ["apim_db", "shared_db"]
-        .map(|database| {
-            format!(
-                "[database.{database}]\ntype = \"{kind}\"\nurl = \"jdbc:{scheme}://127.0.0.1:{}/claviger_test\"\n\
-                 username = \"claviger\"\npassword = \"{}\"\n",
-                server.port, server.password
-            )
-        })
-        .concat()
+/// The configuration that keeps everything there.
+fn configuration(database: Option<&Database>) -> String {
+    database.map(Database::configuration).unwrap_or_default()
 }
 
 fn jwt_persisted(bench: &mut Bench) -> Result<String> {
-    let servers = Servers::start(Choice { is_durable: true, has_galera: false })?;
+    let servers = database::start(None)?;
     let mut text = String::new();
-    for (engine, server) in engines(&servers) {
-        let subject = Subject::start(bench, engine, &on_engine(engine, server))?;
-        let others: Vec<u32> = server.map(Running::pid).into_iter().collect();
+    for (engine, database) in engines(&servers) {
+        let database = database.as_ref();
+        let subject = Subject::start(bench, engine, &configuration(database))?;
+        let others: Vec<u32> = database.map(|database| database.pid).into_iter().collect();
         let load = token_load(bench, &subject, TokenKind::Jwt, CLIENTS, &others)?;
         let ours = Contender::load(&format!("Claviger on {engine}"), bench.pace, Figure::PerCpuSecond, load);
         let signing = Contender::new("aws-lc-rs RS256 signatures", baseline::sign_rate);
         let bench = &*bench;
-        let ceiling = Contender::new("one signature and one commit", move |seconds| {
-            baseline::sign_and_commit(server.map(Running::pid), seconds, |time| commits(bench, engine, server, time))
+        let ceiling = Contender::new("one signature and one commit", |seconds| {
+            // The same processes as above, and the load program in place of our driver.
+            baseline::sign_and_commit(&others, seconds, |time| commits(bench, &servers, engine, time))
         });
         let rows = rounds(bench.pace, vec![ours, ceiling, signing])?;
         writeln!(text, "{}", table("per CPU-second of server and database", &rows))?;
@@ -162,29 +166,40 @@ fn jwt_persisted(bench: &mut Bench) -> Result<String> {
 }
 
 /// Single-row commits by the engine's own load program.
-fn commits(bench: &Bench, engine: &str, server: Option<&Running>, seconds: u32) -> Result<Commits> {
-    match (engine, server) {
-        ("mariadb", Some(server)) => baseline::mariadb_commits(server, "claviger_test", seconds),
-        (_, Some(server)) => baseline::postgres_commits(bench, &server.url, seconds),
-        (_, None) => baseline::sqlite_commits(bench, seconds),
+fn commits(bench: &Bench, servers: &Servers, engine: &str, seconds: u32) -> Result<Commits> {
+    match engine {
+        "mariadb" => baseline::mariadb_commits(servers.mariadb(), "claviger_test", seconds),
+        "postgres" => baseline::postgres_commits(bench, &servers.postgres().url, seconds),
+        _ => baseline::sqlite_commits(bench, seconds),
     }
 }
 
+/// Two rows beside the engine's own commits: a token that takes no other's place, which is one row's insertion as the baseline's
+/// is, and one that retires the client's last.
 fn opaque_persisted(bench: &mut Bench) -> Result<String> {
-    let servers = Servers::start(Choice { is_durable: true, has_galera: false })?;
+    let servers = database::start(None)?;
     let mut text = String::new();
-    for (engine, server) in engines(&servers) {
-        let configuration = format!("{NEW_EACH_TIME}{}", on_engine(engine, server));
-        let subject = Subject::start(bench, engine, &configuration)?;
-        let load = token_load(bench, &subject, TokenKind::Opaque, CLIENTS, &[])?;
-        let ours = Contender::load(&format!("Claviger on {engine}"), bench.pace, Figure::PerSecond, load);
-        let bench = &*bench;
-        let limit = Contender::new(&format!("single-row commits of {engine}"), move |seconds| {
-            Ok(commits(bench, engine, server, seconds)?.sample())
-        });
-        writeln!(text, "{}", table("per second", &rounds(bench.pace, vec![ours, limit])?))?;
+    for (engine, database) in engines(&servers) {
+        let configuration = configuration(database.as_ref());
+        let fresh = Subject::start(bench, &format!("{engine}-fresh"), &configuration)?;
+        let load = token_load(bench, &fresh, TokenKind::Opaque, CLIENTS, &[])?;
+        let load = Load { form: Some(NEW_SCOPE.to_owned()), expect: Some("\"scope\":\"device_"), ..load };
+        let without = compare_commits(bench, &servers, engine, "no predecessor", load)?;
+        drop(fresh);
+        let again = Subject::start(bench, &format!("{engine}-again"), &format!("{NEW_EACH_TIME}{configuration}"))?;
+        let load = token_load(bench, &again, TokenKind::Opaque, CLIENTS, &[])?;
+        let replacing = compare_commits(bench, &servers, engine, "in place of the last", load)?;
+        writeln!(text, "{without}\n{replacing}")?;
     }
     Ok(text)
+}
+
+fn compare_commits(bench: &Bench, servers: &Servers, engine: &str, what: &str, load: Load) -> Result<String> {
+    let ours = Contender::load(&format!("Claviger on {engine}, {what}"), bench.pace, Figure::PerSecond, load);
+    let limit = Contender::new(&format!("single-row commits of {engine}"), move |seconds| {
+        Ok(commits(bench, servers, engine, seconds)?.sample())
+    });
+    Ok(table("per second", &rounds(bench.pace, vec![ours, limit])?))
 }
 
 fn opaque_again(bench: &mut Bench) -> Result<String> {

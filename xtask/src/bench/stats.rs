@@ -21,7 +21,7 @@ impl Spread {
         Some(Self { median: f64::midpoint(below, above), min, max })
     }
 
-    fn text(self, decimals: usize) -> String {
+    pub(crate) fn text(self, decimals: usize) -> String {
         format!("{:.decimals$} ({:.decimals$}-{:.decimals$})", self.median, self.min, self.max)
     }
 }

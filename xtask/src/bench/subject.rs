@@ -71,6 +71,28 @@ impl Subject {
         Ok(subject)
     }
 
+    /// Stops and starts the server, with another configuration.
+    pub(crate) fn restart(&mut self, bench: &mut Bench, configuration: &str) -> Result<()> {
+        self.stop()?;
+        fs::write(self.directory.join(CONFIGURATION_FILE), configuration)?;
+        self.start_again(bench)
+    }
+
+    /// Starts the server after [`Self::stop`].
+    pub(crate) fn start_again(&mut self, bench: &mut Bench) -> Result<()> {
+        self.spawn(bench)?;
+        self.wait_until_ready()
+    }
+
+    /// A second node on the same databases, with the same keys and configuration; running.
+    pub(crate) fn beside(&self, bench: &mut Bench, name: &str) -> Result<Self> {
+        let directory = bench.directory.join(name);
+        process::capture(Command::new("cp").arg("-a").arg(&self.directory).arg(&directory))?;
+        let mut node = Self { directory, offset: free_offset()?, password: self.password.clone(), child: None };
+        node.start_again(bench)?;
+        Ok(node)
+    }
+
     fn spawn(&mut self, bench: &mut Bench) -> Result<()> {
         let log = fs::OpenOptions::new().create(true).append(true).open(self.directory.with_extension("log"))?;
         let mut command = Command::new("taskset");
@@ -126,7 +148,7 @@ impl Subject {
         format!("http://127.0.0.1:{}{path}", self.gateway())
     }
 
-    fn management(&self) -> u16 {
+    pub(crate) fn management(&self) -> u16 {
         MANAGEMENT_HTTP + self.offset
     }
 
@@ -163,6 +185,12 @@ impl Subject {
         let basic = client.basic();
         let answer = self.form("/oauth2/token", Some(&basic), "grant_type=client_credentials").json(&[200])?;
         text(&answer, "access_token")
+    }
+
+    /// Whether introspection calls a token active.
+    pub(crate) fn is_active(&self, token: &str) -> Result<bool> {
+        let answer = self.form("/oauth2/introspect", Some(&self.admin()), &format!("token={token}")).json(&[200])?;
+        answer.get("active").and_then(Value::as_bool).with_context(|| format!("no `active` in {answer}"))
     }
 
     /// From starting the process to the first token, in milliseconds. The server must have been stopped.

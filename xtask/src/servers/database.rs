@@ -36,6 +36,7 @@ pub(super) struct Settings {
     pub(super) port: u16,
     pub(super) password: String,
     pub(super) is_durable: bool,
+    pub(super) buffer_mib: Option<u32>,
 }
 
 impl Settings {
@@ -128,7 +129,9 @@ pub(super) fn add_mariadb_arguments(server: &mut Command, settings: &Settings) {
     server.arg(format!("--max-connections={CONNECTIONS_MAX}"));
     server.arg(format!("--innodb-flush-log-at-trx-commit={}", if settings.is_durable { 1 } else { 2 }));
     server.args(["--bind-address=127.0.0.1", "--skip-name-resolve", "--character-set-server=utf8mb4"]);
-    server.args(["--innodb-buffer-pool-size=128M", "--innodb-log-file-size=96M"]);
+    // A log of as much as is kept in memory spares a large server its hasty checkpoints.
+    let (pool, log) = settings.buffer_mib.map_or((128, 96), |mib| (mib, mib));
+    server.arg(format!("--innodb-buffer-pool-size={pool}M")).arg(format!("--innodb-log-file-size={log}M"));
     // New York's clock, in a form that needs no zone files: an old server's database is seldom in UTC.
     server.arg("--default-time-zone=SYSTEM").env("TZ", "EST5EDT,M3.2.0,M11.1.0");
 }
@@ -203,6 +206,10 @@ fn serve_postgres(settings: &Settings) -> Result<Command> {
     set("unix_socket_directories=");
     set(&format!("max_connections={CONNECTIONS_MAX}"));
     set("timezone=Asia/Kolkata");
+    if let Some(mib) = settings.buffer_mib {
+        set(&format!("shared_buffers={mib}MB"));
+        set(&format!("max_wal_size={mib}MB"));
+    }
     if !settings.is_durable {
         set("fsync=off");
         set("synchronous_commit=off");

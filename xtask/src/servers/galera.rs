@@ -90,7 +90,8 @@ fn start_member(
 ) -> Result<Option<Member>> {
     let name = format!("member{index}");
     let (home, account) = make_home(directory, &name, &database::MARIADB)?;
-    let settings = Settings { home, account, port: own.sql, password: "claviger".to_owned(), is_durable };
+    let settings =
+        Settings { home, account, port: own.sql, password: "claviger".to_owned(), is_durable, buffer_mib: None };
     database::prepare_mariadb(&settings).context("cannot make its data directory")?;
     let mut server = Command::new(process::program("mariadbd")?);
     database::add_mariadb_arguments(&mut server, &settings);

@@ -3,18 +3,12 @@
 use crate::{NOW_MS, is_long, servers};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use claviger_golden::clock::WallClock;
-use claviger_golden::digest::PasswordForm;
 use claviger_golden::golden::Golden;
 use claviger_golden::manifest::{State, User};
-use claviger_golden::options::{Cipher, Form, Layout, Options};
+use claviger_golden::options::{Cipher, Layout, Options, matrix};
 use claviger_golden::{Engine, Release};
 use std::collections::BTreeSet;
 use std::sync::Arc;
-
-const RELEASES: [Release; 5] = [Release::V2_1, Release::V2_6, Release::V3_0, Release::V3_1, Release::V3_2];
-const LAYOUTS: [Layout; 3] = [Layout::One, Layout::Two, Layout::Three];
-const CLOCKS: [WallClock; 3] = [WallClock::Utc, WallClock::CentralEurope, WallClock::Ahead(-5 * 3600)];
 
 /// Stands for an installation's key: the shape of each release's ciphertext, with the bytes turned round for a block of RSA.
 struct TurnedRound;
@@ -38,55 +32,10 @@ impl Cipher for TurnedRound {
     }
 }
 
-/// The forms of a release.
-fn forms(release: Release) -> Vec<Form> {
-    let encrypted = Form::Encrypted(Arc::new(TurnedRound));
-    if release == Release::V2_1 { vec![Form::Plain, encrypted] } else { vec![Form::Plain, Form::Hashed, encrypted] }
-}
-
-/// Every release once on each engine with the other choices in turn; all of them when asked for.
-fn matrix(engine: Engine) -> Vec<Options> {
-    let mut matrix = Vec::new();
-    for (number, release) in RELEASES.into_iter().enumerate() {
-        let number = number + usize::from(engine == Engine::Postgres);
-        let forms = forms(release);
-        let new = |turn: usize, form: &Form, layout: Layout, is_migrated: bool| Options {
-            form: form.clone(),
-            layout,
-            is_migrated,
-            password_form: PasswordForm::ALL[turn % PasswordForm::ALL.len()],
-            token_clock: CLOCKS[turn % CLOCKS.len()],
-            local_clock: CLOCKS[(turn + 1) % CLOCKS.len()],
-            has_old_timestamps: engine == Engine::MySql && turn.is_multiple_of(2),
-            seed: 7 + turn as u64,
-            ..Options::new(release, NOW_MS)
-        };
-        if !is_long() {
-            let turn = number * 7;
-            // The identity server's own tables are fresh here.
-            let is_apart = release == Release::V3_2 && engine == Engine::MySql;
-            let layout = if is_apart { Layout::Apart } else { LAYOUTS[number % 3] };
-            matrix.push(new(turn, &forms[number % forms.len()], layout, number % 2 == 1 && !is_apart));
-            continue;
-        }
-        if release == Release::V3_2 {
-            matrix.push(new(3, &forms[0], Layout::Apart, false));
-        }
-        for (turn, layout) in LAYOUTS.into_iter().enumerate() {
-            for (place, form) in forms.iter().enumerate() {
-                for is_migrated in [false, true] {
-                    matrix.push(new(turn * 6 + place * 2 + usize::from(is_migrated), form, layout, is_migrated));
-                }
-            }
-        }
-    }
-    matrix
-}
-
 #[tokio::test]
 async fn an_old_server_finds_what_it_left() {
     for (engine, url) in servers() {
-        for options in matrix(engine) {
+        for options in matrix(engine, NOW_MS, is_long(), |_| Arc::new(TurnedRound)) {
             let told = format!("{engine:?} {options:?}");
             eprintln!("{told}");
             let golden = Golden::create(engine, &url, options).await.unwrap();

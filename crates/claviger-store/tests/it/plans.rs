@@ -117,6 +117,9 @@ const ACTIVE_OF_USERS: [Arg<'static>; 128] =
 
 const PER_TENANT: &str =
     "some hundred rows per tenant at most, nothing but the tenant is indexed, and the answer is cached";
+const UNINDEXED_AUDIT: &str =
+    "it has neither key nor index; old rows stand at its beginning, and reading ends when there are enough";
+const ALL_WANTED: &str = "every row is asked for: what a gateway takes at its start";
 const FEW: &str = "a row per domain or tenant: a page or two";
 
 const HOT: &[Hot] = &[
@@ -152,6 +155,12 @@ const HOT: &[Hot] = &[
         &[("I", "INBOUND_AUTH_KEY has no index; asked only when FIND_PROVIDER found nothing")],
     ),
     hot("clients::FIND_PROVIDER_BY_NAME", &[text("app_500"), TENANT]),
+    hot(
+        "clients::UPDATE_CLIENT",
+        &[text("app"), text("url"), text("password"), text("0"), text("0"), int(1), int(2), int(3), int(4), CLIENT],
+    ),
+    hot("clients::UPDATE_SECRET", &[text("secret"), CLIENT]),
+    hot("clients::BLOCK_CLIENT", &[CLIENT]),
     hot("clients::DELETE_PROPERTIES", &[CLIENT_KEY, TENANT, text("tokenType")]),
     // Users.
     scanning(
@@ -174,6 +183,23 @@ const HOT: &[Hot] = &[
         &[("RP", "all of a tenant's rows are asked for"), ("P", "all of a tenant's rows are asked for"), ("D", FEW)],
     ),
     hot("users::FIND_HYBRID_ROLE", &[text("Application/app_500"), TENANT]),
+    scanning(
+        "users::FIND_USER_ANY_CASE",
+        &[USER, TENANT],
+        &[("UM_USER", "no index knows small letters; asked only for a name that FIND_USER did not find, and cached")],
+    ),
+    scanning(
+        "users::LIST_HYBRID_ROLES_ANY_CASE",
+        &[USER, TENANT, text("PRIMARY")],
+        &[
+            ("UR", "no index knows small letters; asked where names are compared without regard to case, and cached"),
+            ("R", "the roles of a tenant are few, and a join may well read them all"),
+            ("D", FEW),
+        ],
+    ),
+    scanning("users::FIND_ROLE", &[text("role_5"), TENANT], &[("UM_ROLE", "the roles of a tenant are few")]),
+    scanning("users::FIND_DOMAIN", &[text("PRIMARY"), TENANT], &[("UM_DOMAIN", FEW)]),
+    hot("users::FIND_HYBRID_USER_ROLE", &[USER, int(100_500), TENANT, int(1)]),
     scanning("tenants::FIND_BY_DOMAIN", &[text("domain_5"), Arg::Bool(true)], &[("UM_TENANT", FEW)]),
     scanning("tenants::FIND_BY_ID", &[int(5)], &[("UM_TENANT", FEW)]),
     // Scopes.
@@ -196,6 +222,10 @@ const HOT: &[Hot] = &[
     hot("revocations::FIND_BEFORE", &[text("CLIENT"), text("subject_500_0")]),
     hot("revocations::UPDATE", &[int(5), int(5), int(6), int(6), text("TOKEN"), text("subject_500_0")]),
     hot("revocations::LIST", &[text("TOKEN"), text("subject_500_0"), int(20), int(2_000)]),
+    // Leases: before each statement of the cleaner.
+    hot("leases::TAKE", &[text("node"), int(5), text("lease_500"), text("node"), int(6)]),
+    hot("leases::FIND", &[text("lease_500")]),
+    hot("leases::GIVE_BACK", &[text("lease_500"), text("node")]),
     // Cleaning: pages by key, removals by key.
     hot("cleaning::tokens::LIST", &[text("token_500_0"), int(1_000)]),
     hot("cleaning::tokens::LOCK", &CLEANED),
@@ -212,6 +242,20 @@ const HOT: &[Hot] = &[
             "IDN_OIDC_REQ_OBJECT_REFERENCE",
             "the cascade: CODE_ID leads no index but MySQL's own for the foreign key; a row per OpenID request object, often none",
         )],
+    ),
+    scanning(
+        "cleaning::rest::COUNT_SOME_AUDIT",
+        &[Arg::Time(None), int(1_000)],
+        &[
+            ("IDN_OAUTH2_ACCESS_TOKEN_AUDIT", UNINDEXED_AUDIT),
+            ("A", "a page of the above"),
+            ("<DERIVED2>", "MariaDB's name for A"),
+        ],
+    ),
+    scanning(
+        "cleaning::rest::DELETE_AUDIT",
+        &[Arg::Time(None), int(100)],
+        &[("IDN_OAUTH2_ACCESS_TOKEN_AUDIT", UNINDEXED_AUDIT)],
     ),
     hot("cleaning::rest::LIST_SESSIONS", &[text("session_500"), int(100)]),
     hot("cleaning::rest::DELETE_SESSIONS", &CLEANED_SESSIONS),
@@ -239,6 +283,17 @@ const HOT: &[Hot] = &[
     hot("subscriptions::LIST_OF_APPLICATION", &[int(100_500)]),
     hot("subscriptions::LIST_OF_API", &[int(100_500)]),
     hot("subscriptions::UPDATE_STATUS", &[text("BLOCKED"), USER, Arg::Time(None), text("subscription_500_0")]),
+    hot(
+        "subscriptions::UPDATE_TIER",
+        &[text("Gold"), text(""), text("UNBLOCKED"), USER, Arg::Time(None), text("subscription_500_0")],
+    ),
+    hot("subscriptions::DELETE", &[text("subscription_500_0")]),
+    hot("subscriptions::DELETE_OF_API", &[int(100_500)]),
+    // What a gateway takes at its start, or after a long cut.
+    scanning("subscriptions::LIST_ALL", &[], &[("S", ALL_WANTED), ("A", ALL_WANTED)]),
+    scanning("applications::LIST_ALL", &[], &[("A", ALL_WANTED), ("S", ALL_WANTED)]),
+    scanning("applications::LIST_ALL_KEYS", &[], &[("AM_APPLICATION_KEY_MAPPING", ALL_WANTED)]),
+    scanning("apis::LIST_APIS", &[], &[("AM_API", ALL_WANTED)]),
     // APIs and their artifacts.
     hot("apis::FIND_API", &[text("provider_500"), text("api_500"), text("1.0.0")]),
     hot("apis::FIND_API_BY_ID", &[int(100_500)]),

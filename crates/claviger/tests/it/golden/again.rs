@@ -15,7 +15,7 @@ const SCOPE: &str = "seen_in_between";
 /// The old server, started again for a while, issues a token and revokes one.
 pub(super) async fn write(golden: &Golden, ledger: &mut Ledger) {
     let (manifest, options) = (&golden.manifest, &golden.options);
-    let db = &golden.databases.api_manager;
+    let db = &golden.databases.identity;
     let stored = |plain: &str| match &options.form {
         Form::Plain => plain.to_owned(),
         Form::Hashed => hash_text(plain),

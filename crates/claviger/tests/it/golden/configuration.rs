@@ -68,6 +68,9 @@ pub(super) fn deployment(golden: &Golden) -> String {
     let addresses = &golden.addresses;
     section(&mut text, "[database.apim_db]", &addresses.api_manager);
     section(&mut text, "[database.shared_db]", &addresses.registry);
+    if addresses.identity != addresses.api_manager {
+        section(&mut text, "[database.identity_db]", &addresses.identity);
+    }
     if addresses.user != addresses.registry {
         // Both ways in which the users' database is named.
         let (user, name) = match golden.manifest.engine {

@@ -10,19 +10,14 @@ mod forward;
 use crate::harness::{ManualClock, Options as ServerOptions, Server};
 use claviger::cleaner::{Cleanup, clean_database};
 use claviger::config;
-use claviger_golden::clock::WallClock;
-use claviger_golden::digest::PasswordForm;
 use claviger_golden::golden::Golden;
-use claviger_golden::options::{Form, Layout, Options};
+use claviger_golden::options::{Layout, Options, matrix};
 use claviger_golden::{Engine, Release};
 use configuration::{InstallationKey, deployment};
 use std::sync::Arc;
 
 /// When the old server was stopped and ours is started.
 const NOW_MS: i64 = 1_790_000_000_123;
-const RELEASES: [Release; 5] = [Release::V2_1, Release::V2_6, Release::V3_0, Release::V3_1, Release::V3_2];
-const LAYOUTS: [Layout; 3] = [Layout::One, Layout::Two, Layout::Three];
-const CLOCKS: [WallClock; 3] = [WallClock::Utc, WallClock::CentralEurope, WallClock::Ahead(-5 * 3600)];
 
 #[tokio::test]
 async fn mariadb_of_every_release_is_taken_over_and_given_back() {
@@ -36,7 +31,7 @@ async fn postgresql_of_every_release_is_taken_over_and_given_back() {
 
 async fn there_and_back(engine: Engine) {
     let Some(url) = server_url(engine) else { return };
-    for options in matrix(engine) {
+    for options in matrix(engine, NOW_MS, is_long(), |release| Arc::new(InstallationKey::of(release))) {
         eprintln!("{engine:?} {options:?}");
         let golden = Golden::create(engine, &url, options).await.unwrap();
         let server = start(&golden).await;
@@ -73,7 +68,7 @@ async fn other_roles_than_the_key_manager_refuse_older_releases() {
 
 /// `claviger db clean` takes what is over and, where there is a table for it, keeps a copy.
 async fn clean(golden: &Golden) {
-    let db = &golden.databases.api_manager;
+    let db = &golden.databases.identity;
     let count = async |table: &str| {
         let rows = db.rows(&format!("SELECT COUNT(*) FROM {table}"), &[]).await.unwrap();
         rows[0].int(0).unwrap()
@@ -117,43 +112,4 @@ fn server_url(engine: Engine) -> Option<String> {
 #[expect(clippy::disallowed_methods, reason = "the test reads how long it may take")]
 fn is_long() -> bool {
     std::env::var("CLAVIGER_TEST_LONG").is_ok_and(|value| value == "1")
-}
-
-/// The forms of a release.
-fn forms(release: Release) -> Vec<Form> {
-    let encrypted = Form::Encrypted(Arc::new(InstallationKey::of(release)));
-    if release == Release::V2_1 { vec![Form::Plain, encrypted] } else { vec![Form::Plain, Form::Hashed, encrypted] }
-}
-
-/// Every release once with the other choices in turn; all of them when asked for.
-fn matrix(engine: Engine) -> Vec<Options> {
-    let mut matrix = Vec::new();
-    for (number, release) in RELEASES.into_iter().enumerate() {
-        // The two engines are out of step, so that a release meets two forms.
-        let number = number + usize::from(engine == Engine::Postgres);
-        let forms = forms(release);
-        let new = |turn: usize, form: &Form, layout: Layout, is_migrated: bool| Options {
-            form: form.clone(),
-            layout,
-            is_migrated,
-            password_form: PasswordForm::ALL[turn % PasswordForm::ALL.len()],
-            token_clock: CLOCKS[turn % CLOCKS.len()],
-            local_clock: CLOCKS[(turn + 1) % CLOCKS.len()],
-            has_old_timestamps: engine == Engine::MySql && turn.is_multiple_of(2),
-            seed: 7 + turn as u64,
-            ..Options::new(release, NOW_MS)
-        };
-        if !is_long() {
-            matrix.push(new(number * 7, &forms[number % forms.len()], LAYOUTS[number % 3], number % 2 == 1));
-            continue;
-        }
-        for (turn, layout) in LAYOUTS.into_iter().enumerate() {
-            for (place, form) in forms.iter().enumerate() {
-                for is_migrated in [false, true] {
-                    matrix.push(new(turn * 6 + place * 2 + usize::from(is_migrated), form, layout, is_migrated));
-                }
-            }
-        }
-    }
-    matrix
 }
