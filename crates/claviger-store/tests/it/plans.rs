@@ -89,6 +89,7 @@ const HOT: &[Hot] = &[
     hot("tokens::RETIRE", &[text("REVOKED"), text("some-id"), text("token_500_0"), text("ACTIVE")]),
     hot("status::rows::FIND_NEWEST_TOKEN", &[]),
     scanning("tokens::FIND_LOCAL_IDP", &[TENANT], &[("IDP", FEW)]),
+    scanning("tenants::FIND_LOCAL_IDP", &[TENANT], &[("IDP", FEW)]),
     // Clients.
     hot("clients::FIND_BY_KEY", &[CLIENT_KEY]),
     hot("clients::LOCK_CLIENT", &[CLIENT]),
