@@ -17,6 +17,8 @@ use claviger_proto::time::Timestamp;
 use claviger_proto::user::NameRule;
 use std::collections::BTreeSet;
 
+pub mod namesakes;
+
 /// The SELECT list that [`decode`] reads, with the scopes of each token or without.
 macro_rules! select_tokens {
     ($rest:literal) => {
@@ -294,7 +296,7 @@ pub async fn find_active(
 }
 
 /// As people type a name: all small, all large, the first letter large.
-fn usual_spellings(name: &str) -> [String; 3] {
+pub(crate) fn usual_spellings(name: &str) -> [String; 3] {
     let lower = name.to_lowercase();
     let mut letters = lower.chars();
     let first: String = letters.next().into_iter().flat_map(char::to_uppercase).collect();

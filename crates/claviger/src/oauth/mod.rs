@@ -12,6 +12,7 @@ pub mod grant;
 pub mod introspect;
 pub mod issue;
 pub mod keys;
+mod namesakes;
 pub mod reply;
 pub mod revoke;
 pub mod scope_policy;
