@@ -171,7 +171,7 @@ impl Users {
         if known.is_some() || self.rule == NameRule::Exact {
             return Ok(known);
         }
-        let Some(user) = self.seek(&self.spelled, username).await? else { return Ok(None) };
+        let Some(user) = Box::pin(self.seek(&self.spelled, username)).await? else { return Ok(None) };
         let stored = Arc::new(Username { name: user.name, ..username.clone() });
         self.spellings.insert(username.clone(), generation, stored.clone());
         self.find_exactly(&stored).await
@@ -183,7 +183,7 @@ impl Users {
     }
 
     async fn load(&self, username: &Username) -> Result<Option<Known>, StoreError> {
-        let Some(user) = self.seek(&self.named, username).await? else { return Ok(None) };
+        let Some(user) = Box::pin(self.seek(&self.named, username)).await? else { return Ok(None) };
         let mut conn = self.store.reader().await?;
         let Some(tenant) = tenants::find_by_domain(&mut conn, &username.tenant).await? else { return Ok(None) };
         let roles = rows::list_roles(&mut conn, tenant, &user, self.rule).await?;
@@ -198,13 +198,14 @@ impl Users {
 
     /// The row of a user, as the table is now.
     async fn find_row(&self, username: &Username) -> Result<Option<rows::User>, StoreError> {
-        let user = self.seek(&self.named, username).await?;
+        let user = Box::pin(self.seek(&self.named, username)).await?;
         if user.is_some() || self.rule == NameRule::Exact {
             return Ok(user);
         }
-        self.seek(&self.spelled, username).await
+        Box::pin(self.seek(&self.spelled, username)).await
     }
 
+    /// Boxed by its callers: the future of every request would be as large.
     async fn seek(&self, seeker: &Seeker, username: &Username) -> Result<Option<rows::User>, StoreError> {
         if username.domain != PRIMARY {
             return Ok(None);
@@ -214,8 +215,7 @@ impl Users {
         // Whoever waits for others holds no connection.
         drop(conn);
         match tenant {
-            // Boxed: the future of every request would be as large.
-            Some(tenant) => Box::pin(seeker.find(tenant, &username.name)).await,
+            Some(tenant) => seeker.find(tenant, &username.name).await,
             None => Ok(None),
         }
     }

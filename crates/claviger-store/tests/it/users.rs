@@ -108,18 +108,18 @@ async fn many_names_are_looked_for_at_once() {
             .await
             .unwrap();
         let mut conn = store.reader().await.unwrap();
-        let names = ["BOB", "bob", "nobody", "ann", "ANN", "bob", "Jose", "b\u{f3}b"];
-        let named = users::find_named(&mut conn, TenantId::SUPER, &names).await.unwrap();
-        let named: Vec<Option<String>> = named.into_iter().map(|user| user.map(|user| user.name)).collect();
+        let wanted = ["BOB", "bob", "nobody", "ann", "ANN", "bob", "Jose", "b\u{f3}b"];
+        let exact = users::find_named(&mut conn, TenantId::SUPER, &wanted).await.unwrap();
+        let exact: Vec<Option<String>> = exact.into_iter().map(|user| user.map(|user| user.name)).collect();
         let some = |name: &str| Some(name.to_owned());
-        assert_eq!(named, [None, some("bob"), None, some("ann"), None, some("bob"), None, None]);
-        let spelled = users::find_spelled(&mut conn, TenantId::SUPER, &names).await.unwrap();
+        assert_eq!(exact, [None, some("bob"), None, some("ann"), None, some("bob"), None, None]);
+        let spelled = users::find_spelled(&mut conn, TenantId::SUPER, &wanted).await.unwrap();
         let spelled: Vec<Option<String>> = spelled.into_iter().map(|user| user.map(|user| user.name)).collect();
         // Of two that differ in case alone nobody can say which is meant.
         assert_eq!(spelled, [some("bob"), some("bob"), None, None, None, some("bob"), None, None]);
-        for (name, named, spelled) in [("Bob", None, some("bob")), ("ANN", None, None), ("ann", some("ann"), None)] {
+        for (name, exact, spelled) in [("Bob", None, some("bob")), ("ANN", None, None), ("ann", some("ann"), None)] {
             let found = users::find_named(&mut conn, TenantId::SUPER, &[name]).await.unwrap();
-            assert_eq!(found[0].as_ref().map(|user| user.name.clone()), named, "{name}");
+            assert_eq!(found[0].as_ref().map(|user| user.name.clone()), exact, "{name}");
             let found = users::find_spelled(&mut conn, TenantId::SUPER, &[name]).await.unwrap();
             assert_eq!(found[0].as_ref().map(|user| user.name.clone()), spelled, "{name}");
         }
