@@ -5,13 +5,19 @@
 use crate::conn::Conn;
 use crate::error::{self, StoreError};
 use crate::sql::queries;
+use crate::tokens::usual_spellings;
+use crate::users;
 use crate::value::{Arg, Row};
 use claviger_proto::ids::{ApplicationId, ApplicationUuid, ConsumerKey, TenantId};
 use claviger_proto::time::Timestamp;
+use claviger_proto::user::{NameRule, Username};
 use std::collections::BTreeMap;
 
 queries! {
-    FIND_SUBSCRIBER = "SELECT SUBSCRIBER_ID, USER_ID FROM AM_SUBSCRIBER WHERE USER_ID = ? AND TENANT_ID = ?";
+    FIND_SUBSCRIBERS = "SELECT SUBSCRIBER_ID, USER_ID FROM AM_SUBSCRIBER WHERE USER_ID IN (?, ?, ?, ?) AND TENANT_ID = ? \
+                        ORDER BY SUBSCRIBER_ID";
+    FIND_SUBSCRIBERS_ANY_CASE = "SELECT SUBSCRIBER_ID, USER_ID FROM AM_SUBSCRIBER WHERE LOWER(USER_ID) = LOWER(?) AND TENANT_ID = ? \
+                        ORDER BY SUBSCRIBER_ID";
     INSERT_SUBSCRIBER = "INSERT INTO AM_SUBSCRIBER (USER_ID, TENANT_ID, EMAIL_ADDRESS, DATE_SUBSCRIBED, CREATED_BY, CREATED_TIME, UPDATED_TIME) \
                          VALUES (?, ?, ?, ?, ?, ?, ?)",
         Postgres = "INSERT INTO AM_SUBSCRIBER (USER_ID, TENANT_ID, EMAIL_ADDRESS, DATE_SUBSCRIBED, CREATED_BY, CREATED_TIME, UPDATED_TIME) \
@@ -138,14 +144,36 @@ pub struct Registration {
     pub validity_s: i64,
 }
 
-/// The number of a subscriber.
-pub async fn find_subscriber(conn: &mut Conn, tenant: TenantId, user: &str) -> Result<Option<i64>, StoreError> {
-    for row in conn.rows(&FIND_SUBSCRIBER, &[user.into(), tenant.into()]).await? {
-        if row.text(1)? == user {
-            return Ok(Some(row.int(0)?));
+/// The numbers of a user's rows, the one under exactly his name first. A row in another spelling is his when the rule and the
+/// users' names say so: an old server made one for every spelling that he typed (database.md 5.3). The usual spellings are
+/// found by the index; only where none is there, every row is looked at.
+pub async fn find_subscribers(
+    conn: &mut Conn,
+    tenant: TenantId,
+    user: &Username,
+    rule: NameRule,
+) -> Result<Vec<i64>, StoreError> {
+    let name = user.to_string();
+    let typed = |name: String| Username { name, ..user.clone() }.to_string();
+    let [lower, upper, capitalised] = match rule {
+        NameRule::Exact => std::array::from_fn(|_| name.clone()),
+        NameRule::AnyCase => usual_spellings(&user.name).map(typed),
+    };
+    let args = [(&name).into(), (&lower).into(), (&upper).into(), (&capitalised).into(), tenant.into()];
+    let mut rows = conn.rows(&FIND_SUBSCRIBERS, &args).await?;
+    if rows.is_empty() && rule == NameRule::AnyCase {
+        rows = conn.rows(&FIND_SUBSCRIBERS_ANY_CASE, &[(&name).into(), tenant.into()]).await?;
+    }
+    let mut found = Vec::new();
+    for row in &rows {
+        let (id, stored) = (row.int(0)?, row.text(1)?);
+        if stored == name {
+            found.insert(0, id);
+        } else if users::is_meant(conn, tenant, &stored, user, rule).await? {
+            found.push(id);
         }
     }
-    Ok(None)
+    Ok(found)
 }
 
 /// Inserts a subscriber. A user who is there already (also one differing in case only, on MySQL) is a conflict.

@@ -141,7 +141,9 @@ pub async fn resident_idp(
         return Ok(false);
     }
     let certificates: &[u8] = b"[]";
-    conn.execute(&INSERT_IDP, &[tenant.into(), host.into(), certificates.into(), (&uuid(rng)).into()]).await?;
+    let inserted =
+        conn.execute(&INSERT_IDP, &[tenant.into(), host.into(), certificates.into(), (&uuid(rng)).into()]).await;
+    inserted.map_err(StoreError::or_repeat)?;
     Ok(true)
 }
 

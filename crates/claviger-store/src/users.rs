@@ -4,14 +4,39 @@
 use crate::capability::Capability;
 use crate::conn::Conn;
 use crate::error::StoreError;
-use crate::sql::{Sql, queries};
+use crate::sql::{Engine, Sql, queries};
+use crate::value::{Arg, Row};
 use claviger_proto::ids::TenantId;
 use claviger_proto::password::StoredPassword;
 use claviger_proto::time::Timestamp;
-use claviger_proto::user::NameRule;
+use claviger_proto::user::{NameRule, PRIMARY, Username};
 use std::collections::BTreeMap;
 
+/// Names that one statement looks for.
+pub const NAMES_MAX: usize = 50;
+
+/// As many users as [`NAMES_MAX`], by a condition on their names.
+macro_rules! select_users {
+    ($before:literal, $place:literal) => {
+        concat!(
+            "SELECT UM_ID, UM_USER_NAME, UM_USER_PASSWORD, UM_SALT_VALUE, UM_REQUIRE_CHANGE, UM_CHANGED_TIME FROM UM_USER WHERE ",
+            $before, " IN (", select_users!(@ten $place), ", ", select_users!(@ten $place), ", ", select_users!(@ten $place), ", ",
+            select_users!(@ten $place), ", ", select_users!(@ten $place), ") AND UM_TENANT_ID = ?"
+        )
+    };
+    (@ten $place:literal) => {
+        concat!(
+            $place, ", ", $place, ", ", $place, ", ", $place, ", ", $place, ", ", $place, ", ", $place, ", ", $place, ", ", $place, ", ",
+            $place
+        )
+    };
+}
+
 queries! {
+    FIND_NAMED = select_users!("UM_USER_NAME", "?");
+    FIND_SPELLED = select_users!("LOWER(UM_USER_NAME)", "LOWER(?)");
+    FIND_COLLATION = "SELECT 'BINARY' FROM UM_USER LIMIT 1",
+        MySql = "SELECT COLLATION(UM_USER_NAME) FROM UM_USER LIMIT 1";
     FIND_USER = "SELECT UM_ID, UM_USER_NAME, UM_USER_PASSWORD, UM_SALT_VALUE, UM_REQUIRE_CHANGE, UM_CHANGED_TIME FROM UM_USER \
                  WHERE UM_USER_NAME = ? AND UM_TENANT_ID = ?";
     FIND_USER_ANY_CASE = "SELECT UM_ID, UM_USER_NAME, UM_USER_PASSWORD, UM_SALT_VALUE, UM_REQUIRE_CHANGE, UM_CHANGED_TIME FROM UM_USER \
@@ -65,6 +90,7 @@ queries! {
 const EXECUTE: &str = "ui.execute";
 
 /// A user as stored.
+#[derive(Clone, Debug)]
 pub struct User {
     /// UM_ID.
     pub id: i64,
@@ -85,13 +111,65 @@ pub async fn find(conn: &mut Conn, tenant: TenantId, name: &str, rule: NameRule)
     if exact.is_some() || rule == NameRule::Exact {
         return Ok(exact);
     }
-    let mut users = list(conn, &FIND_USER_ANY_CASE, tenant, name, rule).await?;
+    let sql = any_case(conn).await?;
+    let mut users = list(conn, sql, tenant, name, rule).await?;
     Ok(if users.len() == 1 { users.pop() } else { None })
+}
+
+/// [`find`] by [`NameRule::Exact`] for some names at once (at most [`NAMES_MAX`]), an answer for each.
+pub async fn find_named(conn: &mut Conn, tenant: TenantId, names: &[&str]) -> Result<Vec<Option<User>>, StoreError> {
+    let users = list_some(conn, [&FIND_USER, &FIND_NAMED], tenant, names).await?;
+    Ok(names.iter().map(|name| users.iter().find(|user| user.name == *name).cloned()).collect())
+}
+
+/// For some names at once (at most [`NAMES_MAX`]), the only user whose name differs from that in case alone, or not at all.
+/// Where the collation tells case apart this reads the table from end to end.
+pub async fn find_spelled(conn: &mut Conn, tenant: TenantId, names: &[&str]) -> Result<Vec<Option<User>>, StoreError> {
+    let is_served = is_case_ignored(conn).await?;
+    let sql = if is_served { [&FIND_USER, &FIND_NAMED] } else { [&FIND_USER_ANY_CASE, &FIND_SPELLED] };
+    let users = list_some(conn, sql, tenant, names).await?;
+    let only = |name: &&str| {
+        let mut same = users.iter().filter(|user| NameRule::AnyCase.is_same(&user.name, name));
+        same.next().filter(|_| same.next().is_none()).cloned()
+    };
+    Ok(names.iter().map(only).collect())
+}
+
+async fn list_some(
+    conn: &mut Conn,
+    [for_one, for_many]: [&'static Sql; 2],
+    tenant: TenantId,
+    names: &[&str],
+) -> Result<Vec<User>, StoreError> {
+    debug_assert!(names.len() <= NAMES_MAX, "a statement looks for {NAMES_MAX} names");
+    if let [name] = names {
+        // As a rule; a database plans for one name what it would not for fifty.
+        return conn.rows(for_one, &[(*name).into(), tenant.into()]).await?.iter().map(decode).collect();
+    }
+    let mut args: Vec<Arg<'_>> = names.iter().map(|name| Arg::from(*name)).collect();
+    // No name equals NULL.
+    args.resize(NAMES_MAX, Arg::Text(None));
+    args.push(tenant.into());
+    conn.rows(for_many, &args).await?.iter().map(decode).collect()
+}
+
+/// Does equality of names ignore case (database.md 1.5)? Then an index on the names serves every spelling.
+async fn is_case_ignored(conn: &mut Conn) -> Result<bool, StoreError> {
+    if conn.engine() != Engine::MySql {
+        return Ok(false);
+    }
+    let collation = conn.row(&FIND_COLLATION, &[]).await?.map(|row| row.text(0)).transpose()?;
+    Ok(collation.is_some_and(|name| name.to_ascii_lowercase().ends_with("_ci")))
+}
+
+/// The statement that finds a user by every spelling of a name.
+async fn any_case(conn: &mut Conn) -> Result<&'static Sql, StoreError> {
+    Ok(if is_case_ignored(conn).await? { &FIND_USER } else { &FIND_USER_ANY_CASE })
 }
 
 /// Has a user of the primary store this name, or one that the rule does not tell from it?
 pub async fn is_taken(conn: &mut Conn, tenant: TenantId, name: &str, rule: NameRule) -> Result<bool, StoreError> {
-    let sql = if rule == NameRule::AnyCase { &FIND_USER_ANY_CASE } else { &FIND_USER };
+    let sql = if rule == NameRule::AnyCase { any_case(conn).await? } else { &FIND_USER };
     Ok(!list(conn, sql, tenant, name, rule).await?.is_empty())
 }
 
@@ -110,6 +188,26 @@ pub(crate) async fn is_one(
     Ok(one == other)
 }
 
+/// Does a name that stands in a row of the API tables - `ann`, `ann@abc.com`, as somebody typed it - mean this user? The
+/// user's name is spelled as in the table of users.
+pub async fn is_meant(
+    conn: &mut Conn,
+    tenant: TenantId,
+    stored: &str,
+    user: &Username,
+    rule: NameRule,
+) -> Result<bool, StoreError> {
+    if stored == user.to_string() {
+        return Ok(true);
+    }
+    match Username::parse(stored) {
+        Ok(named) if named.domain == PRIMARY && user.domain == PRIMARY && named.tenant == user.tenant => {
+            is_one(conn, tenant, (&named.name, &user.name), rule).await
+        }
+        _ => Ok(false),
+    }
+}
+
 async fn list(
     conn: &mut Conn,
     sql: &'static Sql,
@@ -119,17 +217,21 @@ async fn list(
 ) -> Result<Vec<User>, StoreError> {
     let mut users = Vec::new();
     for row in conn.rows(sql, &[name.into(), tenant.into()]).await? {
-        let user = User {
-            id: row.int(0)?,
-            name: row.text(1)?,
-            password: StoredPassword { digest: row.text(2)?, salt: row.opt_text(3)?.unwrap_or_default() },
-            one_time_since: if row.bool(4)? { Some(row.opt_time(5)?.unwrap_or(Timestamp::from_secs(0))) } else { None },
-        };
+        let user = decode(&row)?;
         if rule.is_same(&user.name, name) {
             users.push(user);
         }
     }
     Ok(users)
+}
+
+fn decode(row: &Row) -> Result<User, StoreError> {
+    Ok(User {
+        id: row.int(0)?,
+        name: row.text(1)?,
+        password: StoredPassword { digest: row.text(2)?, salt: row.opt_text(3)?.unwrap_or_default() },
+        one_time_since: if row.bool(4)? { Some(row.opt_time(5)?.unwrap_or(Timestamp::from_secs(0))) } else { None },
+    })
 }
 
 /// A user to insert.

@@ -6,6 +6,7 @@ use crate::conn::Conn;
 use crate::error::StoreError;
 use crate::forms::Forms;
 use crate::sql::{Engine, queries};
+use crate::tenants;
 use crate::users;
 use crate::value::{Arg, Row};
 use claviger_proto::hash::TokenHash;
@@ -17,6 +18,7 @@ use claviger_proto::user::NameRule;
 use std::collections::BTreeSet;
 
 mod insert;
+pub mod namesakes;
 mod together;
 
 pub(crate) use insert::insert_all;
@@ -302,7 +304,7 @@ pub async fn find_active(
 }
 
 /// As people type a name: all small, all large, the first letter large.
-fn usual_spellings(name: &str) -> [String; 3] {
+pub(crate) fn usual_spellings(name: &str) -> [String; 3] {
     let lower = name.to_lowercase();
     let mut letters = lower.chars();
     let first: String = letters.next().into_iter().flat_map(char::to_uppercase).collect();
@@ -349,14 +351,17 @@ pub async fn delete_of_client(conn: &mut Conn, client: ConsumerKeyId, rows_max: 
     Ok(ids.len())
 }
 
-/// IDP.ID of a tenant's resident identity provider. Without that row a token would be invisible to WSO2 (database.md 3.3).
+/// IDP.ID of a tenant's resident identity provider, made in a write where it is missing. Without that row a token would be
+/// invisible to WSO2 (database.md 3.3).
 /// `None` where token rows name no provider.
 pub async fn local_idp(conn: &mut Conn, tenant: TenantId) -> Result<Option<i64>, StoreError> {
     if !conn.capabilities().has(Capability::IdpId) {
         return Ok(None);
     }
-    let row = conn.row(&FIND_LOCAL_IDP, &[tenant.into()]).await?;
-    row.ok_or_else(|| StoreError::Corrupt(format!("tenant {tenant} has no IDP row named LOCAL")))?.int(0).map(Some)
+    match conn.row(&FIND_LOCAL_IDP, &[tenant.into()]).await? {
+        Some(row) => row.int(0).map(Some),
+        None => tenants::ensure_local_idp(conn, tenant).await.map(Some),
+    }
 }
 
 /// Gathers the scope rows of each token; rows of one token stand together.

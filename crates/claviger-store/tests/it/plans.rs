@@ -6,6 +6,7 @@
 use crate::database::on_every_engine;
 use crate::plan_rows;
 use claviger_store::db::Store;
+use claviger_store::error::StoreError;
 use claviger_store::sql::{Engine, Sql};
 use claviger_store::value::Arg;
 use std::collections::{BTreeSet, HashMap};
@@ -44,6 +45,8 @@ const CLIENT_KEY: Arg<'static> = text("key_500");
 const USER: Arg<'static> = text("user_500");
 /// As many as one statement looks up.
 const GAPS: [Arg<'static>; 50] = [int(700); 50];
+/// A name, and places for more.
+const NAMES: [Arg<'static>; 51] = names();
 const TOKENS: [Arg<'static>; 50] = [text("token_500_0"); 50];
 const CLEANED: [Arg<'static>; 100] = [text("token_500_0"); 100];
 const CLEANED_AT: [Arg<'static>; 101] = with_first(Arg::Time(None));
@@ -51,6 +54,13 @@ const CLEANED_BEFORE: [Arg<'static>; 101] = with_last([int(20)]);
 const CLEANED_REVOCATIONS: [Arg<'static>; 102] = with_last([text("TOKEN"), int(20)]);
 const CLEANED_SESSIONS: [Arg<'static>; 104] = with_last([int(20), int(30), int(40), int(50)]);
 const CLEANED_EVENTS: [Arg<'static>; 100] = [int(500); 100];
+
+const fn names() -> [Arg<'static>; 51] {
+    let mut all = [Arg::Text(None); 51];
+    all[0] = USER;
+    all[50] = TENANT;
+    all
+}
 
 const fn with_first(first: Arg<'static>) -> [Arg<'static>; 101] {
     let mut all = [text("token_500_0"); 101];
@@ -142,6 +152,7 @@ const HOT: &[Hot] = &[
     hot("tokens::RETIRE", &[text("REVOKED"), text("some-id"), text("token_500_0"), text("ACTIVE")]),
     hot("status::rows::FIND_NEWEST_TOKEN", &[]),
     scanning("tokens::FIND_LOCAL_IDP", &[TENANT], &[("IDP", FEW)]),
+    scanning("tenants::FIND_LOCAL_IDP", &[TENANT], &[("IDP", FEW)]),
     // Clients.
     hot("clients::FIND_BY_KEY", &[CLIENT_KEY]),
     hot("clients::LOCK_CLIENT", &[CLIENT]),
@@ -170,6 +181,19 @@ const HOT: &[Hot] = &[
             "UM_USER",
             "3.2 keeps UM_USER_NAME without an index (older releases have one); logins and roles are cached",
         )],
+    ),
+    scanning(
+        "users::FIND_NAMED",
+        &NAMES,
+        &[(
+            "UM_USER",
+            "as FIND_USER; one such statement at a time asks for up to 50 names (`names_are_found_by_an_index`)",
+        )],
+    ),
+    scanning(
+        "users::FIND_SPELLED",
+        &NAMES,
+        &[("UM_USER", "no release has an index on LOWER(name); one such statement at a time asks for up to 50 names")],
     ),
     scanning(
         "users::LIST_STORE_ROLES",
@@ -276,7 +300,7 @@ const HOT: &[Hot] = &[
     ),
     hot("applications::LIST_ATTRIBUTES", &[int(100_500)]),
     hot("applications::LIST_KEYS", &[int(100_500)]),
-    hot("applications::FIND_SUBSCRIBER", &[USER, TENANT]),
+    hot("applications::FIND_SUBSCRIBERS", &[USER, USER, USER, USER, TENANT]),
     hot("applications::FIND_DOMAIN", &[CLIENT_KEY]),
     hot("applications::LOCK", &[text("application_500")]),
     hot("subscriptions::FIND", &[text("subscription_500_0")]),
@@ -358,6 +382,30 @@ async fn surprises(store: &Store) -> Vec<String> {
         }
     }
     surprises
+}
+
+/// Releases before 3.1, and databases that came from there, have a unique key on the names.
+#[tokio::test]
+async fn names_are_found_by_an_index() {
+    static ADD_KEY: Sql = Sql::new("CREATE UNIQUE INDEX IDX_NAMES ON UM_USER (UM_USER_NAME, UM_TENANT_ID)", &[]);
+    on_every_engine(|store| async move {
+        let add = store.write::<_, StoreError, _>(|conn| Box::pin(async move { conn.execute(&ADD_KEY, &[]).await }));
+        add.await.unwrap();
+        plan_rows::fill(&store).await;
+        let statements = by_name();
+        let mut conn = store.reader().await.unwrap();
+        // SQLite hears of the index when a statement runs, not when it is explained.
+        conn.rows(statements["users::FIND_USER"], &[USER, TENANT]).await.unwrap();
+        for (name, args) in [("users::FIND_USER", &[USER, TENANT][..]), ("users::FIND_NAMED", &NAMES)] {
+            if store.engine() == Engine::Postgres && name == "users::FIND_NAMED" {
+                // It rather reads a table of a thousand rows than look into the index fifty times.
+                continue;
+            }
+            let plan = conn.explain(statements[name], args).await.unwrap();
+            assert!(plan.scanned.is_empty(), "{:?} {name}: {:?}", store.engine(), plan.lines);
+        }
+    })
+    .await;
 }
 
 /// The test above is worth nothing if a scan looks like something else to it.

@@ -2,8 +2,9 @@
 
 use crate::database::{Random, on_every_engine};
 use claviger_proto::entropy::uuid;
-use claviger_proto::ids::{ApplicationUuid, SubscriptionUuid, TenantId};
+use claviger_proto::ids::{ApplicationUuid, SUPER_TENANT_DOMAIN, SubscriptionUuid, TenantId};
 use claviger_proto::time::Timestamp;
+use claviger_proto::user::{NameRule, Username};
 use claviger_store::apis::{self, DefaultVersion, NewApi, StateChange, UrlMapping};
 use claviger_store::applications::{self, KeyMapping, NewApplication, Registration};
 use claviger_store::conn::Conn;
@@ -163,7 +164,8 @@ async fn an_application_with_keys_and_subscriptions() {
             Box::pin(async move {
                 let api = apis::insert(conn, &new_api("Weather", "1.0.0"), NOW).await?;
                 let subscriber = applications::insert_subscriber(conn, T, "bob", NOW).await?;
-                assert_eq!(applications::find_subscriber(conn, T, "bob").await?, Some(subscriber));
+                let bob = Username::primary("bob", SUPER_TENANT_DOMAIN);
+                assert_eq!(applications::find_subscribers(conn, T, &bob, NameRule::Exact).await?, [subscriber]);
                 let new = NewApplication {
                     uuid: ApplicationUuid(uuid(&Random)),
                     name: "App".into(),

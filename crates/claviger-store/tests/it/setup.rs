@@ -218,6 +218,26 @@ async fn an_empty_api_database_beside_a_full_identity_database_is_left_alone() {
     .await;
 }
 
+/// Clients that applications name would be unknown in a new identity database.
+#[tokio::test]
+async fn an_empty_identity_database_beside_a_full_api_database_is_left_alone() {
+    on_three_databases(|places| async move {
+        let full = Store::open(Places::one(places.user.location.clone(), places.user.limits)).await.unwrap();
+        schema::prepare(&full).await.unwrap();
+        seed(&full).await;
+        let elsewhere = Places { api: places.user.clone(), registry: places.user.clone(), ..places };
+        let store = Store::open(elsewhere).await.unwrap();
+        for _ in 0..2 {
+            let missing = schema::prepare(&store).await;
+            assert!(matches!(missing, Err(PrepareError::Missing { family: Family::Identity, .. })), "{missing:?}");
+        }
+        for store in [store, full] {
+            store.close().await;
+        }
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn an_embedded_database_stands_alone() {
     on_three_databases(|places| async move {

@@ -13,7 +13,9 @@ use claviger_store::db::Store;
 use claviger_store::error::StoreError;
 use claviger_store::revocations::{self, RevokedJwt};
 use claviger_store::sql::Sql;
+use claviger_store::tenants;
 use claviger_store::tokens::{self, Token, TokenKey, TokenState, UserType};
+use std::collections::BTreeSet;
 
 pub(crate) const NOW: Timestamp = Timestamp::from_secs(1_700_000_000);
 
@@ -276,6 +278,43 @@ async fn a_row_that_cannot_be_read_can_be_ended() {
             Box::pin(async move { tokens::retire(conn, &active, TokenState::Revoked, "some-state").await })
         });
         assert!(ended.await.unwrap());
+    })
+    .await;
+}
+
+static COUNT_IDPS: Sql =
+    Sql::new("SELECT COUNT(*) FROM IDP WHERE TENANT_ID = ? AND NAME = 'LOCAL' AND HOME_REALM_ID = ?", &[]);
+
+/// An old server makes the row when it makes the tenant, and shows no tokens without it; a tenant that came by another way has
+/// none.
+#[tokio::test]
+async fn a_tenants_identity_provider_is_made_when_it_is_missing() {
+    on_every_engine(|store| async move {
+        let now = Timestamp::from_secs(1_700_000_000);
+        let make = store.write::<_, StoreError, _>(move |conn| {
+            Box::pin(async move { tenants::insert(conn, "bare.com", "admin@bare.com", now).await })
+        });
+        let tenant = make.await.unwrap();
+        // Several nodes at once.
+        let ask = || {
+            let store = store.clone();
+            tokio::spawn(async move {
+                let ask = store.write::<_, StoreError, _>(move |conn| {
+                    Box::pin(async move { tokens::local_idp(conn, tenant).await })
+                });
+                ask.await.unwrap().unwrap()
+            })
+        };
+        let asked: Vec<_> = (0..8).map(|_| ask()).collect();
+        let mut ids = BTreeSet::new();
+        for task in asked {
+            ids.insert(task.await.unwrap());
+        }
+        let mut conn = store.reader().await.unwrap();
+        let own = tokens::local_idp(&mut conn, TenantId::SUPER).await.unwrap().unwrap();
+        assert!(ids.len() == 1 && !ids.contains(&own), "{:?}: {ids:?} {own}", store.engine());
+        let count = conn.row(&COUNT_IDPS, &[tenant.into(), "localhost".into()]).await.unwrap().unwrap();
+        assert_eq!(count.int(0).unwrap(), 1, "{:?}", store.engine());
     })
     .await;
 }

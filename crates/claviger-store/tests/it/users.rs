@@ -93,6 +93,71 @@ async fn a_name_in_another_case_is_one_users_where_the_rule_says_so() {
     .await;
 }
 
+#[tokio::test]
+async fn many_names_are_looked_for_at_once() {
+    on_every_engine(|store| async move {
+        store
+            .write::<(), StoreError, _>(|conn| {
+                Box::pin(async move {
+                    for name in ["bob", "ann", "Ann", "J\u{f3}s\u{e9}"] {
+                        users::insert(conn, &user(name), Timestamp::from_secs(1_700_000_000)).await?;
+                    }
+                    Ok(())
+                })
+            })
+            .await
+            .unwrap();
+        let mut conn = store.reader().await.unwrap();
+        let wanted = ["BOB", "bob", "nobody", "ann", "ANN", "bob", "Jose", "b\u{f3}b"];
+        let exact = users::find_named(&mut conn, TenantId::SUPER, &wanted).await.unwrap();
+        let exact: Vec<Option<String>> = exact.into_iter().map(|user| user.map(|user| user.name)).collect();
+        let some = |name: &str| Some(name.to_owned());
+        assert_eq!(exact, [None, some("bob"), None, some("ann"), None, some("bob"), None, None]);
+        let spelled = users::find_spelled(&mut conn, TenantId::SUPER, &wanted).await.unwrap();
+        let spelled: Vec<Option<String>> = spelled.into_iter().map(|user| user.map(|user| user.name)).collect();
+        // Of two that differ in case alone nobody can say which is meant.
+        assert_eq!(spelled, [some("bob"), some("bob"), None, None, None, some("bob"), None, None]);
+        for (name, exact, spelled) in [("Bob", None, some("bob")), ("ANN", None, None), ("ann", some("ann"), None)] {
+            let found = users::find_named(&mut conn, TenantId::SUPER, &[name]).await.unwrap();
+            assert_eq!(found[0].as_ref().map(|user| user.name.clone()), exact, "{name}");
+            let found = users::find_spelled(&mut conn, TenantId::SUPER, &[name]).await.unwrap();
+            assert_eq!(found[0].as_ref().map(|user| user.name.clone()), spelled, "{name}");
+        }
+        let elsewhere = users::find_spelled(&mut conn, TenantId(1), &["bob"]).await.unwrap();
+        assert!(elsewhere[0].is_none(), "another tenant");
+    })
+    .await;
+}
+
+static TELL_CASE: Sql = Sql::new(
+    "UPDATE UM_USER SET UM_USER_NAME = UM_USER_NAME",
+    &[(
+        Engine::MySql,
+        "ALTER TABLE UM_USER MODIFY UM_USER_NAME VARCHAR(255) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL",
+    )],
+);
+
+#[tokio::test]
+async fn a_column_that_tells_case_apart_hides_no_spelling() {
+    on_every_engine(|store| async move {
+        store
+            .write::<(), StoreError, _>(|conn| {
+                Box::pin(async move {
+                    conn.execute(&TELL_CASE, &[]).await?;
+                    users::insert(conn, &user("aliceSmith"), Timestamp::from_secs(1_700_000_000)).await.map(|_| ())
+                })
+            })
+            .await
+            .unwrap();
+        let mut conn = store.reader().await.unwrap();
+        let found = users::find_spelled(&mut conn, TenantId::SUPER, &["AlicesmitH"]).await.unwrap();
+        assert_eq!(found[0].as_ref().map(|user| user.name.as_str()), Some("aliceSmith"), "{:?}", store.engine());
+        let found = users::find(&mut conn, TenantId::SUPER, "ALICEsmith", NameRule::AnyCase).await.unwrap();
+        assert_eq!(found.map(|user| user.name).as_deref(), Some("aliceSmith"), "{:?}", store.engine());
+    })
+    .await;
+}
+
 static ALLOW_NULL: Sql = Sql::new("ALTER TABLE UM_USER ALTER COLUMN UM_CHANGED_TIME DROP NOT NULL", &[]);
 static UNDATE: Sql = Sql::new(
     "UPDATE UM_USER SET UM_REQUIRE_CHANGE = ?, UM_CHANGED_TIME = NULL WHERE UM_USER_NAME = ?",

@@ -268,6 +268,18 @@ pub enum ConfigError {
     /// The file is wrong.
     #[error("{0}")]
     Problems(#[from] Problems),
+    /// A section names an H2 database that an old server filled, and which cannot be read.
+    #[error(
+        "[{section}] names the H2 database {}, which holds data, and H2 cannot be read. Move the data to MariaDB, MySQL or \
+         PostgreSQL and name that database (docs/databases.md, \"H2\"); to begin with an empty embedded database instead, remove \
+         the section or move the file away", file.display()
+    )]
+    H2 {
+        /// The section.
+        section: String,
+        /// The file with the data.
+        file: PathBuf,
+    },
 }
 
 impl ConfigError {
@@ -295,7 +307,42 @@ pub fn load_config(
     };
     let mut config = loaded.config.in_data_dir(&serve.data_dir);
     config.server.profile = serve.profile.unwrap_or(config.server.profile);
+    // A gateway alone opens no database.
+    if config.server.profile.roles().any(|role| role != Role::Gateway) {
+        check_h2(&config, &h2_homes(serve, file.as_deref()), env)?;
+    }
     Ok((config, loaded.notes, file))
+}
+
+/// Directories that the path of an H2 database may be relative to: the old server's home, where its `repository/conf` holds
+/// the configuration or where we are started, and our own data directory.
+fn h2_homes(serve: &Serve, file: Option<&Path>) -> Vec<PathBuf> {
+    let beside = file.and_then(Path::parent).map(Path::to_owned);
+    let home = beside.as_deref().filter(|it| it.ends_with("repository/conf")).and_then(|it| it.ancestors().nth(2));
+    [home.map(Path::to_owned), beside, Some(serve.data_dir.clone()), Some(PathBuf::new())]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+/// The embedded database must not take the place of an H2 database with data in silence.
+fn check_h2(config: &Config, homes: &[PathBuf], env: &dyn Fn(&str) -> Option<String>) -> Result<(), ConfigError> {
+    for (_, database) in config.databases.all() {
+        let Some(named) = &database.h2_file else { continue };
+        let path = match (named.strip_prefix("~"), env("HOME")) {
+            (Ok(rest), Some(home)) => Path::new(&home).join(rest),
+            _ => named.clone(),
+        };
+        let endings = ["mv.db", "h2.db", "data.db"];
+        let files = homes
+            .iter()
+            .flat_map(|home| endings.map(|ending| PathBuf::from(format!("{}.{ending}", home.join(&path).display()))));
+        let holds_data = |file: &PathBuf| file.metadata().is_ok_and(|metadata| metadata.len() > 0);
+        if let Some(file) = files.into_iter().find(holds_data) {
+            return Err(ConfigError::H2 { section: database.name.clone(), file });
+        }
+    }
+    Ok(())
 }
 
 /// This host. A machine without the link, or with a copy of the file, does not tell its zone's name.

@@ -1,6 +1,7 @@
 //! Tests of the command line.
 
 use super::*;
+use crate::config::database::DatabaseUrl;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 fn env(name: &str) -> Option<String> {
@@ -101,6 +102,39 @@ fn database_commands_take_the_options_of_the_server() {
     for line in ["db", "db create --all"] {
         assert_eq!(parse(words(line), &|_| None).unwrap_err().exit_code(), i32::from(EXIT_USAGE), "{line}");
     }
+}
+
+#[test]
+fn an_h2_database_with_data_is_not_replaced_in_silence() {
+    let home = std::env::temp_dir().join(format!("claviger-h2-{}", std::process::id()));
+    let (conf, data, old) = (home.join("repository/conf"), home.join("data"), home.join("repository/database"));
+    for dir in [&conf, &data, &old] {
+        std::fs::create_dir_all(dir).unwrap();
+    }
+    let file = conf.join("deployment.toml");
+    let text = "[database.apim_db]\ntype = 'h2'\nurl = 'jdbc:h2:./repository/database/WSO2AM_DB;AUTO_SERVER=TRUE'\n\
+                [database.shared_db]\nurl = 'jdbc:h2:repository/database/WSO2SHARED_DB'\n\
+                [[datasource]]\nid = 'WSO2_CARBON_DB'\nurl = 'jdbc:h2:repository/database/WSO2CARBON_DB'\n";
+    std::fs::write(&file, text).unwrap();
+    let load = |more: &str| {
+        let line = format!("--config {} --data-dir {} {more}", file.display(), data.display());
+        load_config(&serve(&line, &|_| None), &|_| None).map(|(config, ..)| config)
+    };
+    // Nobody's data: the embedded database stands in, whatever else is there.
+    std::fs::write(old.join("WSO2CARBON_DB.mv.db"), "data").unwrap();
+    std::fs::write(old.join("WSO2AM_DB.mv.db"), "").unwrap();
+    assert!(matches!(load("").unwrap().databases.api.url, DatabaseUrl::Sqlite { .. }));
+    for (name, section) in [("WSO2SHARED_DB.h2.db", "database.shared_db"), ("WSO2AM_DB.mv.db", "database.apim_db")] {
+        let file = old.join(name);
+        std::fs::write(&file, "data").unwrap();
+        let error = load("").unwrap_err();
+        let said = error.to_string();
+        assert!(said.contains(section) && said.contains(name) && said.contains("PostgreSQL"), "{said}");
+        assert_eq!(error.exit_code(), EXIT_CONFIG);
+        assert!(load("--profile gateway").is_ok(), "a gateway alone opens no database");
+        std::fs::remove_file(&file).unwrap();
+    }
+    std::fs::remove_dir_all(&home).unwrap();
 }
 
 #[test]

@@ -142,6 +142,8 @@ pub struct ParsedUrl {
     pub url: DatabaseUrl,
     /// Whether it was an H2 URL, for which the embedded SQLite stands in.
     pub is_h2: bool,
+    /// The file of that H2 database, without its endings; relative to wherever the old server ran.
+    pub h2_file: Option<PathBuf>,
     /// Parameters that do nothing here.
     pub without_effect: Vec<Parameter>,
     /// What the parameters say about the clock of the old server's driver.
@@ -254,7 +256,7 @@ pub fn parse_url(text: &str) -> Result<ParsedUrl, UrlError> {
     let text = if is_jdbc { &text[5..] } else { text };
     let (scheme, rest) = text.split_once(':').ok_or(UrlError::Malformed)?;
     match scheme.to_ascii_lowercase().as_str() {
-        "h2" if is_jdbc => Ok(ParsedUrl { is_h2: true, ..ParsedUrl::from(DatabaseUrl::default()) }),
+        "h2" if is_jdbc => parse_h2(rest),
         "sqlite" => parse_sqlite(rest),
         "mysql" | "mariadb" => parse_server(rest, true),
         "postgresql" | "postgres" => parse_server(rest, false),
@@ -262,6 +264,19 @@ pub fn parse_url(text: &str) -> Result<ParsedUrl, UrlError> {
         _ if is_jdbc || rest.starts_with("//") => Err(UrlError::Engine),
         _ => Err(UrlError::Malformed),
     }
+}
+
+/// `[file:]path;parameters`, `mem:name`. An H2 server is another engine.
+fn parse_h2(rest: &str) -> Result<ParsedUrl, UrlError> {
+    let path = rest.split(';').next().unwrap_or_default();
+    let path = path.strip_prefix("file:").unwrap_or(path);
+    if ["tcp:", "ssl:", "zip:"].iter().any(|kind| path.starts_with(kind)) {
+        return Err(UrlError::Engine);
+    }
+    let is_in_memory = path.starts_with("mem:") || path == "mem";
+    let path = path.strip_prefix("${carbon.home}/").unwrap_or(path);
+    let h2_file = (!is_in_memory && !path.is_empty()).then(|| path.into());
+    Ok(ParsedUrl { is_h2: true, h2_file, ..ParsedUrl::from(DatabaseUrl::default()) })
 }
 
 fn parse_sqlite(rest: &str) -> Result<ParsedUrl, UrlError> {
@@ -361,7 +376,7 @@ fn apply_parameters(server: &mut DatabaseServer, url: &Url) -> Result<(Vec<Param
 
 impl From<DatabaseUrl> for ParsedUrl {
     fn from(url: DatabaseUrl) -> Self {
-        Self { url, is_h2: false, without_effect: Vec::new(), clock: DriverClock::default() }
+        Self { url, is_h2: false, h2_file: None, without_effect: Vec::new(), clock: DriverClock::default() }
     }
 }
 

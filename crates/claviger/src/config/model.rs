@@ -163,6 +163,8 @@ pub struct Database {
     pub name: String,
     /// Where.
     pub url: DatabaseUrl,
+    /// The H2 database that the section names, for which the embedded one stands in: its file without endings.
+    pub h2_file: Option<PathBuf>,
     /// Pool.
     pub pool: Pool,
 }

@@ -227,7 +227,18 @@ fn database_urls_in_all_forms() {
         let unknown: Vec<_> = parsed.without_effect.iter().filter(|parameter| parameter.why.is_none()).collect();
         assert!(unknown.is_empty(), "{text}: {unknown:?}");
     }
+    let files = [
+        ("jdbc:h2:./repository/database/WSO2AM_DB;AUTO_SERVER=TRUE", Some("./repository/database/WSO2AM_DB")),
+        ("jdbc:h2:${carbon.home}/repository/database/X", Some("repository/database/X")),
+        ("jdbc:h2:file:~/am", Some("~/am")),
+        ("jdbc:h2:mem:am;DB_CLOSE_DELAY=-1", None),
+        ("jdbc:sqlite:b.db", None),
+    ];
+    for (text, file) in files {
+        assert_eq!(parse_url(text).unwrap().h2_file.as_deref(), file.map(std::path::Path::new), "{text}");
+    }
     let refused = [
+        ("jdbc:h2:tcp://db/am", UrlError::Engine),
         ("jdbc:oracle:thin:@db:1521/x", UrlError::Engine),
         ("jdbc:sqlserver://db:1433;databaseName=x", UrlError::Engine),
         ("mongodb://db/x", UrlError::Engine),

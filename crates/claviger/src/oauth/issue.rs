@@ -8,7 +8,7 @@ use crate::oauth::grant::Authorized;
 use crate::oauth::reply::TokenError;
 use crate::oauth::revoke::{self, Times};
 use crate::oauth::together::Outcome;
-use crate::oauth::{KnownClient, OAuth, client_auth};
+use crate::oauth::{KnownClient, OAuth, client_auth, namesakes};
 use claviger_proto::entropy::uuid;
 use claviger_proto::event::Event;
 use claviger_proto::hash::TokenHash;
@@ -178,6 +178,8 @@ pub async fn issue(oauth: &OAuth, order: Order) -> Result<Issued, TokenError> {
             // Another node inserted first: look again, in a new transaction that can see its row. From then on the client is
             // held alone, or a node that issues without a pause would win every time.
             Err(TokenError::Store(StoreError::Conflict(_))) if conflicts < CONFLICTS_MAX => {
+                // Or what is in the way is another user's, whom the key does not tell from this one.
+                Box::pin(namesakes::clear_way(oauth, &order, &key)).await?;
                 (hold, conflicts) = (Hold::Alone, conflicts + 1);
             }
             Err(error) => {
@@ -372,7 +374,7 @@ async fn remember(oauth: &OAuth, draft: &Draft, token: Token) -> Result<Arc<Toke
 }
 
 /// Retires the row that a new one takes the place of.
-async fn retire(
+pub(super) async fn retire(
     conn: &mut Conn,
     active: &Token,
     state: TokenState,

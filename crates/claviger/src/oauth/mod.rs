@@ -12,6 +12,7 @@ pub mod grant;
 pub mod introspect;
 pub mod issue;
 pub mod keys;
+mod namesakes;
 pub mod reply;
 pub mod revoke;
 pub mod scope_policy;
@@ -208,7 +209,11 @@ impl OAuth {
 
     /// A tenant's resident identity provider as token rows name it.
     async fn find_idp(&self, tenant: TenantId) -> Result<Option<i64>, StoreError> {
-        let load = async || tokens::local_idp(&mut self.store.reader().await?, tenant).await.map(Some);
+        // A write: a row that is missing is made, and remembered after the commit.
+        let load = async || {
+            let write = self.store.write(move |conn| Box::pin(tokens::local_idp(conn, tenant)));
+            write.await.map(Some)
+        };
         Ok(self.idps.find_or_load(&tenant, load).await?.and_then(|idp| *idp))
     }
 

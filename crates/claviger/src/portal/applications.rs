@@ -23,7 +23,7 @@ use claviger_store::applications::{self as rows, Application, NewApplication};
 use claviger_store::conn::Conn;
 use claviger_store::error::StoreError;
 use claviger_store::policies::Level;
-use claviger_store::subscriptions;
+use claviger_store::{subscriptions, users};
 use http::{Method, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json as object};
@@ -69,12 +69,17 @@ struct ApplicationBody {
     hash_enabled: Option<bool>,
 }
 
+/// The rows of the actor among the subscribers, the one that new applications belong to first.
+async fn find_subscribers(conn: &mut Conn, actor: &Actor) -> Result<Vec<i64>, StoreError> {
+    rows::find_subscribers(conn, actor.tenant, &actor.username, actor.name_rule).await
+}
+
 /// The subscriber's number. The first call of a user makes the subscriber and his first application.
 pub async fn ensure_subscriber(portal: &Portal, actor: &Actor) -> Result<i64, PortalError> {
     {
         let mut conn = portal.store.reader().await?;
-        if let Some(id) = rows::find_subscriber(&mut conn, actor.tenant, &actor.name()).await? {
-            return Ok(id);
+        if let Some(id) = find_subscribers(&mut conn, actor).await?.first() {
+            return Ok(*id);
         }
     }
     let now = portal.clock.now();
@@ -83,8 +88,8 @@ pub async fn ensure_subscriber(portal: &Portal, actor: &Actor) -> Result<i64, Po
     let written = portal.store.write::<i64, PortalError, _>(move |conn| {
         let (actor, uuid) = (who.clone(), ApplicationUuid(uuid.clone()));
         Box::pin(async move {
-            if let Some(id) = rows::find_subscriber(conn, actor.tenant, &actor.name()).await? {
-                return Ok(id);
+            if let Some(id) = find_subscribers(conn, &actor).await?.first() {
+                return Ok(*id);
             }
             let id = rows::insert_subscriber(conn, actor.tenant, &actor.name(), now).await?;
             let new = NewApplication {
@@ -105,8 +110,9 @@ pub async fn ensure_subscriber(portal: &Portal, actor: &Actor) -> Result<i64, Po
         // Another call of the same user came first.
         Err(PortalError::Store(StoreError::Conflict(_))) => {
             let mut conn = portal.store.reader().await?;
-            let found = rows::find_subscriber(&mut conn, actor.tenant, &actor.name()).await?;
-            found.ok_or_else(|| PortalError::BadRequest("A subscriber whose name differs in case only exists".into()))
+            let found = find_subscribers(&mut conn, actor).await?;
+            let taken = || PortalError::BadRequest("A subscriber whose name differs in case only exists".into());
+            found.first().copied().ok_or_else(taken)
         }
         other => other,
     }
@@ -129,7 +135,7 @@ pub async fn find_own(conn: &mut Conn, actor: &Actor, id: &str) -> Result<Applic
     if application.tenant != actor.tenant {
         return Err(missing());
     }
-    if application.owner != actor.name() {
+    if !users::is_meant(conn, actor.tenant, &application.owner, &actor.username, actor.name_rule).await? {
         return Err(PortalError::Forbidden { resource: Resource::Application, id: id.to_owned() });
     }
     Ok(application)
@@ -150,9 +156,12 @@ async fn list(
     actor: Actor,
     Params(params): Params<ListParams>,
 ) -> Result<Response, PortalError> {
-    let subscriber = ensure_subscriber(&portal, &actor).await?;
+    ensure_subscriber(&portal, &actor).await?;
     let mut conn = portal.store.reader().await?;
-    let mut found = rows::list(&mut conn, subscriber, APPLICATIONS_MAX).await?;
+    let mut found = Vec::new();
+    for subscriber in find_subscribers(&mut conn, &actor).await? {
+        found.extend(rows::list(&mut conn, subscriber, APPLICATIONS_MAX).await?);
+    }
     let query = params.query.as_deref().unwrap_or_default().to_lowercase();
     found.retain(|application| application.name.to_lowercase().contains(&query));
     match params.sort_by.as_deref() {

@@ -13,6 +13,7 @@ use axum::response::Response;
 use claviger_proto::ids::TenantId;
 use claviger_proto::secret::Secret;
 use claviger_proto::user::Username;
+use claviger_store::users;
 use http::{Method, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json as object};
@@ -56,7 +57,10 @@ async fn register(State(portal): State<Portal>, actor: Actor, body: Bytes) -> Re
     }
     let tenant = found.ok_or_else(unknown_owner)?.tenant;
     if let Some(client) = portal.key_manager().find_by_name(tenant, &body.client_name).await? {
-        if client.owner != owner.to_string() {
+        let mut conn = portal.store.reader().await?;
+        let is_own = users::is_meant(&mut conn, tenant, &client.owner, &owner, actor.name_rule).await?;
+        drop(conn);
+        if !is_own {
             return Err(PortalError::ForbiddenBecause("Access is forbidden to the application".to_owned()));
         }
         return Ok(json(StatusCode::OK, &show(&client, false)));

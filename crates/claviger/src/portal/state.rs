@@ -9,7 +9,7 @@ use crate::http::access::Caller;
 use axum::extract::{FromRef, FromRequestParts};
 use axum::response::Response;
 use claviger_proto::ids::TenantId;
-use claviger_proto::user::Username;
+use claviger_proto::user::{NameRule, Username};
 use http::request::Parts;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -94,6 +94,8 @@ pub struct Actor {
     pub roles: Vec<String>,
     /// Scopes the call passed with.
     pub scopes: Vec<String>,
+    /// When another spelling of the name means this user too.
+    pub name_rule: NameRule,
 }
 
 impl Actor {
@@ -126,6 +128,7 @@ impl From<&Caller> for Actor {
             tenant: principal.tenant,
             roles: principal.roles.clone(),
             scopes: caller.scopes.clone(),
+            name_rule: principal.name_rule,
         }
     }
 }

@@ -1,7 +1,13 @@
 //! The portal's changes side by side, on every engine: each is decided with what the one before it left.
 
-use crate::harness::{ADMIN, ADMIN_PASSWORD, Call as _, Reply, Server, on_every_engine};
-use claviger_proto::ids::TenantId;
+use crate::harness::{ADMIN, ADMIN_PASSWORD, Call as _, Reply, Server, insert_user, on_every_engine};
+use claviger::app::SystemEntropy;
+use claviger_proto::entropy::uuid;
+use claviger_proto::ids::{ApplicationUuid, TenantId};
+use claviger_proto::time::Clock as _;
+use claviger_store::applications::{self, NewApplication};
+use claviger_store::error::StoreError;
+use claviger_store::sql::Sql;
 use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -74,6 +80,92 @@ async fn of_racing_apis_one_gets_the_context_and_one_the_scope() {
         let made = replies.iter().filter(|reply| reply.status == 201).count();
         let refused = replies.iter().filter(|reply| reply.status == 409).count();
         assert_eq!((made, refused), (1, AT_ONCE - 1), "{}: {replies:?}", server.engine);
+    })
+    .await;
+}
+
+const APPLICATIONS: &str = "/api/am/store/v1/applications";
+const SECRET: &str = "a user's secret";
+
+/// An application that an old server made for whoever logged in with that spelling.
+async fn insert_old_application(server: &Server, subscriber: &'static str) -> String {
+    let (now, uuid) = (server.clock.now(), uuid(&SystemEntropy::default()));
+    let id = ApplicationUuid(uuid.clone());
+    let write = server.app().store.write::<_, StoreError, _>(move |conn| {
+        let id = id.clone();
+        Box::pin(async move {
+            let new = NewApplication {
+                uuid: id,
+                name: format!("{subscriber}'s"),
+                subscriber_id: applications::insert_subscriber(conn, TenantId::SUPER, subscriber, now).await?,
+                owner: subscriber.to_owned(),
+                policy: "Unlimited".to_owned(),
+                description: None,
+                token_type: "JWT".to_owned(),
+            };
+            applications::insert(conn, &new, now).await
+        })
+    });
+    write.await.unwrap();
+    uuid
+}
+
+#[tokio::test]
+async fn what_was_made_under_another_spelling_is_the_users() {
+    on_every_engine("", async |server| {
+        for user in ["alice", "bobSmith", "Dora", "dora"] {
+            insert_user(server, TenantId::SUPER, user, SECRET, &["Internal/subscriber"]).await;
+        }
+        let get = async |user: &str, path: &str| server.get(path).basic_auth(user, Some(SECRET)).call().await;
+        for (user, subscriber) in [("alice", "Alice"), ("bobSmith", "BobSmith")] {
+            let id = insert_old_application(server, subscriber).await;
+            for typed in [user.to_owned(), user.to_uppercase()] {
+                let listed = get(&typed, APPLICATIONS).await;
+                assert_eq!(listed.status, 200, "{typed}, {}: {listed:?}", server.engine);
+                assert_eq!(listed.json()["list"][0]["applicationId"], id.as_str(), "{typed}, {}", server.engine);
+                let read = get(&typed, &format!("{APPLICATIONS}/{id}")).await;
+                assert_eq!(read.status, 200, "{typed}, {}: {read:?}", server.engine);
+            }
+        }
+        // Somebody is called exactly that: it is his alone.
+        let id = insert_old_application(server, "Dora").await;
+        // On MySQL the key of the roles lets one of the two have none.
+        let other = if server.engine == "MariaDB" { 401 } else { 403 };
+        for (user, status) in [("Dora", 200), ("dora", other), ("alice", 403)] {
+            let read = get(user, &format!("{APPLICATIONS}/{id}")).await;
+            assert_eq!(read.status, status, "{user}, {}: {read:?}", server.engine);
+        }
+        if server.engine != "MariaDB" {
+            let listed = get("dora", APPLICATIONS).await.json();
+            assert_ne!(listed["list"][0]["applicationId"], id.as_str(), "{}", server.engine);
+        }
+    })
+    .await;
+}
+
+static RENAME_OWNER: Sql =
+    Sql::new("UPDATE IDN_OAUTH_CONSUMER_APPS SET USERNAME = 'ALICE' WHERE USERNAME = 'alice'", &[]);
+
+#[tokio::test]
+async fn a_client_of_another_spelling_is_the_owners() {
+    on_every_engine("", async |server| {
+        insert_user(server, TenantId::SUPER, "alice", SECRET, &["Internal/subscriber"]).await;
+        let body = json!({"clientName": "portal-caller", "owner": "alice", "grantType": "password", "saasApp": true});
+        let register = async || {
+            let request = server.post("/client-registration/v0.17/register").basic_auth("alice", Some(SECRET));
+            request.header("content-type", "application/json").body(body.to_string()).call().await
+        };
+        let first = register().await;
+        assert_eq!(first.status, 200, "{}: {first:?}", server.engine);
+        let write = server
+            .app()
+            .store
+            .write::<_, StoreError, _>(|conn| Box::pin(async move { conn.execute(&RENAME_OWNER, &[]).await }));
+        assert_eq!(write.await.unwrap(), 1);
+        server.app().forget_everything();
+        let again = register().await;
+        assert_eq!(again.status, 200, "{}: {again:?}", server.engine);
+        assert_eq!(again.text("clientId"), first.text("clientId"), "{}", server.engine);
     })
     .await;
 }

@@ -42,7 +42,7 @@ impl Values<'_> {
         self.driver(&mut section);
         let pool = self.pool(path);
         if let Some(parsed) = parsed {
-            section.database = Some(Database { name: name.to_owned(), url: parsed.url, pool });
+            section.database = Some(Database { name: name.to_owned(), url: parsed.url, h2_file: parsed.h2_file, pool });
             section.parameters = parsed.without_effect;
             section.clock = parsed.clock;
         }
@@ -94,7 +94,11 @@ impl Values<'_> {
         let name = self.text_if_set(&path("name"));
         let mut parsed = if engine == Some(EngineWord::H2) {
             self.note_h2(&path("type"), section);
-            return Some(ParsedUrl::from(DatabaseUrl::default()));
+            let h2_file = match url.as_deref().map(parse_url) {
+                Some(Ok(parsed)) => parsed.h2_file,
+                Some(Err(_)) | None => None,
+            };
+            return Some(ParsedUrl { h2_file, ..ParsedUrl::from(DatabaseUrl::default()) });
         } else if let Some(url) = url {
             self.parsed_url(section, &url, engine)?
         } else {

@@ -137,7 +137,8 @@ impl Values<'_> {
             let found = source.and_then(|source| source.section.as_ref()).and_then(|section| section.database.clone());
             let Some(mut database) = found else {
                 let pool = self.pool("database.apim_db");
-                return Database { name: "embedded database".to_owned(), url: DatabaseUrl::default(), pool };
+                let name = "embedded database".to_owned();
+                return Database { name, url: DatabaseUrl::default(), h2_file: None, pool };
             };
             match seen.iter().find(|other| other.url.is_same_database(&database.url)) {
                 Some(first) => {
@@ -147,8 +148,8 @@ impl Values<'_> {
                         let text = format!("[{}] has another user; that of [{}] is used", database.name, first.name);
                         self.note(&source.map(|source| source.path.clone()).unwrap_or_default(), true, text);
                     }
-                    let name = std::mem::take(&mut database.name);
-                    database = Database { name, ..first.clone() };
+                    let (name, h2_file) = (std::mem::take(&mut database.name), database.h2_file.take());
+                    database = Database { name, h2_file, ..first.clone() };
                     seen.push(database.clone());
                 }
                 None => seen.push(database.clone()),

@@ -5,10 +5,12 @@ use claviger::app::SystemEntropy;
 use claviger_proto::entropy::uuid;
 use claviger_proto::hash::TokenHash;
 use claviger_proto::ids::{ConsumerKey, TenantId, TokenId};
+use claviger_proto::password::StoredPassword;
 use claviger_proto::scope::Scopes;
 use claviger_proto::secret::Secret;
 use claviger_proto::time::Clock as _;
 use claviger_store::error::StoreError;
+use claviger_store::sql::Sql;
 use claviger_store::tokens::{self, Token, TokenKey, TokenState, UserType};
 use claviger_store::{clients, users};
 use serde_json::json;
@@ -136,6 +138,81 @@ async fn without_the_rule_a_name_is_its_spelling() {
             own.check_error(502, "server_error", "Service Unavailable Error.");
         } else {
             assert_eq!(own.status, 200, "{}: {own:?}", server.engine);
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_another_user_left_behind_is_in_nobodys_way() {
+    on_every_engine("", async |server| {
+        insert_user(server, TenantId::SUPER, "carol", PASSWORD, &[]).await;
+        insert_user(server, TenantId::SUPER, "Carol", PASSWORD, &[]).await;
+        let client = register(server, "namesakes", json!({})).await;
+        let first = log_in(server, &client, "carol", "").await;
+        assert_eq!(first.status, 200, "{first:?}");
+        server.clock.advance_s(3_600 + 120);
+        let second = log_in(server, &client, "Carol", "").await;
+        assert_eq!(second.status, 200, "{}: {second:?}", server.engine);
+        assert_eq!(server.introspect(&second.text("access_token")).await["username"], "Carol@carbon.super");
+        // The first one's refresh token is as good as before; on MySQL it has to wait for the end of the other's row.
+        if server.engine == "MariaDB" {
+            client.refresh(server, &first.text("refresh_token")).await.check_error(
+                502,
+                "server_error",
+                "Service Unavailable Error.",
+            );
+            server.clock.advance_s(3_600 + 120);
+        }
+        let renewed = client.refresh(server, &first.text("refresh_token")).await;
+        assert_eq!(renewed.status, 200, "{}: {renewed:?}", server.engine);
+        assert_eq!(server.introspect(&renewed.text("access_token")).await["username"], "carol@carbon.super");
+    })
+    .await;
+}
+
+static SET_PASSWORD: Sql =
+    Sql::new("UPDATE UM_USER SET UM_USER_PASSWORD = ?, UM_SALT_VALUE = ? WHERE UM_USER_NAME = 'bob'", &[]);
+static TAKE_NAME: Sql = Sql::new("UPDATE UM_USER SET UM_USER_NAME = 'gone' WHERE UM_USER_NAME = 'bob'", &[]);
+
+/// As an old server on the same tables does it: without an event.
+async fn set_password_of_bob(server: &Server, password: &str) {
+    let stored = StoredPassword::new(&Secret::new(password), &SystemEntropy::default());
+    let write = server.app().store.write::<_, StoreError, _>(move |conn| {
+        let stored = stored.clone();
+        Box::pin(async move { conn.execute(&SET_PASSWORD, &[(&stored.digest).into(), (&stored.salt).into()]).await })
+    });
+    assert_eq!(write.await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn the_logins_of_all_spellings_end_together() {
+    on_every_engine("", async |server| {
+        insert_user(server, TenantId::SUPER, "bob", PASSWORD, &[]).await;
+        let client = register(server, "one-fate", json!({})).await;
+        let log_in = async |user: &str, password: &str| {
+            client.token(server, &[("grant_type", "password"), ("username", user), ("password", password)]).await.status
+        };
+        let spellings = ["bob", "BOB", "Bob", "bOb"];
+        for user in spellings {
+            assert_eq!(log_in(user, PASSWORD).await, 200, "{user}, {}", server.engine);
+        }
+        set_password_of_bob(server, "a new one").await;
+        assert_eq!(log_in("BOB", "a new one").await, 200, "{}", server.engine);
+        for user in spellings {
+            assert_eq!(log_in(user, PASSWORD).await, 400, "{user}, {}", server.engine);
+            assert_eq!(log_in(user, "a new one").await, 200, "{user}, {}", server.engine);
+        }
+        // Another user of that name has nothing of the one before.
+        let take = server
+            .app()
+            .store
+            .write::<_, StoreError, _>(|conn| Box::pin(async move { conn.execute(&TAKE_NAME, &[]).await }));
+        assert_eq!(take.await.unwrap(), 1);
+        insert_user(server, TenantId::SUPER, "Bob", "the namesake's", &[]).await;
+        assert_eq!(log_in("Bob", "the namesake's").await, 200, "{}", server.engine);
+        for user in spellings {
+            assert_eq!(log_in(user, "a new one").await, 400, "{user}, {}", server.engine);
         }
     })
     .await;
