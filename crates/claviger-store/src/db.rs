@@ -343,6 +343,11 @@ impl Store {
         }
     }
 
+    /// The pool of the database that has the log of events.
+    pub(crate) fn pool_of_events(&self) -> &Pool {
+        &self.databases.all[0].pool
+    }
+
     /// A connection for reading outside a transaction. Its databases' links are taken when they are needed.
     #[expect(clippy::unused_async, reason = "callers wait here again when a link is taken at once")]
     pub async fn reader(&self) -> Result<Conn, StoreError> {
