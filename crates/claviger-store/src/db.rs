@@ -338,7 +338,7 @@ impl Store {
     pub async fn lock_start(&self) -> Result<StartLock, StoreError> {
         match &self.databases.all[0].pool {
             Pool::Sqlite(_) => Ok(StartLock::Sqlite),
-            Pool::MySql(pool) => StartLock::on_mysql(&pool.connect_options()).await,
+            Pool::MySql(pool) => StartLock::on_mysql(self, &pool.connect_options()).await,
             Pool::Postgres(pool) => StartLock::on_postgres(&pool.connect_options()).await,
         }
     }

@@ -35,6 +35,7 @@ const WSO2_MYSQL: &str = include_str!("../ddl/mysql.sql");
 const WSO2_POSTGRES: &str = include_str!("../ddl/postgres.sql");
 
 const SETUP: &str = "CLV_SETUP";
+const LEASES: &str = "CLV_HOLDER";
 
 /// Name, and the statement on SQLite, MySQL and PostgreSQL.
 type OwnTable = (&'static str, &'static str, &'static str, &'static str);
@@ -68,11 +69,11 @@ const OWN_TABLES: &[OwnTable] = &[
          CREATE INDEX IDX_CLV_REVOCATION_EXPIRES ON CLV_REVOCATION (EXPIRES_AT)",
     ),
     (
-        "CLV_LEASE",
-        "CREATE TABLE CLV_LEASE (NAME TEXT NOT NULL PRIMARY KEY, HOLDER TEXT NOT NULL, EXPIRES_AT INTEGER NOT NULL)",
-        "CREATE TABLE CLV_LEASE (NAME VARCHAR(50) NOT NULL PRIMARY KEY, HOLDER VARCHAR(50) NOT NULL, EXPIRES_AT BIGINT NOT NULL) \
+        LEASES,
+        "CREATE TABLE CLV_HOLDER (NAME TEXT NOT NULL PRIMARY KEY, HOLDER TEXT NOT NULL, BEAT INTEGER NOT NULL)",
+        "CREATE TABLE CLV_HOLDER (NAME VARCHAR(50) NOT NULL PRIMARY KEY, HOLDER VARCHAR(50) NOT NULL, BEAT BIGINT NOT NULL) \
          ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin",
-        "CREATE TABLE CLV_LEASE (NAME VARCHAR(50) NOT NULL PRIMARY KEY, HOLDER VARCHAR(50) NOT NULL, EXPIRES_AT BIGINT NOT NULL)",
+        "CREATE TABLE CLV_HOLDER (NAME VARCHAR(50) NOT NULL PRIMARY KEY, HOLDER VARCHAR(50) NOT NULL, BEAT BIGINT NOT NULL)",
     ),
 ];
 
@@ -329,6 +330,15 @@ async fn prepare_on(conn: &mut Conn, parts: &[Part]) -> Result<Prepared, Prepare
 
 pub(crate) async fn tables(conn: &mut Conn, family: Family) -> Result<BTreeSet<String>, StoreError> {
     conn.rows_in(family, &LIST_TABLES, &[]).await?.iter().map(|row| row.text(0)).collect()
+}
+
+/// Makes the table of leases, which a Galera cluster needs before one node makes the others. Several may try at once.
+pub(crate) async fn make_leases(conn: &mut Conn) -> Result<(), StoreError> {
+    if tables(conn, Family::Identity).await?.contains(LEASES) {
+        return Ok(());
+    }
+    let table = OWN_TABLES.iter().find(|(name, ..)| *name == LEASES).expect("it is in the list");
+    conn.command_unless_there(Family::Identity, of_engine(table, conn.engine())).await
 }
 
 async fn make_own(conn: &mut Conn, tables: &BTreeSet<String>) -> Result<(), PrepareError> {
