@@ -132,20 +132,20 @@ impl Lease {
 pub struct Held {
     lease: Lease,
     store: Store,
-    is_held: Arc<AtomicBool>,
+    is_ours: Arc<AtomicBool>,
     beating: JoinHandle<()>,
 }
 
 impl Held {
     fn keep(lease: Lease, store: Store) -> Self {
-        let is_held = Arc::new(AtomicBool::new(true));
-        let beating = tokio::spawn(beat(lease.clone(), store.clone(), is_held.clone()));
-        Self { lease, store, is_held, beating }
+        let is_ours = Arc::new(AtomicBool::new(true));
+        let beating = tokio::spawn(beat(lease.clone(), store.clone(), is_ours.clone()));
+        Self { lease, store, is_ours, beating }
     }
 
     /// Does this node still have it, as far as it knows?
     pub fn is_held(&self) -> bool {
-        self.is_held.load(Ordering::Relaxed)
+        self.is_ours.load(Ordering::Relaxed)
     }
 
     /// Lets the next node take the lease at once. A database that is gone takes nothing back; the caller bounds the time.
@@ -161,7 +161,7 @@ impl Drop for Held {
     }
 }
 
-async fn beat(mut lease: Lease, store: Store, is_held: Arc<AtomicBool>) {
+async fn beat(mut lease: Lease, store: Store, is_ours: Arc<AtomicBool>) {
     let mut beats = interval(lease.dead_after / BEATS);
     beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // The first tick is at once, and the lease was just taken.
@@ -172,20 +172,20 @@ async fn beat(mut lease: Lease, store: Store, is_held: Arc<AtomicBool>) {
         match lease.hold(&store).await {
             Ok(true) => {
                 last = Instant::now();
-                is_held.store(true, Ordering::Relaxed);
+                is_ours.store(true, Ordering::Relaxed);
             }
             Ok(false) => {
                 tracing::warn!(
                     lease = lease.name,
                     "this node stood still for too long: another one has begun beside it"
                 );
-                is_held.store(false, Ordering::Relaxed);
+                is_ours.store(false, Ordering::Relaxed);
                 return;
             }
             Err(error) => {
                 tracing::warn!(%error, lease = lease.name, "no sign of life could be given");
                 if last.elapsed() >= lease.dead_after {
-                    is_held.store(false, Ordering::Relaxed);
+                    is_ours.store(false, Ordering::Relaxed);
                 }
             }
         }

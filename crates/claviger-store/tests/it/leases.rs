@@ -7,7 +7,7 @@ use claviger_store::sql::Sql;
 use std::time::{Duration, Instant};
 
 const NAME: &str = "cleaning";
-const NEVER: Duration = Duration::from_secs(3_600);
+const NEVER: Duration = Duration::from_hours(1);
 /// Longest wait for a sign of life, and for a takeover.
 const WAIT: Duration = Duration::from_secs(10);
 

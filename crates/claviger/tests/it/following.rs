@@ -149,8 +149,8 @@ async fn an_event_that_is_committed_late_is_not_lost() {
         let [late, early] = [client.issue(a, &scoped("late")).await, client.issue(a, &scoped("early")).await];
         let [late, early] = [late.text("access_token"), early.text("access_token")];
         assert!(b.is_active(&late).await && b.is_active(&early).await, "{}", a.engine);
-        let (taken, may_commit) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
-        let (hash, now, took, waits) = (TokenHash::of(&late), a.clock.now(), taken.clone(), may_commit.clone());
+        let (numbered, may_commit) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+        let (hash, now, took, waits) = (TokenHash::of(&late), a.clock.now(), numbered.clone(), may_commit.clone());
         let store = a.app().store.clone();
         let text = late.clone();
         let write = tokio::spawn(async move {
@@ -168,8 +168,7 @@ async fn an_event_that_is_committed_late_is_not_lost() {
             });
             write.await
         });
-        drop(taken.acquire().await.unwrap());
-        let other = Registered { id: client.id.clone(), secret: client.secret.clone() };
+        drop(numbered.acquire().await.unwrap());
         let revoked = tokio::spawn(emit_revoked(a.app().store.clone(), early.clone(), now));
         revoked.await.unwrap();
         assert!(becomes_false(async || b.is_active(&early).await).await, "{}: the later number", b.engine);
@@ -178,7 +177,7 @@ async fn an_event_that_is_committed_late_is_not_lost() {
         write.await.unwrap().unwrap();
         assert!(becomes_false(async || b.is_active(&late).await).await, "{}: never heard of it", b.engine);
         // Both go on.
-        revoke_at(b, a, &other).await;
+        revoke_at(b, a, &client).await;
     })
     .await;
 }
