@@ -47,6 +47,9 @@ pub enum ControlError {
     /// It refused our credentials.
     #[error("the control plane refused the gateway's credentials")]
     Refused,
+    /// Its database is of a release whose APIs and applications it cannot tell of.
+    #[error("the control plane serves no gateways: its database has the tables of an older release than API-M 3.2")]
+    Unsupported,
     /// It answered something we do not understand.
     #[error("the control plane's answer is not understood: {0}")]
     Malformed(String),

@@ -332,7 +332,10 @@ impl Gateway {
                     }
                     Err(ControlError::SnapshotNeeded) => return is_fruitful,
                     Err(
-                        error @ (ControlError::Unavailable(_) | ControlError::Refused | ControlError::Malformed(_)),
+                        error @ (ControlError::Unavailable(_)
+                        | ControlError::Refused
+                        | ControlError::Unsupported
+                        | ControlError::Malformed(_)),
                     ) => {
                         tracing::warn!(%error, "No events from the control plane: {error}");
                         poll = self.poll(place, poll.look, pause.next());

@@ -3,7 +3,8 @@
 //! Owns: paths, credentials, bounds of bodies and waits, and what a status means. Leaves to `model` and `control`: the JSON.
 //!
 //! Paths under the base URL: `GET /internal/claviger/v1/snapshot`, `/apis/{id}`, `/applications/{id}` (404: gone),
-//! `/issuers`, `/events?after=N&gaps=1,2&wait_ms=M` (410: snapshot needed), `POST /check-token` with the form `token=...`.
+//! `/issuers`, `/events?after=N&gaps=1,2&wait_ms=M` (410: snapshot needed), `POST /check-token` with the form `token=...`. Each
+//! is answered 501 by a control plane whose tables are older than those of API-M 3.2.
 
 use crate::body::ProxyBody;
 use crate::control::{ControlError, ControlPlane, EventPage};
@@ -112,6 +113,7 @@ impl RemoteControlPlane {
             StatusCode::NOT_FOUND => Ok(None),
             StatusCode::GONE => Err(ControlError::SnapshotNeeded),
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(ControlError::Refused),
+            StatusCode::NOT_IMPLEMENTED => Err(ControlError::Unsupported),
             other if other.is_server_error() => Err(ControlError::Unavailable(format!("status {}", other.as_u16()))),
             other => Err(ControlError::Malformed(format!("status {}", other.as_u16()))),
         }

@@ -242,23 +242,29 @@ pub(crate) fn half_migrated(
     (!missing.is_empty()).then_some((release, missing))
 }
 
-/// Finds out what the databases can hold.
-pub(crate) async fn detect(conn: &mut Conn) -> Result<Capabilities, StoreError> {
-    let mut found = Capabilities::NONE;
-    let mut seen: Vec<(usize, BTreeSet<String>)> = Vec::new();
+/// The columns of each database, by its place among them.
+pub(crate) type Layout = Vec<(usize, BTreeSet<String>)>;
+
+/// Lists the columns of each database once.
+pub(crate) async fn layout(conn: &mut Conn) -> Result<Layout, StoreError> {
+    let mut layout = Layout::new();
     for family in Family::ALL {
         let database = conn.database_of(family);
-        if !seen.iter().any(|(other, _)| *other == database) {
-            seen.push((database, columns(conn, family).await?));
-        }
-        let of_database = seen.iter().find(|(other, _)| *other == database).map(|(_, columns)| columns);
-        for capability in Capability::ALL.iter().filter(|capability| capability.family() == family) {
-            if of_database.is_some_and(|columns| columns.contains(capability.column())) {
-                found = found.with(*capability);
-            }
+        if !layout.iter().any(|(other, _)| *other == database) {
+            layout.push((database, columns(conn, family).await?));
         }
     }
-    Ok(found)
+    Ok(layout)
+}
+
+/// What databases of a layout can hold; `database_of` says where a family lives.
+pub(crate) fn found(layout: &Layout, database_of: impl Fn(Family) -> usize) -> Capabilities {
+    let is_there = |capability: &&Capability| {
+        let database = database_of(capability.family());
+        let columns = layout.iter().find(|(other, _)| *other == database).map(|(_, columns)| columns);
+        columns.is_some_and(|columns| columns.contains(capability.column()))
+    };
+    Capability::ALL.iter().filter(is_there).fold(Capabilities::NONE, |found, it| found.with(*it))
 }
 
 #[cfg(test)]

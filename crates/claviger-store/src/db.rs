@@ -4,7 +4,7 @@
 //! engine asks for that, and tells the listeners about its events after the commit and before it returns. A write runs in
 //! a task of its own, so a caller that goes away in the middle leaves no half transaction behind.
 
-use crate::capability::{self, Capabilities};
+use crate::capability::{self, Capabilities, Layout};
 use crate::clients;
 use crate::conn::{self, Conn};
 use crate::error::{StoreError, WriteError};
@@ -296,7 +296,13 @@ impl Store {
 
     /// Looks at what the databases can hold. Statements are chosen by it from then on.
     pub async fn detect(&self) -> Result<Capabilities, StoreError> {
-        let found = capability::detect(&mut self.reader().await?).await?;
+        let layout = capability::layout(&mut self.reader().await?).await?;
+        self.use_layout(&layout).await
+    }
+
+    /// As [`Store::detect`], of columns that were listed already.
+    pub(crate) async fn use_layout(&self, layout: &Layout) -> Result<Capabilities, StoreError> {
+        let found = capability::found(layout, |family| self.databases.index_of(family));
         self.databases.capabilities.store(found.bits(), Ordering::Relaxed);
         let has_unhashed = tokens::are_any_unhashed(&mut self.reader().await?).await?;
         self.databases.has_unhashed.store(has_unhashed, Ordering::Relaxed);
@@ -348,9 +354,14 @@ impl Store {
     pub async fn lock_start(&self) -> Result<StartLock, StoreError> {
         match &self.databases.all[0].pool {
             Pool::Sqlite(_) => Ok(StartLock::Sqlite),
-            Pool::MySql(pool) => StartLock::on_mysql(&pool.connect_options()).await,
+            Pool::MySql(pool) => StartLock::on_mysql(self, &pool.connect_options()).await,
             Pool::Postgres(pool) => StartLock::on_postgres(&pool.connect_options()).await,
         }
+    }
+
+    /// The pool of the database that has the log of events.
+    pub(crate) fn pool_of_events(&self) -> &Pool {
+        &self.databases.all[0].pool
     }
 
     /// A connection for reading outside a transaction. Its databases' links are taken when they are needed.

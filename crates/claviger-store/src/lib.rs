@@ -17,6 +17,7 @@ pub mod events;
 pub mod forms;
 mod galera;
 pub mod leases;
+pub mod line;
 pub mod location;
 pub mod plan;
 pub mod policies;

@@ -4,7 +4,7 @@
 //! MySQL commits every CREATE TABLE by itself, so a start that ends in the middle leaves some tables behind. CLV_SETUP says
 //! how far a start came: it is made first, and empty once the first rows are written too.
 
-use crate::capability;
+use crate::capability::{self, Layout};
 use crate::conn::Conn;
 use crate::db::Store;
 use crate::error::{StoreError, WriteError};
@@ -35,6 +35,7 @@ const WSO2_MYSQL: &str = include_str!("../ddl/mysql.sql");
 const WSO2_POSTGRES: &str = include_str!("../ddl/postgres.sql");
 
 const SETUP: &str = "CLV_SETUP";
+const LEASES: &str = "CLV_HOLDER";
 
 /// Name, and the statement on SQLite, MySQL and PostgreSQL.
 type OwnTable = (&'static str, &'static str, &'static str, &'static str);
@@ -68,11 +69,11 @@ const OWN_TABLES: &[OwnTable] = &[
          CREATE INDEX IDX_CLV_REVOCATION_EXPIRES ON CLV_REVOCATION (EXPIRES_AT)",
     ),
     (
-        "CLV_LEASE",
-        "CREATE TABLE CLV_LEASE (NAME TEXT NOT NULL PRIMARY KEY, HOLDER TEXT NOT NULL, EXPIRES_AT INTEGER NOT NULL)",
-        "CREATE TABLE CLV_LEASE (NAME VARCHAR(50) NOT NULL PRIMARY KEY, HOLDER VARCHAR(50) NOT NULL, EXPIRES_AT BIGINT NOT NULL) \
+        LEASES,
+        "CREATE TABLE CLV_HOLDER (NAME TEXT NOT NULL PRIMARY KEY, HOLDER TEXT NOT NULL, BEAT INTEGER NOT NULL)",
+        "CREATE TABLE CLV_HOLDER (NAME VARCHAR(50) NOT NULL PRIMARY KEY, HOLDER VARCHAR(50) NOT NULL, BEAT BIGINT NOT NULL) \
          ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin",
-        "CREATE TABLE CLV_LEASE (NAME VARCHAR(50) NOT NULL PRIMARY KEY, HOLDER VARCHAR(50) NOT NULL, EXPIRES_AT BIGINT NOT NULL)",
+        "CREATE TABLE CLV_HOLDER (NAME VARCHAR(50) NOT NULL PRIMARY KEY, HOLDER VARCHAR(50) NOT NULL, BEAT BIGINT NOT NULL)",
     ),
 ];
 
@@ -162,7 +163,7 @@ impl WriteError for PrepareError {
 /// out what the databases can hold. One node at a time, behind [`Store::lock_start`].
 pub async fn prepare(store: &Store) -> Result<Prepared, PrepareError> {
     let parts = Arc::new(parts(store));
-    let prepared = if store.engine() == Engine::MySql {
+    let (prepared, layout) = if store.engine() == Engine::MySql {
         // No transaction holds CREATE TABLE there, and the bound of a write would stop a slow server half-way.
         prepare_on(&mut store.reader().await?, &parts).await?
     } else {
@@ -172,7 +173,10 @@ pub async fn prepare(store: &Store) -> Result<Prepared, PrepareError> {
         });
         work.await?
     };
-    let capabilities = store.detect().await?;
+    let capabilities = match layout {
+        Some(layout) => store.use_layout(&layout).await?,
+        None => store.detect().await?,
+    };
     if prepared == Prepared::Found {
         let release = capabilities.release().unwrap_or("of no release: half migrated?");
         tracing::info!(release, "the layout of the database was found");
@@ -248,8 +252,12 @@ fn parts(store: &Store) -> Vec<Part> {
     store.families_of_databases().into_iter().map(of).collect()
 }
 
-async fn prepare_on(conn: &mut Conn, parts: &[Part]) -> Result<Prepared, PrepareError> {
-    if let Some(proof) = capability::newer(&capability::columns(conn, Family::Api).await?) {
+/// Also the columns that are there, unless tables of the product were made.
+async fn prepare_on(conn: &mut Conn, parts: &[Part]) -> Result<(Prepared, Option<Layout>), PrepareError> {
+    let (layout, api) = (capability::layout(conn).await?, conn.database_of(Family::Api));
+    let newer =
+        layout.iter().filter(|(database, _)| *database == api).find_map(|(_, columns)| capability::newer(columns));
+    if let Some(proof) = newer {
         return Err(PrepareError::Newer { proof });
     }
     let mut missing: Vec<(Family, Kind)> = Vec::new();
@@ -305,7 +313,8 @@ async fn prepare_on(conn: &mut Conn, parts: &[Part]) -> Result<Prepared, Prepare
     }
     make_own(conn, &own).await?;
     if missing.is_empty() {
-        return Ok(if step.as_deref() == Some(ROWS) { Prepared::Created } else { Prepared::Found });
+        let prepared = if step.as_deref() == Some(ROWS) { Prepared::Created } else { Prepared::Found };
+        return Ok((prepared, Some(layout)));
     }
     if !is_resumed {
         let step = if has_shared { IDENTITY_TABLES } else { TABLES };
@@ -324,11 +333,20 @@ async fn prepare_on(conn: &mut Conn, parts: &[Part]) -> Result<Prepared, Prepare
         }
     }
     conn.execute(&UPDATE_STEP, &[ROWS.into()]).await?;
-    Ok(Prepared::Created)
+    Ok((Prepared::Created, None))
 }
 
 pub(crate) async fn tables(conn: &mut Conn, family: Family) -> Result<BTreeSet<String>, StoreError> {
     conn.rows_in(family, &LIST_TABLES, &[]).await?.iter().map(|row| row.text(0)).collect()
+}
+
+/// Makes the table of leases, which a Galera cluster needs before one node makes the others. Several may try at once.
+pub(crate) async fn make_leases(conn: &mut Conn) -> Result<(), StoreError> {
+    if tables(conn, Family::Identity).await?.contains(LEASES) {
+        return Ok(());
+    }
+    let table = OWN_TABLES.iter().find(|(name, ..)| *name == LEASES).expect("it is in the list");
+    conn.command_unless_there(Family::Identity, of_engine(table, conn.engine())).await
 }
 
 async fn make_own(conn: &mut Conn, tables: &BTreeSet<String>) -> Result<(), PrepareError> {

@@ -24,7 +24,7 @@ use claviger_proto::time::{Clock, Timestamp};
 use claviger_store::cleaning::{self, Candidate, Rules, Table};
 use claviger_store::db::Store;
 use claviger_store::error::StoreError;
-use claviger_store::leases::{self, CLOCKS_APART_MS_MAX};
+use claviger_store::leases::{Held, Lease};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -38,8 +38,10 @@ use tokio::time::Instant;
 
 /// The name of the lease under which one node cleans.
 const LEASE: &str = "cleaning";
-/// How long a lease is taken for beyond what is under way; a killed node's is taken over after that and the clocks' slack.
-const LEASE_MS: i64 = 60_000;
+/// How far our clock and the database server's may be apart.
+const CLOCKS_APART_MS_MAX: i64 = 60_000;
+/// What a killed node would have cleaned waits for so long; a holder writes a sign of life six times in it.
+const SILENCE_MS_MAX: u64 = 300_000;
 /// A statement on a hundred rows takes some milliseconds; one that takes longer than this stands in a queue.
 const SLOW_MS: u64 = 250;
 /// The pause after such a one is so much longer.
@@ -65,6 +67,8 @@ pub struct Cleanup {
     pub interval_ms: u64,
     /// Longest round. A walk that is not through by then is taken up again after as long a pause.
     pub budget_ms: u64,
+    /// A node that has the work and gave no sign of life for so long is dead, and the next one takes over.
+    pub silence_ms_max: u64,
     /// Share of the time in which the cleaner has a statement under way, in percent, 1 to 100.
     pub share_percent: u32,
     /// Clean only while our clock agrees with the database server's. False for who makes up the time.
@@ -84,6 +88,7 @@ impl Default for Cleanup {
             is_enabled: true,
             interval_ms: 300_000,
             budget_ms: 60_000,
+            silence_ms_max: SILENCE_MS_MAX,
             share_percent: 25,
             is_clock_compared: true,
             are_tokens_cleaned: true,
@@ -99,6 +104,7 @@ impl From<&config::model::Cleanup> for Cleanup {
             is_enabled: settings.is_enabled,
             interval_ms: settings.interval_s.saturating_mul(1000),
             budget_ms: settings.time_budget_ms,
+            silence_ms_max: SILENCE_MS_MAX,
             share_percent: settings.share_percent,
             is_clock_compared: true,
             are_tokens_cleaned: settings.are_tokens_cleaned,
@@ -260,10 +266,9 @@ pub async fn run(app: Arc<App>, settings: Cleanup, shutdown: watch::Receiver<boo
         tracing::info!("the tables are not cleaned by this node");
         return;
     }
-    let (holder, counters) = (uuid(&*app.rng), Counters::register(&app.metrics));
-    let began = app.clock.now();
-    let held_until = Instant::now();
-    let mut cleaner = Cleaner { app, settings, shutdown, holder, counters, held_until, walk: None, walked: began };
+    let lease = Lease::new(LEASE, uuid(&*app.rng), Duration::from_millis(settings.silence_ms_max));
+    let (counters, walked) = (Counters::register(&app.metrics), app.clock.now());
+    let mut cleaner = Cleaner { app, settings, shutdown, counters, lease, held: None, walk: None, walked };
     loop {
         let result = cleaner.round().await;
         let outcome = result.as_ref().map_or("failed", |outcome| outcome.word());
@@ -276,7 +281,7 @@ pub async fn run(app: Arc<App>, settings: Cleanup, shutdown: watch::Receiver<boo
                 tracing::warn!(error = %Chain(&error), "not all tables could be cleaned; the next round goes on");
             }
         }
-        // The holder keeps its lease meanwhile: one node cleans in its rhythm, not each in its own.
+        // Who has the lease keeps it meanwhile: one node cleans in its rhythm, not each in its own.
         if cleaner.wait(Duration::from_millis(pause_ms)).await.is_none() {
             break;
         }
@@ -288,10 +293,9 @@ struct Cleaner {
     app: Arc<App>,
     settings: Cleanup,
     shutdown: watch::Receiver<bool>,
-    holder: String,
     counters: Counters,
-    /// Until when this node has the lease; in the past when it has none.
-    held_until: Instant,
+    lease: Lease,
+    held: Option<Held>,
     walk: Option<Walk>,
     /// When the last walk that came to its end had begun.
     walked: Timestamp,
@@ -318,7 +322,7 @@ impl Cleaner {
             Ok(Outcome::Complete | Outcome::ClocksApart | Outcome::Stopped) | Err(_) => self.settings.interval_ms,
             Ok(Outcome::Budget) => self.settings.budget_ms.min(self.settings.interval_ms),
             // Soon after the holder's end its work is to go on.
-            Ok(Outcome::NotElected) => self.settings.interval_ms.min(LEASE_MS.unsigned_abs() / 2),
+            Ok(Outcome::NotElected) => self.settings.interval_ms.min(self.settings.silence_ms_max / 2),
         }
     }
 
@@ -330,7 +334,7 @@ impl Cleaner {
             self.give_back().await;
             return Ok(Outcome::ClocksApart);
         }
-        if !self.hold_for(Duration::ZERO).await? {
+        if !self.is_elected().await? {
             self.walk = None;
             self.walked = self.app.clock.now();
             self.counters.lag_seconds.set(0);
@@ -349,13 +353,6 @@ impl Cleaner {
             tracing::debug!(took_ms, is_complete, "nothing to clean");
         } else {
             tracing::info!(rows = %listed(&totals), took_ms, is_complete, "tables cleaned");
-        }
-        if !matches!(result, Ok(Outcome::Stopped | Outcome::NotElected)) {
-            // As long as the wait, so that it is this node that goes on where it stopped.
-            let held = self.hold_for(Duration::from_millis(self.pause_ms(&result))).await;
-            if result.is_ok() {
-                held?;
-            }
         }
         result
     }
@@ -386,7 +383,7 @@ impl Cleaner {
                         tracing::warn!(error = %Chain(&earlier), "a table could not be cleaned");
                     }
                     // What is the matter with the database does.
-                    if !matches!(self.hold_for(Duration::ZERO).await, Ok(true)) {
+                    if !matches!(self.lease.hold(&self.app.store).await, Ok(true)) {
                         self.walk = Some(walk);
                         return failed.map_or(Ok(Outcome::NotElected), Err);
                     }
@@ -418,46 +415,28 @@ impl Cleaner {
 
     /// A statement under the lease, and the pause after it.
     async fn statement<T>(&mut self, work: impl Future<Output = Result<T, StoreError>>) -> Result<T, Break> {
-        self.keep_for(Duration::ZERO).await?;
+        if !self.held.as_ref().is_some_and(Held::is_held) {
+            return Err(Break::Outcome(Outcome::NotElected));
+        }
         let begun = Instant::now();
         let stopped = Break::Outcome(Outcome::Stopped);
         let Some(value) = self.unless_stopped(work).await else { return Err(stopped) };
         let (value, pause) = (value?, self.settings.pause_after(begun.elapsed()));
-        self.keep_for(pause).await?;
         self.wait(pause).await.ok_or(stopped)?;
         Ok(value)
     }
 
-    /// Sees to it that the lease lasts for some time to come and half its length beyond.
-    async fn keep_for(&mut self, pause: Duration) -> Result<(), Break> {
-        let needed = Instant::now() + pause + Duration::from_millis(LEASE_MS.unsigned_abs() / 2);
-        if needed > self.held_until && !self.hold_for(pause).await? {
-            return Err(Break::Outcome(Outcome::NotElected));
+    /// Has this node the lease, or can it take it?
+    async fn is_elected(&mut self) -> Result<bool, StoreError> {
+        if !self.held.as_ref().is_some_and(Held::is_held) {
+            self.held = self.lease.take(&self.app.store).await?;
         }
-        Ok(())
+        Ok(self.held.is_some())
     }
 
-    /// Takes or keeps the lease for some time to come; false when another node has it.
-    async fn hold_for(&mut self, pause: Duration) -> Result<bool, StoreError> {
-        let (holder, now, begun) = (self.holder.clone(), self.app.clock.now(), Instant::now());
-        let pause_ms = i64::try_from(pause.as_millis()).unwrap_or(i64::MAX);
-        let until = now.plus_millis(pause_ms.saturating_add(LEASE_MS));
-        let write = self.app.store.write(move |conn| {
-            let holder = holder.clone();
-            Box::pin(async move { leases::take(conn, LEASE, &holder, now, until).await })
-        });
-        let is_held = write.await?;
-        self.held_until = if is_held { begun + pause + Duration::from_millis(LEASE_MS.unsigned_abs()) } else { begun };
-        Ok(is_held)
-    }
-
-    async fn give_back(&self) {
-        let holder = self.holder.clone();
-        let write = self.app.store.write::<_, StoreError, _>(move |conn| {
-            let holder = holder.clone();
-            Box::pin(async move { leases::give_back(conn, LEASE, &holder).await })
-        });
-        let bounded = tokio::time::timeout(Duration::from_millis(GIVE_BACK_MS_MAX), write).await;
+    async fn give_back(&mut self) {
+        let Some(held) = self.held.take() else { return };
+        let bounded = tokio::time::timeout(Duration::from_millis(GIVE_BACK_MS_MAX), held.release()).await;
         if !matches!(bounded, Ok(Ok(()))) {
             tracing::debug!("the lease of the cleaner ends by itself");
         }

@@ -1,7 +1,11 @@
 //! This node's place in the event log: it takes notice of what other nodes committed, and lets gateways read on.
 //!
-//! The database is the log; a wake-up after each commit of this process makes following immediate here, a poll finds what
-//! other nodes wrote. Numbers that commit late are asked for again (claviger-proto `follow`).
+//! The database is the log; a wake-up after each commit of this process makes following immediate here. What other nodes wrote
+//! is found by looking: when the database says so ([`courier`]), and at intervals ([`pace`]). Numbers that commit late are asked
+//! for again (claviger-proto `follow`).
+
+pub mod courier;
+pub mod pace;
 
 use crate::app::App;
 use crate::http::serve::stopped;
@@ -13,10 +17,13 @@ use claviger_store::conn::Conn;
 use claviger_store::db::Store;
 use claviger_store::error::StoreError;
 use claviger_store::events;
+use claviger_store::sql::Engine;
+use pace::{Intervals, Look, Pace};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep_until};
 
 /// At start, events this far back are read again: one of a lower number may commit late, and the clocks of the writers differ.
 /// Reading twice does no harm.
@@ -26,13 +33,19 @@ const RETRY_MS: u64 = 500;
 /// Longest time a page may be waited for.
 pub const WAIT_MS_MAX: u64 = 30_000;
 
-/// Wakes those who wait for events.
+/// Wakes those who wait for events: the follower, who takes notice of them, gateways, who want a page, and the courier.
 pub struct EventLog {
     wake: watch::Sender<u64>,
     closing: watch::Sender<bool>,
     /// Everything up to here was surely seen.
     low_watermark: AtomicI64,
-    begun: tokio::time::Instant,
+    /// This process wrote events that other nodes have not been told of.
+    written: Notify,
+    /// The follower is to look now.
+    look: Notify,
+    /// The database tells us of other nodes' events.
+    is_told: AtomicBool,
+    begun: Instant,
 }
 
 impl Default for EventLog {
@@ -41,15 +54,49 @@ impl Default for EventLog {
             wake: watch::Sender::new(0),
             closing: watch::Sender::new(false),
             low_watermark: AtomicI64::new(0),
-            begun: tokio::time::Instant::now(),
+            written: Notify::new(),
+            look: Notify::new(),
+            is_told: AtomicBool::new(false),
+            begun: Instant::now(),
         }
     }
 }
 
 impl EventLog {
-    /// There may be new events.
-    pub fn wake(&self) {
+    /// This process has committed events.
+    pub fn note_written(&self) {
+        self.wake();
+        self.look();
+        self.written.notify_one();
+    }
+
+    /// Waits for events that the others are to be told of, and for an instant.
+    async fn written(&self, not_before: Instant) {
+        // Even a sleep of nothing takes until the timer's next tick.
+        if Instant::now() < not_before {
+            sleep_until(not_before).await;
+        }
+        self.written.notified().await;
+    }
+
+    /// There are new events, and this node has taken notice of them.
+    fn wake(&self) {
         self.wake.send_modify(|count| *count += 1);
+    }
+
+    /// There may be events that this node has not taken notice of.
+    fn look(&self) {
+        self.look.notify_one();
+    }
+
+    /// Does the database tell us of other nodes' events?
+    pub fn is_told(&self) -> bool {
+        self.is_told.load(Ordering::Acquire)
+    }
+
+    /// Notes whether it does; returns what was noted before.
+    fn set_told(&self, is_told: bool) -> bool {
+        self.is_told.swap(is_told, Ordering::AcqRel)
     }
 
     /// The process ends: nobody is kept waiting any more.
@@ -70,7 +117,7 @@ impl EventLog {
     /// A page for a gateway; waits for the first event up to `wait_ms`.
     pub async fn page(&self, store: &Store, request: &EventsRequest, wait_ms: u64) -> Result<EventPage, ControlError> {
         let (mut wake, mut closing) = (self.wake.subscribe(), self.closing.subscribe());
-        let deadline = tokio::time::Instant::now() + Duration::from_millis(wait_ms.min(WAIT_MS_MAX));
+        let deadline = Instant::now() + Duration::from_millis(wait_ms.min(WAIT_MS_MAX));
         loop {
             wake.mark_unchanged();
             let page = read_page(store, request).await?;
@@ -80,7 +127,7 @@ impl EventLog {
             tokio::select! {
                 changed = wake.changed() => if changed.is_err() { return Ok(page) },
                 () = stopped(&mut closing) => return Ok(page),
-                () = tokio::time::sleep_until(deadline) => return Ok(page),
+                () = sleep_until(deadline) => return Ok(page),
             }
         }
     }
@@ -118,12 +165,14 @@ async fn place(app: &App, conn: &mut Conn) -> Result<EventId, StoreError> {
 }
 
 /// Follows the log until shutdown.
-pub async fn follow(app: Arc<App>, mut cursor: Cursor, poll_ms: u64, mut shutdown: watch::Receiver<bool>) {
-    let mut wake = app.events.wake.subscribe();
+pub async fn follow(app: Arc<App>, mut cursor: Cursor, intervals: Intervals, mut shutdown: watch::Receiver<bool>) {
+    let mut pace = Pace::new(intervals);
+    // An embedded database has no other node.
+    let is_alone = app.store.engine() == Engine::Sqlite;
     loop {
-        wake.mark_unchanged();
+        let begun = Instant::now();
         let pause = match step(&app, &mut cursor).await {
-            Ok(()) => Duration::from_millis(poll_ms),
+            Ok(look) => pace.after(look, is_alone || app.events.is_told()),
             Err(error) => {
                 tracing::warn!(error = %crate::http::reply::Chain(&error), "the event log could not be read");
                 Duration::from_millis(RETRY_MS)
@@ -131,31 +180,36 @@ pub async fn follow(app: Arc<App>, mut cursor: Cursor, poll_ms: u64, mut shutdow
         };
         tokio::select! {
             () = stopped(&mut shutdown) => return,
-            _ = wake.changed() => {}
+            () = app.events.look.notified() => sleep_until(begun + Pace::GAP).await,
             () = tokio::time::sleep(pause) => {}
         }
     }
 }
 
-async fn step(app: &App, cursor: &mut Cursor) -> Result<(), StoreError> {
+/// Takes notice of what was committed since the last look: one statement while there is nothing.
+async fn step(app: &App, cursor: &mut Cursor) -> Result<Look, StoreError> {
     let mut conn = app.store.reader().await?;
-    let (_, last) = events::bounds(&mut conn).await?;
-    let mut is_news = false;
+    let mut look = Look::default();
     loop {
         let now = app.events.steady_now();
         let request = cursor.request_due(now);
         let page = events::list(&mut conn, &request).await?;
+        app.metrics.event_reads.inc();
         let (mut is_full, mut is_lost) =
             (page.len() >= usize::try_from(events::PAGE_EVENTS_MAX).unwrap_or(usize::MAX), false);
         for event in &page {
             match cursor.observe(event.id, now) {
                 Ok(true) => {
                     app.apply(std::slice::from_ref(&event.event));
-                    is_news = true;
+                    look.is_news = true;
                 }
                 Ok(false) => {}
                 Err(_) => is_lost = true,
             }
+        }
+        let mut last = cursor.after();
+        if is_full || is_lost {
+            last = events::bounds(&mut conn).await?.1;
         }
         if is_lost {
             // So many numbers are missing that no bookkeeping helps: forget every cached value and start anew. Where that is
@@ -175,8 +229,9 @@ async fn step(app: &App, cursor: &mut Cursor) -> Result<(), StoreError> {
         }
     }
     // Gateways that wait for a page of this node hear of other nodes' events too.
-    if is_news {
+    if look.is_news {
         app.events.wake();
     }
-    Ok(())
+    look.has_gaps = cursor.gaps() > 0;
+    Ok(look)
 }

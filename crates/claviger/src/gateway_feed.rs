@@ -7,10 +7,12 @@ use crate::app::App;
 use crate::http::access::{ADMINISTER, Rule};
 use crate::http::reply;
 use crate::http::routes::Routes;
+use crate::oauth::form_request::FormRequest;
 use crate::oauth::introspect;
 use crate::portal::deployed;
 use crate::portal::error::PortalError;
-use axum::extract::{Path, Query, State};
+use axum::extract::{FromRequestParts, Path, Query, State};
+use axum::http::request::Parts;
 use axum::http::{Method, StatusCode};
 use axum::response::Response;
 use claviger_gateway::control::{ControlError, ControlPlane, EventPage};
@@ -22,6 +24,7 @@ use claviger_proto::follow::{EventsRequest, GAPS_ASKED_MAX};
 use claviger_proto::ids::{ApiId, ApplicationId, EventId};
 use claviger_store::apis::ApiRow;
 use claviger_store::applications::{Application, KeyMapping};
+use claviger_store::capability::Capability;
 use claviger_store::conn::Conn;
 use claviger_store::error::StoreError;
 use claviger_store::subscriptions::Subscription;
@@ -206,22 +209,43 @@ pub fn routes(routes: Routes) -> Routes {
         .add(Method::GET, "/internal/claviger/v1/applications/{id}", GATEWAY, application)
         .add(Method::GET, "/internal/claviger/v1/issuers", GATEWAY, issuers)
         .add(Method::GET, "/internal/claviger/v1/events", GATEWAY, events)
-        .add(Method::POST, "/internal/claviger/v1/check-token", GATEWAY, introspect::check_token)
+        .add(Method::POST, "/internal/claviger/v1/check-token", GATEWAY, check_token)
 }
 
-async fn snapshot(State(app): State<Arc<App>>) -> Response {
+/// The state, for gateways. As the roles that work on APIs they need tables of 3.2: there are no statements for older ones.
+struct Feed(Arc<App>);
+
+impl FromRequestParts<Arc<App>> for Feed {
+    type Rejection = Response;
+
+    async fn from_request_parts(_: &mut Parts, app: &Arc<App>) -> Result<Self, Response> {
+        let capabilities = app.store.capabilities();
+        if capabilities.has(Capability::KeyManager) {
+            return Ok(Self(app.clone()));
+        }
+        let release = capabilities.release().unwrap_or("an older release");
+        let text = format!("Gateways need the tables of API-M 3.2, the database has those of {release}");
+        Err(reply::portal_error(StatusCode::NOT_IMPLEMENTED, 501, "Not Implemented", &text))
+    }
+}
+
+async fn check_token(Feed(app): Feed, request: FormRequest) -> Response {
+    introspect::check_token(State(app), request).await
+}
+
+async fn snapshot(Feed(app): Feed) -> Response {
     answer(read_snapshot(&app).await.map(Some))
 }
 
-async fn api(State(app): State<Arc<App>>, Path(id): Path<i64>) -> Response {
+async fn api(Feed(app): Feed, Path(id): Path<i64>) -> Response {
     answer(read_api(&app, ApiId(id)).await)
 }
 
-async fn application(State(app): State<Arc<App>>, Path(id): Path<i64>) -> Response {
+async fn application(Feed(app): Feed, Path(id): Path<i64>) -> Response {
     answer(read_application(&app, ApplicationId(id)).await)
 }
 
-async fn issuers(State(app): State<Arc<App>>) -> Response {
+async fn issuers(Feed(app): Feed) -> Response {
     answer(read_issuers(&app).await.map(Some))
 }
 
@@ -234,7 +258,7 @@ struct EventsQuery {
     wait_ms: u64,
 }
 
-async fn events(State(app): State<Arc<App>>, Query(query): Query<EventsQuery>) -> Response {
+async fn events(Feed(app): Feed, Query(query): Query<EventsQuery>) -> Response {
     let numbers = query.gaps.split(',').filter(|gap| !gap.is_empty()).take(GAPS_ASKED_MAX + 1);
     let gaps: Option<Vec<EventId>> = numbers.map(|gap| gap.parse().ok().map(EventId)).collect();
     let Some(gaps) = gaps.filter(|gaps| gaps.len() <= GAPS_ASKED_MAX) else {

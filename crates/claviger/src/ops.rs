@@ -36,6 +36,8 @@ pub struct Metrics {
     duration_seconds: Histogram,
     /// Events committed but not yet taken notice of by this node.
     pub event_lag: Gauge,
+    /// Looks of this node at the log of events.
+    pub event_reads: Counter,
 }
 
 impl Default for Metrics {
@@ -44,7 +46,7 @@ impl Default for Metrics {
         let requests = Family::<ByClass, Counter>::default();
         let buckets = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
         let duration_seconds = Histogram::new(buckets);
-        let event_lag = Gauge::default();
+        let (event_lag, event_reads) = (Gauge::default(), Counter::default());
         registry.register("claviger_management_requests", "Answers of the management ports by class", requests.clone());
         registry.register(
             "claviger_management_request_duration_seconds",
@@ -52,7 +54,8 @@ impl Default for Metrics {
             duration_seconds.clone(),
         );
         registry.register("claviger_event_lag", "Events this node has not yet taken notice of", event_lag.clone());
-        Self { registry: Mutex::new(registry), requests, duration_seconds, event_lag }
+        registry.register("claviger_event_reads", "Looks of this node at the log of events", event_reads.clone());
+        Self { registry: Mutex::new(registry), requests, duration_seconds, event_lag, event_reads }
     }
 }
 

@@ -6,6 +6,7 @@ use crate::config::Config;
 use crate::config::model::PlainHttp;
 use crate::config::ports;
 use crate::config::profile::{Profile, Role};
+use crate::events::pace::Intervals;
 use crate::files::DataDir;
 use crate::gateway_feed::{self, LocalControlPlane};
 use crate::http::access::Peer;
@@ -154,9 +155,10 @@ pub async fn start(launch: Launch, listeners: Listeners) -> anyhow::Result<Runni
     let has_database = profile.roles().any(|role| role != Role::Gateway);
     let started = if has_database {
         let started = startup::start(config.clone(), &data_dir, metrics.clone(), clock.clone(), rng.clone()).await?;
-        let (app, events) = (&started.app, &config.events);
+        let app = &started.app;
         let cursor = events::find_place(app).await.context("the event log cannot be read")?;
-        tasks.spawn(events::follow(app.clone(), cursor, events.poll_interval_ms, stopping.clone()));
+        tasks.spawn(events::follow(app.clone(), cursor, Intervals::from(&config.events), stopping.clone()));
+        tasks.spawn(events::courier::run(app.clone(), stopping.clone()));
         tasks.spawn(cleaner::run(app.clone(), cleanup, stopping.clone()));
         Some(started)
     } else {

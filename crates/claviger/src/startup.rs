@@ -7,6 +7,7 @@ mod tests;
 
 use crate::app::App;
 use crate::cli::findings::{advice, what};
+use crate::config::database::DatabaseUrl;
 use crate::config::model::{Databases, Lifetime};
 use crate::config::profile::{Profile, Role};
 use crate::config::{self, Config};
@@ -101,7 +102,7 @@ pub async fn start(
             app.apply(events);
             // Nobody who waits for events wants to hear of retired rows: the caches of this process just did.
             if events.iter().any(|event| !matches!(event, Event::TokenRetired { .. })) {
-                app.events.wake();
+                app.events.note_written();
             }
         }
     }));
@@ -263,10 +264,20 @@ pub(crate) fn oauth_settings(config: &Config) -> OAuthSettings {
         is_access_renewed_per_request: oauth.is_access_token_renewed_per_request,
         is_jwt_persisted: oauth.is_jwt_persisted,
         name_rule: config.name_rule,
-        poll_ms: i64::try_from(config.events.poll_interval_ms).unwrap_or(i64::MAX),
+        news_ms_max: news_ms_max(config),
         skew_ms: oauth.timestamp_skew_s.saturating_mul(1000),
         allowed_scopes: config.apim_oauth.allowed_scopes.clone(),
     }
+}
+
+/// Longest time between two looks of any node at the log of events. What PostgreSQL tells may be lost: its nodes' slow looks count.
+fn news_ms_max(config: &Config) -> i64 {
+    let events = &config.events;
+    let longest = match config.databases.identity.url {
+        DatabaseUrl::Postgres(_) => events.poll_interval_ms.max(events.slow_poll_interval_ms),
+        DatabaseUrl::Sqlite { .. } | DatabaseUrl::MySql(_) => events.poll_interval_ms,
+    };
+    i64::try_from(longest).unwrap_or(i64::MAX)
 }
 
 fn portal_settings(config: &Config) -> PortalSettings {

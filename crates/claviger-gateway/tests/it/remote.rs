@@ -128,6 +128,8 @@ async fn statuses_mean_what_they_say() {
     assert!(matches!(remote.events(request(), 0).await, Err(ControlError::SnapshotNeeded)));
     server.next(StatusCode::UNAUTHORIZED, "");
     assert!(matches!(remote.snapshot().await, Err(ControlError::Refused)));
+    server.next(StatusCode::NOT_IMPLEMENTED, "");
+    assert!(matches!(remote.snapshot().await, Err(ControlError::Unsupported)));
     server.next(StatusCode::BAD_GATEWAY, "");
     assert!(matches!(remote.check_token("t").await, Err(ControlError::Unavailable(_))));
     server.next(StatusCode::FOUND, "");

@@ -7,6 +7,8 @@ use claviger_proto::ids::{ApiId, EventId};
 use claviger_proto::time::Timestamp;
 use claviger_store::error::StoreError;
 use claviger_store::events;
+use claviger_store::line::Heard;
+use claviger_store::sql::{Engine, Sql};
 use std::sync::{Arc, Mutex};
 
 fn changed(id: i64) -> Event {
@@ -91,6 +93,44 @@ async fn what_is_only_told_is_not_in_the_log() {
         assert_eq!(*told.lock().unwrap(), [changed(1)]);
         let mut conn = store.reader().await.unwrap();
         assert_eq!(events::bounds(&mut conn).await.unwrap(), (EventId(0), EventId(0)));
+    })
+    .await;
+}
+
+/// Those who listen hear a call, a test only its caller; a line that is cut says so.
+#[tokio::test]
+async fn a_call_is_heard_by_every_line_and_a_test_by_its_caller() {
+    static CUT: Sql = Sql::new(
+        "SELECT COUNT(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN %'",
+        &[],
+    );
+    on_every_engine(|store| async move {
+        let Some(mut a) = store.open_line("a").await.unwrap() else {
+            assert_ne!(store.engine(), Engine::Postgres);
+            return;
+        };
+        let mut b = store.open_line("b").await.unwrap().unwrap();
+        a.test().await.unwrap();
+        assert_eq!(a.hear().await.unwrap(), Heard::Own);
+        a.call().await.unwrap();
+        assert_eq!((a.hear().await.unwrap(), b.hear().await.unwrap()), (Heard::Own, Heard::News));
+        b.call().await.unwrap();
+        assert_eq!(
+            (a.hear().await.unwrap(), b.hear().await.unwrap()),
+            (Heard::News, Heard::Own),
+            "it heard one call of a"
+        );
+        // Both that call now are idle in NOTIFY; a third one is cut.
+        let mut c = store.open_line("c").await.unwrap().unwrap();
+        let cut = store.reader().await.unwrap().row(&CUT, &[]).await.unwrap().unwrap();
+        assert_eq!(cut.int(0).unwrap(), 1);
+        assert!(c.hear().await.is_err());
+        let mut c_again = store.open_line("c").await.unwrap().unwrap();
+        a.call().await.unwrap();
+        assert_eq!(c_again.hear().await.unwrap(), Heard::News);
+        for line in [a, b, c, c_again] {
+            line.close().await;
+        }
     })
     .await;
 }

@@ -407,8 +407,10 @@ pub enum ResourceMatching {
 pub struct Events {
     /// How long events are kept.
     pub retention_days: u32,
-    /// Rhythm of reading other nodes' events.
+    /// Longest time between two looks at the log.
     pub poll_interval_ms: u64,
+    /// The same where the database tells of other nodes' events.
+    pub slow_poll_interval_ms: u64,
 }
 
 /// `[oauth.token_cleanup]` and `[cleanup]`: removal of rows that nobody needs any more.

@@ -76,8 +76,8 @@ pub struct OAuthSettings {
     pub is_jwt_persisted: bool,
     /// Which spellings name one user.
     pub name_rule: NameRule,
-    /// Rhythm in which other nodes read events.
-    pub poll_ms: i64,
+    /// Longest time between two looks of another node at the log of events.
+    pub news_ms_max: i64,
     /// Tolerance for clocks, added to what is left of a token.
     pub skew_ms: i64,
     /// Patterns of scopes that anybody may have (`apim.oauth_config.allowed_scopes`).
@@ -94,7 +94,7 @@ impl OAuthSettings {
     /// JWTs that name an earlier instant are dead when their client's are revoked now. They name whole seconds: everything up
     /// to the end of this one is dead. One without a row is issued without a look at the database, until the news is there.
     pub fn revoked_before(&self, now: Timestamp) -> Timestamp {
-        let news_ms = if self.is_jwt_persisted { 0 } else { self.poll_ms.saturating_add(COMMIT_MS) };
+        let news_ms = if self.is_jwt_persisted { 0 } else { self.news_ms_max.saturating_add(COMMIT_MS) };
         Timestamp::from_secs(now.plus_millis(news_ms).as_secs() + 1)
     }
 }

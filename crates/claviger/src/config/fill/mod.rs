@@ -176,6 +176,7 @@ impl Values<'_> {
             events: Events {
                 retention_days: self.number("events.retention_days"),
                 poll_interval_ms: self.number("events.poll_interval_ms"),
+                slow_poll_interval_ms: self.number("events.slow_poll_interval_ms"),
             },
             limits: Limits {
                 body_bytes_max: self.number("limits.body_bytes_max"),

@@ -7,13 +7,14 @@ mod backward;
 mod configuration;
 mod forward;
 
-use crate::harness::{ManualClock, Options as ServerOptions, Server};
+use crate::harness::{Call as _, ManualClock, Options as ServerOptions, Server};
 use claviger::cleaner::{Cleanup, clean_database};
 use claviger::config;
 use claviger_golden::golden::Golden;
 use claviger_golden::options::{Layout, Options, matrix};
 use claviger_golden::{Engine, Release};
 use configuration::{InstallationKey, deployment};
+use reqwest::Method;
 use std::sync::Arc;
 
 /// When the old server was stopped and ours is started.
@@ -62,6 +63,22 @@ async fn other_roles_than_the_key_manager_refuse_older_releases() {
             let error = format!("{:#}", started.err().unwrap());
             assert!(error.contains("those of 3.1") && error.contains("--profile key-manager"), "{error}");
         }
+        // A gateway apart is told so too.
+        let server = start(&golden).await;
+        let feed = |method: Method, path: &str| {
+            let request = server.request(method, &format!("/internal/claviger/v1{path}"));
+            request.basic_auth("admin", Some(&server.admin_password))
+        };
+        let mut requests: Vec<_> = ["/snapshot", "/apis/1", "/applications/1", "/issuers", "/events?after=0"]
+            .map(|path| feed(Method::GET, path))
+            .into();
+        requests.push(feed(Method::POST, "/check-token").form(&[("token", "any")]));
+        for request in requests {
+            let reply = request.call().await;
+            assert_eq!(reply.status, 501, "{reply:?}");
+            assert!(reply.text("description").contains("those of 3.1"), "{reply:?}");
+        }
+        server.stop().await;
         golden.drop_databases().await.unwrap();
     }
 }

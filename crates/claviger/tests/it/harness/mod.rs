@@ -60,7 +60,7 @@ pub(crate) fn is_long() -> bool {
     std::env::var("CLAVIGER_TEST_LONG").is_ok_and(|value| value == "1")
 }
 
-/// How long news may take, to another node too. It reads events every 50 ms; the rest is for slow machines.
+/// How long news may take, to another node too. It looks every 30 ms at least, or is told; the rest is for slow machines.
 const NEWS_MS_MAX: u64 = 10_000;
 /// Between two questions: both nodes share this process, and asking without a pause takes it from the one that is to hear.
 const ASK_MS: u64 = 10;
