@@ -344,16 +344,18 @@ pub async fn insert_after(
     for scope in &scopes {
         check_widths(&[("a scope", scope, 60)])?;
     }
+    // A column of MySQL holds whole seconds.
+    let whole = |time: Timestamp| if conn.engine() == Engine::MySql { time.truncated_to_secs() } else { time };
     // What the columns cannot say moves back, and the life is longer by as much: the ends stay.
     let moved = |time: Timestamp, life_ms: i64| {
-        let said = conn.token_time(time);
+        let said = conn.token_time(whole(time));
         let is_endless = !(0..ENDLESS_MS).contains(&life_ms);
         (said, if is_endless { life_ms } else { life_ms.saturating_add(time.millis_since(said)) })
     };
     let (mut created, mut validity_ms) = moved(token.created, token.validity_ms);
     if let Some(behind) = replaced.map(|replaced| replaced.plus_millis(1_000))
         && created < behind
-        && created < token.created
+        && created < whole(token.created)
         && conn.token_time(behind) == behind
     {
         // That it is a second behind the other is worth more than that its end is exact.

@@ -21,3 +21,4 @@ mod oauth;
 mod outage;
 mod portal;
 mod secrets;
+mod zones;
