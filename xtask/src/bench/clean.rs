@@ -37,7 +37,7 @@ const SCOPES: &str = "INSERT INTO IDN_OAUTH2_ACCESS_TOKEN_SCOPE (TOKEN_ID, TOKEN
 const COUNT: &str = "SELECT COUNT(*) FROM IDN_OAUTH2_ACCESS_TOKEN WHERE GRANT_TYPE = 'bench'";
 
 pub(super) fn run(bench: &mut Bench) -> Result<String> {
-    let servers = Servers::start(Choice { is_durable: true, has_galera: false })?;
+    let servers = Servers::start(Choice { is_durable: true, ..Choice::default() })?;
     let mut text = String::from(
         "| engine | load: per second of what it can | p99 us before | p99 us meanwhile: median (min-max) | ratio | rows per second | errors |\n\
          |---|---|---|---|---|---|---|\n",

@@ -143,7 +143,7 @@ pub(super) fn on_engine(engine: &str, server: Option<&Running>) -> String {
 }
 
 fn jwt_persisted(bench: &mut Bench) -> Result<String> {
-    let servers = Servers::start(Choice { is_durable: true, has_galera: false })?;
+    let servers = Servers::start(Choice { is_durable: true, ..Choice::default() })?;
     let mut text = String::new();
     for (engine, server) in engines(&servers) {
         let subject = Subject::start(bench, engine, &on_engine(engine, server))?;
@@ -171,7 +171,7 @@ fn commits(bench: &Bench, engine: &str, server: Option<&Running>, seconds: u32) 
 }
 
 fn opaque_persisted(bench: &mut Bench) -> Result<String> {
-    let servers = Servers::start(Choice { is_durable: true, has_galera: false })?;
+    let servers = Servers::start(Choice { is_durable: true, ..Choice::default() })?;
     let mut text = String::new();
     for (engine, server) in engines(&servers) {
         let configuration = format!("{NEW_EACH_TIME}{}", on_engine(engine, server));

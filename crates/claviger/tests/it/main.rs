@@ -12,6 +12,7 @@ mod cluster;
 mod concurrency;
 mod crash;
 mod db_commands;
+mod disk_full;
 mod following;
 mod gateway;
 mod golden;

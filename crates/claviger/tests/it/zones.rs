@@ -61,7 +61,9 @@ fn zones_of(database: &Database) -> Vec<Zones> {
         }
     };
     let others = ["UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe"];
-    let others = others.into_iter().filter(|token| is_long() && *token != first.token);
+    // The embedded database is nobody else's, and always in UTC.
+    let are_many = is_long() && database.is_shared();
+    let others = others.into_iter().filter(|token| are_many && *token != first.token);
     let others = others.map(|token| Zones { host: first.token, token, ..first });
     std::iter::once(first).chain(others).collect()
 }
@@ -386,20 +388,22 @@ impl Scene {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_wire_is_exact_across_both_changes() {
-    let cases = databases().await.into_iter().map(async |database| {
-        for zones in zones_of(&database) {
-            let mut scene = Scene::start(&database, zones).await;
-            let from_s = scene.clock.now().as_secs() + DAY_S;
-            let instants = zones.instants(from_s);
-            assert!(instants.len() >= 4, "{zones:?}: {instants:?}");
-            for instant_s in instants {
-                scene.pass(instant_s).await;
-            }
-            scene.stop().await;
+    for index in 0..if is_long() { 4 } else { 1 } {
+        join_all(databases().await.into_iter().map(|database| pass_all(database, index))).await;
+    }
+}
+
+async fn pass_all(database: Database, index: usize) {
+    if let Some(zones) = zones_of(&database).get(index) {
+        let mut scene = Scene::start(&database, *zones).await;
+        let instants = zones.instants(scene.clock.now().as_secs() + DAY_S);
+        assert!(instants.len() >= 2, "{zones:?}: {instants:?}");
+        for instant_s in instants {
+            scene.pass(instant_s).await;
         }
-        database.remove().await;
-    });
-    join_all(cases).await;
+        scene.stop().await;
+    }
+    database.remove().await;
 }
 
 /// The program itself, by the real clock: its own process has a zone too.

@@ -5,7 +5,7 @@ use claviger::config::ports;
 use claviger_proto::entropy::Entropy as _;
 use std::io::{BufRead as _, BufReader, Read};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -134,6 +134,11 @@ impl Process {
     /// The plain gateway port.
     pub(crate) fn gateway(&self) -> String {
         format!("http://127.0.0.1:{}", ports::GATEWAY_HTTP + self.offset)
+    }
+
+    /// The root directory as the process sees it.
+    pub(crate) fn root(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/root", self.child.id()))
     }
 
     /// Waits until the log says something.
