@@ -18,10 +18,10 @@ use anyhow::{Result, bail};
 use std::process::ExitCode;
 
 const HELP: &str = "\
-cargo xtask test [--durable] [--galera] [--no-install] [-- ARGS]
+cargo xtask test [--durable] [--galera] [--small-disks] [--no-install] [-- ARGS]
     Every test of the workspace, with private MariaDB and PostgreSQL servers on loopback. ARGS go to `cargo test`
     in place of `--workspace` and leave out the client suites of tests/clients.
-cargo xtask servers [--durable] [--galera]
+cargo xtask servers [--durable] [--galera] [--small-disks]
     The same servers in the foreground; prints the lines to export. Ends with Ctrl-C.
 cargo xtask ci
     What .ci/run calls: format, dependencies (licences, banned crates, crate rules), clippy, documentation, test.
@@ -34,6 +34,8 @@ cargo xtask bench NAME|all [--reps N] [--duration S] [--connections N] [--delay 
   --durable     the servers flush every commit to disk, as in production (default: fast, not crash-safe)
   --galera      also a Galera cluster of three MariaDB servers, and one of each server that tests may kill (13 s, 550 MB);
                 `ci` always starts them
+  --small-disks also servers on disks that tests fill (10 s, 400 MB), which takes the right to mount in a namespace of one's
+                own; `ci` always starts them
   --no-install  never install Debian packages, only say which are missing
 ";
 

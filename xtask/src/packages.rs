@@ -29,6 +29,10 @@ pub(crate) const DATABASES: &[Need] = &[
 pub(crate) const GALERA: &[Need] =
     &[need("libgalera_smm.so", "galera-4"), need("rsync", "rsync"), need("lsof", "lsof")];
 
+/// Needed besides by servers on small disks.
+pub(crate) const SMALL_DISKS: &[Need] =
+    &[need("unshare", "util-linux"), need("setpriv", "util-linux"), need("mount", "mount")];
+
 /// Needed by tests and benchmarks besides the databases.
 pub(crate) const TESTS: &[Need] = &[
     need("curl", "curl"),

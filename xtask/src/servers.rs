@@ -2,16 +2,18 @@
 //! directory of their own, as an unprivileged user. They touch no server, socket, file or account of the system.
 //!
 //! [`database`] knows how each of the two is made and asked, [`galera`] makes a cluster of the first kind, [`mortal`] lets them
-//! come back when a test kills them; this file owns where, when and how often.
+//! come back when a test kills them, [`small`] gives them disks that a test can fill; this file owns where, when and how often.
 
 mod database;
 mod galera;
 mod mortal;
+mod small;
 
 use crate::{guard::Guard, packages, process};
 use anyhow::{Context as _, Result, bail};
 use database::{Account, Kind, Settings};
 use galera::Galera;
+use small::Small;
 use std::{
     fmt::Write as _,
     fs,
@@ -36,6 +38,7 @@ pub(crate) struct Servers {
     mariadb: Running,
     postgres: Running,
     mortal: Option<Mortal>,
+    small: Option<Small>,
 }
 
 /// Servers that may be killed.
@@ -54,6 +57,8 @@ pub(crate) struct Choice {
     pub(crate) has_galera: bool,
     /// MiB of pages that MariaDB and PostgreSQL keep in memory; `None`: what is enough for tests.
     pub(crate) buffer_mib: Option<u32>,
+    /// Servers on disks that may be filled.
+    pub(crate) has_small_disks: bool,
 }
 
 impl Choice {
@@ -62,6 +67,7 @@ impl Choice {
         match word {
             "--durable" => self.is_durable = true,
             "--galera" => self.has_galera = true,
+            "--small-disks" => self.has_small_disks = true,
             _ => return false,
         }
         true
@@ -70,7 +76,8 @@ impl Choice {
     /// What must be installed.
     pub(crate) fn needs(self) -> Vec<packages::Need> {
         let galera = if self.has_galera { packages::GALERA } else { &[] };
-        [packages::DATABASES, galera].concat()
+        let small = if self.has_small_disks { packages::SMALL_DISKS } else { &[] };
+        [packages::DATABASES, galera, small].concat()
     }
 }
 
@@ -100,7 +107,8 @@ impl Servers {
         let mariadb = start_one(&mut guard, &directory, &database::MARIADB, choice, false).context("MariaDB")?;
         let postgres = start_one(&mut guard, &directory, &database::POSTGRES, choice, false).context("PostgreSQL")?;
         let mortal = choice.has_galera.then(|| Mortal::start(&mut guard, &directory, is_durable)).transpose()?;
-        Ok(Self { guard, mariadb, postgres, mortal })
+        let small = choice.has_small_disks.then(|| Small::start(&mut guard, &directory)).transpose()?;
+        Ok(Self { guard, mariadb, postgres, mortal, small })
     }
 
     pub(crate) fn mariadb(&self) -> &Running {
@@ -125,6 +133,7 @@ impl Servers {
             ("CLAVIGER_TEST_POSTGRES_URL", self.postgres.url.clone()),
         ];
         exports.extend(self.mortal.iter().flat_map(Mortal::exports));
+        exports.extend(self.small.iter().flat_map(Small::exports));
         exports
     }
 }
@@ -165,7 +174,7 @@ pub(crate) fn main(arguments: &[String]) -> Result<()> {
     let mut choice = Choice::default();
     for word in arguments {
         if !choice.take(word) {
-            bail!("`cargo xtask servers` knows only --durable and --galera");
+            bail!("`cargo xtask servers` knows only --durable, --galera and --small-disks");
         }
     }
     packages::ensure(&choice.needs(), true)?;
@@ -180,7 +189,8 @@ pub(crate) fn main(arguments: &[String]) -> Result<()> {
                 bail!("{name} ended with {status}");
             }
         }
-        for server in servers.mortal.iter_mut().flat_map(Mortal::children) {
+        let mortal = servers.mortal.iter_mut().flat_map(Mortal::children);
+        for server in mortal.chain(servers.small.iter_mut().flat_map(Small::children)) {
             if let Some(status) = server.try_wait()? {
                 bail!("a server that comes back after a kill ended with {status}");
             }

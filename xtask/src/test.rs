@@ -15,9 +15,10 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// Everything, also what needs a Galera cluster.
+    /// Everything, also what needs a Galera cluster or disks that may be filled.
     pub(crate) fn complete() -> Self {
-        Self { servers: servers::Choice { has_galera: true, ..Default::default() }, ..Self::default() }
+        let servers = servers::Choice { has_galera: true, has_small_disks: true, ..Default::default() };
+        Self { servers, ..Self::default() }
     }
 
     pub(crate) fn parse(arguments: &[String]) -> Result<Self> {

@@ -4,7 +4,7 @@ use super::{ENDLESS_MS, Token, stored_scopes};
 use crate::capability::Capability;
 use crate::conn::Conn;
 use crate::error::{StoreError, check_widths};
-use crate::sql::{Sql, queries, repeated};
+use crate::sql::{Engine, Sql, queries, repeated};
 use crate::value::Arg;
 use claviger_proto::ids::{ConsumerKeyId, TenantId, TokenId};
 use claviger_proto::time::Timestamp;
@@ -142,9 +142,14 @@ impl NewRow {
     }
 }
 
+/// A column of MySQL holds whole seconds.
+fn whole(conn: &Conn, time: Timestamp) -> Timestamp {
+    if conn.engine() == Engine::MySql { time.truncated_to_secs() } else { time }
+}
+
 /// What the columns cannot say moves back, and the life is longer by as much: the ends stay.
 fn said(conn: &Conn, time: Timestamp, life_ms: i64) -> (Timestamp, i64) {
-    let said = conn.token_time(time);
+    let said = conn.token_time(whole(conn, time));
     let is_endless = !(0..ENDLESS_MS).contains(&life_ms);
     (said, if is_endless { life_ms } else { life_ms.saturating_add(time.millis_since(said)) })
 }
@@ -154,7 +159,7 @@ fn said_behind(conn: &Conn, token: &Token, replaced: Option<Timestamp>) -> (Time
     let (created, validity_ms) = said(conn, token.created, token.validity_ms);
     if let Some(behind) = replaced.map(|replaced| replaced.plus_millis(1_000))
         && created < behind
-        && created < token.created
+        && created < whole(conn, token.created)
         && conn.token_time(behind) == behind
     {
         // That it is a second behind the other is worth more than that its end is exact.

@@ -147,10 +147,10 @@ impl OAuth {
         let Some(token) = self.find_token(&hash, identifier).await? else { return Ok(None) };
         let is_alive = token.expires_at().plus_millis(self.settings.skew_ms).millis_since(self.clock.now()) > 1000;
         let known = self.find_client(&token.consumer_key).await?;
+        // The JWT says it better than the row, whose column may not be able to (`tokens::insert`).
+        let issued_at = issued_at.unwrap_or(token.created);
         let is_usable = known.is_some_and(|known| {
             // As gateways see it: a client's revocation concerns its JWTs, opaque tokens are revoked one by one.
-            // The JWT says it better than the row, whose column may not be able to (`tokens::insert`).
-            let issued_at = issued_at.unwrap_or(token.created);
             let is_revoked = known.revoked_before.is_some_and(|before| issued_at < before);
             known.client.is_active
                 && match presented {
@@ -162,7 +162,7 @@ impl OAuth {
             return Ok(None);
         }
         let tenant = self.tenant_domain(token.key.tenant).await?;
-        Ok(tenant.map(|tenant| describe(&token, hash, tenant)))
+        Ok(tenant.map(|tenant| describe(&token, hash, tenant, issued_at)))
     }
 
     /// A JWT without a row: its claims count, unless it or its client's older tokens were revoked.
@@ -207,13 +207,13 @@ impl OAuth {
     }
 }
 
-fn describe(token: &Token, hash: TokenHash, tenant: String) -> Introspected {
+fn describe(token: &Token, hash: TokenHash, tenant: String, issued_at: Timestamp) -> Introspected {
     Introspected {
         hash,
         consumer_key: token.consumer_key.clone(),
         username: Username { domain: token.key.user_domain.clone(), name: token.key.user.clone(), tenant },
         scopes: token.key.scopes.clone(),
-        issued_at: token.created,
+        issued_at,
         expires_at: token.expires_at(),
     }
 }

@@ -10,7 +10,7 @@ mod server;
 mod wire;
 
 pub(crate) use database::{Database, databases};
-pub(crate) use mortal::{Mortal, galera, galera_alone, kill_galera_member, mortals};
+pub(crate) use mortal::{Mortal, SmallDisk, galera, galera_alone, kill_galera_member, mortals, small_disks};
 pub(crate) use people::{insert_tenant, insert_user, permit};
 pub(crate) use process::{Process, free_offset};
 pub(crate) use relay::Relay;

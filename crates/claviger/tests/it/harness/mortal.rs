@@ -1,5 +1,6 @@
 //! Database servers that tests may kill, because they come back by themselves: the members of the Galera cluster of
 //! `CLAVIGER_TEST_GALERA_URLS`, and the servers of `CLAVIGER_TEST_MORTAL_MYSQL_URL` and `CLAVIGER_TEST_MORTAL_POSTGRES_URL`.
+//! Those of `CLAVIGER_TEST_SMALL_URLS` are on disks that tests may fill.
 
 use super::database::url;
 use super::{Database, becomes_false, fresh_name};
@@ -82,6 +83,35 @@ impl Mortal {
         let is_away = async || self.database.ask("SELECT '1'").await.is_err();
         assert!(becomes_false(is_away).await, "{}: the server did not come back", self.database.engine());
     }
+}
+
+/// A database on a disk of its own that may be filled, and that disk.
+pub(crate) struct SmallDisk {
+    pub(crate) database: Database,
+    pub(crate) directory: PathBuf,
+    /// Does the server wait in a COMMIT until there is room, rather than refuse it?
+    pub(crate) is_waited_for: bool,
+}
+
+/// All of them, the embedded database without a directory first; none when nobody made small disks.
+pub(crate) async fn small_disks() -> Vec<SmallDisk> {
+    let (Some(urls), Some(directories)) = (url("CLAVIGER_TEST_SMALL_URLS"), url("CLAVIGER_TEST_SMALL_DIRECTORIES"))
+    else {
+        return Vec::new();
+    };
+    let mut disks = vec![SmallDisk { database: Database::Sqlite, directory: PathBuf::new(), is_waited_for: false }];
+    for (url, directory) in urls.split(',').zip(directories.split(',')) {
+        let is_waited_for = directory.contains("binary-log");
+        let database = if url.starts_with("mysql") {
+            let engine = if is_waited_for { "MariaDB with a binary log" } else { "MariaDB" };
+            Database::mysql(engine, url, fresh_name())
+        } else {
+            Database::postgres(url, fresh_name())
+        };
+        database.run("CREATE DATABASE").await;
+        disks.push(SmallDisk { database, directory: directory.into(), is_waited_for });
+    }
+    disks
 }
 
 /// The number is the file's first line. The shell's own `kill` is there even where the program of that name is not.

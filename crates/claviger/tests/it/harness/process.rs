@@ -5,7 +5,7 @@ use claviger::config::ports;
 use claviger_proto::entropy::Entropy as _;
 use std::io::{BufRead as _, BufReader, Read};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -60,8 +60,20 @@ struct Progress {
 impl Process {
     /// Starts on a directory and waits until it is ready; other ports are tried when somebody takes these.
     pub(crate) async fn start(directory: &Directory, arguments: &[&str]) -> Self {
+        let command = || {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_claviger"));
+            command.env_clear();
+            command
+        };
+        Self::start_as(&command, directory, arguments).await
+    }
+
+    /// As [`Self::start`], by a command of the caller's to which arguments are added.
+    pub(crate) async fn start_as(command: &dyn Fn() -> Command, directory: &Directory, arguments: &[&str]) -> Self {
         for _ in 0..STARTS_MAX {
-            match Self::try_start(directory.path(), free_offset(), arguments).await {
+            let mut command = command();
+            command.env("CLAVIGER_ADMIN_PASSWORD", ADMIN_PASSWORD);
+            match Self::spawn(command, directory.path(), free_offset(), arguments).await {
                 Ok(process) => return process,
                 Err(ended) => assert!(ended.output.contains("cannot be opened"), "{ended:?}"),
             }
@@ -122,6 +134,11 @@ impl Process {
     /// The plain gateway port.
     pub(crate) fn gateway(&self) -> String {
         format!("http://127.0.0.1:{}", ports::GATEWAY_HTTP + self.offset)
+    }
+
+    /// The root directory as the process sees it.
+    pub(crate) fn root(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/root", self.child.id()))
     }
 
     /// Waits until the log says something.

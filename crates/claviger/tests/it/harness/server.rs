@@ -5,7 +5,7 @@ use super::{ADMIN, ADMIN_PASSWORD, Database, Directory, databases, galera};
 use claviger::app::{App, SystemClock, SystemEntropy};
 use claviger::cleaner::Cleanup;
 use claviger::config;
-use claviger::files::{DataDir, TLS_CERTIFICATE_FILE};
+use claviger::files::{DataDir, SIGNING_CERTIFICATE_FILE, SIGNING_FILE, TLS_CERTIFICATE_FILE};
 use claviger::http::routes::RouteEntry;
 use claviger::server::{Launch, Listeners, Running, start};
 use claviger::startup::Administrator;
@@ -14,6 +14,7 @@ use claviger_proto::time::{Clock, Timestamp};
 use futures_util::future::join_all;
 use reqwest::{Method, RequestBuilder};
 use serde_json::Value;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -53,6 +54,16 @@ pub(crate) struct Options {
     pub(crate) role: Option<&'static str>,
     /// How it cleans its tables.
     pub(crate) cleanup: Cleanup,
+    /// The zone of its host; none is known if not said.
+    pub(crate) host_zone: Option<&'static str>,
+    /// Signs and names itself as that server does, so that each accepts the other's JWTs.
+    pub(crate) likeness: Option<Likeness>,
+}
+
+/// The public name and the signing key of a server.
+pub(crate) struct Likeness {
+    base_path: String,
+    directory: PathBuf,
 }
 
 /// A running server.
@@ -130,7 +141,13 @@ impl Server {
         };
         let port = |listener: &Option<tokio::net::TcpListener>| listener.as_ref().unwrap().local_addr().unwrap().port();
         let (https, http) = (port(&listeners.management_https), port(&listeners.management_http));
-        let base_path = format!("https://localhost:{https}");
+        let mut base_path = format!("https://localhost:{https}");
+        if let Some(likeness) = options.likeness {
+            base_path = likeness.base_path;
+            for file in [SIGNING_FILE, SIGNING_CERTIFICATE_FILE] {
+                std::fs::copy(likeness.directory.join(file), directory.path().join(file))?;
+            }
+        }
         let role = options.role.unwrap_or("default");
         let text = format!(
             "[server]\nbase_path = \"{base_path}\"\nbind_address = \"127.0.0.1\"\nshutdown_deadline_s = 10\n\
@@ -138,7 +155,8 @@ impl Server {
              [super_admin]\nusername = \"{ADMIN}\"\npassword = {}\n{text}",
             Value::from(admin_password)
         );
-        let config = config::load(&text, "deployment.toml", &|_| None).unwrap().config.in_data_dir(directory.path());
+        let environment = |name: &str| options.host_zone.filter(|_| name == "TZ").map(str::to_owned);
+        let config = config::load(&text, "deployment.toml", &environment).unwrap().config.in_data_dir(directory.path());
         let data_dir = DataDir::open(directory.path())?;
         // Certificates are checked against the real time, so the manual clock starts there.
         let clock = options.clock.unwrap_or_else(|| ManualClock::at_ms(SystemClock.now().as_millis()));
@@ -161,6 +179,11 @@ impl Server {
     /// The state, for what no wire can do.
     pub(crate) fn app(&self) -> &Arc<App> {
         self.running.app.as_ref().unwrap()
+    }
+
+    /// For a second node of its installation.
+    pub(crate) fn likeness(&self) -> Likeness {
+        Likeness { base_path: self.base_path.clone(), directory: self.directory.path().to_owned() }
     }
 
     /// Did this start insert the administrator?
