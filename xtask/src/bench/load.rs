@@ -13,6 +13,8 @@ use std::{
 /// The core of the server under test, and that of the generator and of backends, as taskset names them.
 pub(crate) const SERVER_CPU: &str = "0";
 pub(crate) const GENERATOR_CPU: &str = "1";
+/// Both, where a baseline uses both.
+pub(crate) const WHOLE_MACHINE: &str = "0,1";
 /// Load before the first counted round.
 const WARM_UP_SECONDS: u32 = 2;
 

@@ -7,7 +7,7 @@ use super::{
     clean,
     database::{self, Database},
     growth,
-    load::{Contender, Figure, Load, SERVER_CPU, resident_kib, rounds},
+    load::{Contender, Figure, Load, SERVER_CPU, WHOLE_MACHINE, resident_kib, rounds},
     nodes,
     stats::{Row, Spread, table},
     subject::{Client, OPEN, SECURED, Subject, TokenKind},
@@ -97,6 +97,7 @@ pub(crate) const PLANS: &[Plan] = &[
 const NOT_PERSISTED: &str = "[oauth.token_persistence]\npersist_jwt_access_tokens = false\n";
 pub(super) const NEW_EACH_TIME: &str = "[oauth.token_renewal]\nrenew_access_token_per_request = true\n";
 /// A request whose scope nobody had before. Scopes of this form are open to all (`apim.oauth_config.allowed_scopes`).
+const ANY_SCOPE: &str = "grant_type=client_credentials";
 pub(super) const NEW_SCOPE: &str = "grant_type=client_credentials&scope=device_@N@";
 const PER_CPU: &str = "per server CPU-second";
 const CLIENTS: usize = 1000;
@@ -125,7 +126,7 @@ pub(super) fn token_load_of(bench: &Bench, subject: &Subject, clients: &[Client]
     Ok(Load {
         url: subject.management_url("/oauth2/token"),
         method: "POST",
-        form: Some("grant_type=client_credentials".to_owned()),
+        form: Some(ANY_SCOPE.to_owned()),
         authorization_file: Some(file),
         expect: Some("access_token"),
         servers: [&[subject.pid()?], others].concat(),
@@ -181,13 +182,18 @@ fn opaque_persisted(bench: &mut Bench) -> Result<String> {
     let mut text = String::new();
     for (engine, database) in engines(&servers) {
         let configuration = configuration(database.as_ref());
-        let fresh = Subject::start(bench, &format!("{engine}-fresh"), &configuration)?;
-        let load = token_load(bench, &fresh, TokenKind::Opaque, CLIENTS, &[])?;
+        // The baseline has the whole machine too.
+        let mut subject = Subject::start_on(WHOLE_MACHINE, bench, engine, &configuration)?;
+        let load = token_load(bench, &subject, TokenKind::Opaque, CLIENTS, &[])?;
         let load = Load { form: Some(NEW_SCOPE.to_owned()), expect: Some("\"scope\":\"device_"), ..load };
-        let without = compare_commits(bench, &servers, engine, "no predecessor", load)?;
-        drop(fresh);
-        let again = Subject::start(bench, &format!("{engine}-again"), &format!("{NEW_EACH_TIME}{configuration}"))?;
-        let load = token_load(bench, &again, TokenKind::Opaque, CLIENTS, &[])?;
+        let without = compare_commits(bench, &servers, engine, "no predecessor", load.clone())?;
+        subject.restart(bench, &format!("{NEW_EACH_TIME}{configuration}"))?;
+        let load = Load {
+            form: Some(ANY_SCOPE.to_owned()),
+            expect: Some("access_token"),
+            servers: vec![subject.pid()?],
+            ..load
+        };
         let replacing = compare_commits(bench, &servers, engine, "in place of the last", load)?;
         writeln!(text, "{without}\n{replacing}")?;
     }

@@ -34,6 +34,8 @@ const COLD_POLL: Duration = Duration::from_millis(2);
 /// A data directory, its configuration and its ports; running or not.
 pub(crate) struct Subject {
     directory: PathBuf,
+    /// The cores it runs on.
+    cores: &'static str,
     offset: u16,
     password: String,
     child: Option<Child>,
@@ -62,10 +64,16 @@ pub(crate) enum TokenKind {
 impl Subject {
     /// Makes the directory and starts the server in it; returns when its management port answers.
     pub(crate) fn start(bench: &mut Bench, name: &str, configuration: &str) -> Result<Self> {
+        Self::start_on(SERVER_CPU, bench, name, configuration)
+    }
+
+    /// [`Self::start`] on these cores, as taskset names them.
+    pub(crate) fn start_on(cores: &'static str, bench: &mut Bench, name: &str, configuration: &str) -> Result<Self> {
         let directory = bench.directory.join(name);
         fs::create_dir(&directory)?;
         fs::write(directory.join(CONFIGURATION_FILE), configuration)?;
-        let mut subject = Self { directory, offset: free_offset()?, password: servers::random_hex(12)?, child: None };
+        let password = servers::random_hex(12)?;
+        let mut subject = Self { directory, cores, offset: free_offset()?, password, child: None };
         subject.spawn(bench)?;
         subject.wait_until_ready()?;
         Ok(subject)
@@ -88,7 +96,8 @@ impl Subject {
     pub(crate) fn beside(&self, bench: &mut Bench, name: &str) -> Result<Self> {
         let directory = bench.directory.join(name);
         process::capture(Command::new("cp").arg("-a").arg(&self.directory).arg(&directory))?;
-        let mut node = Self { directory, offset: free_offset()?, password: self.password.clone(), child: None };
+        let mut node =
+            Self { directory, cores: self.cores, offset: free_offset()?, password: self.password.clone(), child: None };
         node.start_again(bench)?;
         Ok(node)
     }
@@ -96,7 +105,7 @@ impl Subject {
     fn spawn(&mut self, bench: &mut Bench) -> Result<()> {
         let log = fs::OpenOptions::new().create(true).append(true).open(self.directory.with_extension("log"))?;
         let mut command = Command::new("taskset");
-        command.args(["-c", SERVER_CPU]).arg(process::target_directory().join("release/claviger"));
+        command.args(["-c", self.cores]).arg(process::target_directory().join("release/claviger"));
         command.arg("serve").arg("--data-dir").arg(&self.directory).arg("--port-offset").arg(self.offset.to_string());
         command.env("CLAVIGER_ADMIN_PASSWORD", &self.password).current_dir(&self.directory);
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);

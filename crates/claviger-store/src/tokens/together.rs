@@ -15,14 +15,36 @@ pub const TOGETHER_MAX: usize = 16;
 /// Places for user names: the usual spellings of each.
 const NAMES: usize = 4 * TOGETHER_MAX;
 
+/// Places in the usual case: clients' own tokens, whose user is their owner.
+const FEW: usize = 4;
+
+/// The ACTIVE rows of sixteen clients and scope sets, with this many places for names, tenants and domains.
+macro_rules! find_active_of {
+    ($names:tt, $tenants:tt) => {
+        super::select_tokens!(
+            "S.TOKEN_SCOPE, [idp_id:T.IDP_ID|NULL]",
+            "LEFT JOIN IDN_OAUTH2_ACCESS_TOKEN_SCOPE S ON S.TOKEN_ID = T.TOKEN_ID ",
+            "WHERE T.CONSUMER_KEY_ID IN (",
+            repeated!(16, "?"),
+            ") AND T.AUTHZ_USER IN (",
+            repeated!($names, "?"),
+            ") \
+             AND T.TENANT_ID IN (",
+            repeated!($tenants, "?"),
+            ") AND T.USER_DOMAIN IN (",
+            repeated!($tenants, "?"),
+            ") \
+             AND T.TOKEN_SCOPE_HASH IN (",
+            repeated!(16, "?"),
+            ") AND T.TOKEN_STATE = 'ACTIVE' \
+             [token_binding:AND T.TOKEN_BINDING_REF = 'NONE' ]ORDER BY T.TIME_CREATED DESC, T.TOKEN_ID"
+        )
+    };
+}
+
 queries! {
-    FIND_ACTIVE_OF = super::select_tokens!(
-        "S.TOKEN_SCOPE, [idp_id:T.IDP_ID|NULL]",
-        "LEFT JOIN IDN_OAUTH2_ACCESS_TOKEN_SCOPE S ON S.TOKEN_ID = T.TOKEN_ID ",
-        "WHERE T.CONSUMER_KEY_ID IN (", repeated!(16, "?"), ") AND T.AUTHZ_USER IN (", repeated!(64, "?"), ") \
-         AND T.TENANT_ID IN (", repeated!(16, "?"), ") AND T.USER_DOMAIN IN (", repeated!(16, "?"), ") \
-         AND T.TOKEN_SCOPE_HASH IN (", repeated!(16, "?"), ") AND T.TOKEN_STATE = 'ACTIVE' \
-         [token_binding:AND T.TOKEN_BINDING_REF = 'NONE' ]ORDER BY T.TIME_CREATED DESC, T.TOKEN_ID");
+    FIND_ACTIVE_OF = find_active_of!(64, 16);
+    FIND_ACTIVE_OF_FEW = find_active_of!(4, 4);
     RETIRE_ALL = concat!(
         "UPDATE IDN_OAUTH2_ACCESS_TOKEN SET TOKEN_STATE = ?, TOKEN_STATE_ID = TOKEN_ID WHERE TOKEN_STATE = 'ACTIVE' AND TOKEN_ID IN (",
         repeated!(16, "?"), ")");
@@ -57,15 +79,22 @@ pub async fn find_active_of(
         }
     }
     let hashes: Vec<String> = keys.iter().map(|(key, _)| key.scopes.column_hash()).collect();
+    let tenants: BTreeSet<TenantId> = keys.iter().map(|(key, _)| key.tenant).collect();
+    let domains: BTreeSet<&String> = keys.iter().map(|(key, _)| &key.user_domain).collect();
+    let (statement, name_places, places) = if names.len().max(tenants.len()).max(domains.len()) <= FEW {
+        (&FIND_ACTIVE_OF_FEW, FEW, FEW)
+    } else {
+        (&FIND_ACTIVE_OF, NAMES, TOGETHER_MAX)
+    };
     let mut args = Vec::with_capacity(4 * TOGETHER_MAX + NAMES);
     fill(&mut args, TOGETHER_MAX, keys.iter().map(|(key, _)| key.consumer_key_id.into()));
-    fill(&mut args, NAMES, names.iter().map(Arg::from));
-    fill(&mut args, TOGETHER_MAX, keys.iter().map(|(key, _)| key.tenant.into()));
-    fill(&mut args, TOGETHER_MAX, keys.iter().map(|(key, _)| (&key.user_domain).into()));
+    fill(&mut args, name_places, names.iter().map(Arg::from));
+    fill(&mut args, places, tenants.into_iter().map(Arg::from));
+    fill(&mut args, places, domains.into_iter().map(Arg::from));
     fill(&mut args, TOGETHER_MAX, hashes.iter().map(Arg::from));
     let idps: BTreeMap<TenantId, Option<i64>> = keys.iter().map(|(key, idp)| (key.tenant, *idp)).collect();
     let mut rows = Vec::new();
-    for row in conn.rows_planned_anew(&FIND_ACTIVE_OF, &args).await? {
+    for row in conn.rows_planned_anew(statement, &args).await? {
         if is_residents(&row, &idps)? {
             rows.push(row);
         }

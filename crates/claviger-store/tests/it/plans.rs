@@ -121,6 +121,22 @@ const fn active_of(clients: [Arg<'static>; 16], users: [Arg<'static>; 4]) -> [Ar
     }
     args
 }
+const ACTIVE_OF_FEW: [Arg<'static>; 44] = {
+    let mut args = [text("hash_1"); 44];
+    let mut index = 0;
+    while index < 16 {
+        args[index] = CLIENTS[index];
+        index += 1;
+    }
+    let mut index = 0;
+    while index < 4 {
+        args[16 + index] = USER;
+        args[20 + index] = TENANT;
+        args[24 + index] = text("PRIMARY");
+        index += 1;
+    }
+    args
+};
 const ACTIVE_OF_CLIENTS: [Arg<'static>; 128] = active_of(CLIENTS, [USER; 4]);
 const ACTIVE_OF_USERS: [Arg<'static>; 128] =
     active_of([CLIENT; 16], [USER, text("user_501"), text("user_502"), text("user_503")]);
@@ -142,6 +158,7 @@ const HOT: &[Hot] = &[
     ),
     hot("tokens::together::FIND_ACTIVE_OF", &ACTIVE_OF_CLIENTS),
     hot("tokens::together::FIND_ACTIVE_OF", &ACTIVE_OF_USERS),
+    hot("tokens::together::FIND_ACTIVE_OF_FEW", &ACTIVE_OF_FEW),
     hot("tokens::together::RETIRE_ALL", &RETIRED),
     hot("tokens::FIND_UNHASHED", &[]),
     hot("tokens::FIND_UNHASHED_BY_ACCESS", &[text("token text")]),

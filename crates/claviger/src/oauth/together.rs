@@ -14,12 +14,15 @@ use claviger_store::conn::Conn;
 use claviger_store::db::Store;
 use claviger_store::error::StoreError;
 use claviger_store::tokens::{self, Active, NewRow, TOGETHER_MAX, Token, TokenState};
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 use tokio::sync::oneshot;
 
-/// Transactions at a time. A client's requests share one, so two of them never wait for each other's client.
-const LANES: usize = 4;
+/// Transactions at a time. One beside others begins only when it is full.
+const TRANSACTIONS_MAX: usize = 8;
+/// Longest wait for a place. Who has none by then, because a transaction hangs, goes its own way.
+const PLACE_MS_MAX: u64 = 250;
 
 /// What became of a request.
 pub(super) enum Outcome {
@@ -31,22 +34,20 @@ pub(super) enum Outcome {
     Unavailable,
 }
 
-/// Requests on their way into a transaction.
+/// Requests on their way into a transaction. Each that waits is a request in flight, and of those there is a bounded number.
 pub(super) struct Together {
     store: Store,
     rule: NameRule,
-    lanes: Vec<Arc<Lane>>,
+    queue: Arc<Mutex<Queue>>,
 }
-
-/// Waiting requests of some clients. Each belongs to a request that is in flight, and of those there is a bounded number.
-#[derive(Default)]
-struct Lane(Mutex<Queue>);
 
 #[derive(Default)]
 struct Queue {
     waiting: VecDeque<Waiting>,
-    /// A task works on it.
-    is_worked_on: bool,
+    /// Clients of the transactions under way: two that want the same one would leave it to each other.
+    busy: HashSet<ConsumerKeyId>,
+    /// Transactions under way.
+    count: usize,
 }
 
 struct Waiting {
@@ -57,54 +58,84 @@ struct Waiting {
 impl Together {
     /// No requests yet.
     pub(super) fn new(store: Store, rule: NameRule) -> Self {
-        Self { store, rule, lanes: (0..LANES).map(|_| Arc::default()).collect() }
+        Self { store, rule, queue: Arc::default() }
     }
 
     /// Makes a token together with those that wait.
     pub(super) async fn write(&self, draft: Arc<Draft>) -> Outcome {
-        let lane = &self.lanes[lane_of(draft.client().id)];
-        let (reply, outcome) = oneshot::channel();
-        if lane.wait(Waiting { draft, reply }) {
+        let (reply, mut outcome) = oneshot::channel();
+        if let Some(requests) = lock(&self.queue).join(Waiting { draft: draft.clone(), reply }) {
             // A task of its own: the request that began it may go away, the others go on.
-            tokio::spawn(work_off(lane.clone(), self.store.clone(), self.rule));
+            tokio::spawn(work_off(self.queue.clone(), requests, self.store.clone(), self.rule));
         }
-        outcome.await.unwrap_or(Outcome::Left)
+        let place = Duration::from_millis(PLACE_MS_MAX);
+        if let Ok(outcome) = tokio::time::timeout(place, &mut outcome).await {
+            return outcome.unwrap_or(Outcome::Left);
+        }
+        if lock(&self.queue).leave(&draft) { Outcome::Left } else { outcome.await.unwrap_or(Outcome::Left) }
     }
 }
 
-fn lane_of(client: ConsumerKeyId) -> usize {
-    usize::try_from(client.0.unsigned_abs()).unwrap_or(0) % LANES
+fn lock(queue: &Mutex<Queue>) -> MutexGuard<'_, Queue> {
+    queue.lock().expect("nothing panics while it holds the queue")
 }
 
-impl Lane {
-    fn queue(&self) -> MutexGuard<'_, Queue> {
-        self.0.lock().expect("nothing panics while it holds a lane")
-    }
-
-    /// Joins those that wait; true when nobody works on them.
-    fn wait(&self, request: Waiting) -> bool {
-        let mut queue = self.queue();
-        queue.waiting.push_back(request);
-        !std::mem::replace(&mut queue.is_worked_on, true)
-    }
-
-    /// The next requests; none, and the lane is nobody's.
-    fn next(&self) -> Vec<Waiting> {
-        let mut queue = self.queue();
-        let count = queue.waiting.len().min(TOGETHER_MAX);
-        queue.is_worked_on = count > 0;
-        queue.waiting.drain(..count).collect()
-    }
-}
-
-/// Works until nobody waits.
-async fn work_off(lane: Arc<Lane>, store: Store, rule: NameRule) {
-    loop {
-        let mut requests = lane.next();
+impl Queue {
+    /// Joins those that wait; the requests of a transaction that is to begin now.
+    fn join(&mut self, request: Waiting) -> Option<Vec<Waiting>> {
+        self.waiting.push_back(request);
+        let is_full = self.waiting.len() >= TOGETHER_MAX && self.count < TRANSACTIONS_MAX;
+        if self.count > 0 && !is_full {
+            return None;
+        }
+        let requests = self.take();
+        // What waits is for clients that are busy.
         if requests.is_empty() {
-            return;
+            return None;
         }
-        requests.retain(|request| !request.reply.is_closed());
+        self.count += 1;
+        Some(requests)
+    }
+
+    /// The oldest requests whose clients are free.
+    fn take(&mut self) -> Vec<Waiting> {
+        let mut taken = Vec::new();
+        let mut later = VecDeque::new();
+        for request in self.waiting.drain(..) {
+            let is_given_up = request.reply.is_closed();
+            if taken.len() < TOGETHER_MAX && !is_given_up && !self.busy.contains(&request.draft.client().id) {
+                taken.push(request);
+            } else if !is_given_up {
+                later.push_back(request);
+            }
+        }
+        self.waiting = later;
+        self.busy.extend(taken.iter().map(|request| request.draft.client().id));
+        taken
+    }
+
+    /// A transaction is over; the requests of the next one.
+    fn go_on(&mut self, clients: &[ConsumerKeyId]) -> Vec<Waiting> {
+        for client in clients {
+            self.busy.remove(client);
+        }
+        let requests = self.take();
+        self.count -= usize::from(requests.is_empty());
+        requests
+    }
+
+    /// Takes back a request that has no place yet; false when it has one.
+    fn leave(&mut self, draft: &Arc<Draft>) -> bool {
+        let before = self.waiting.len();
+        self.waiting.retain(|request| !Arc::ptr_eq(&request.draft, draft));
+        self.waiting.len() < before
+    }
+}
+
+/// Transaction after transaction, until nobody waits.
+async fn work_off(queue: Arc<Mutex<Queue>>, mut requests: Vec<Waiting>, store: Store, rule: NameRule) {
+    while !requests.is_empty() {
+        let clients: Vec<_> = requests.iter().map(|request| request.draft.client().id).collect();
         let drafts: Arc<[_]> = requests.iter().map(|request| request.draft.clone()).collect();
         let written = store.write_once(move |conn| {
             let drafts = drafts.clone();
@@ -114,19 +145,23 @@ async fn work_off(lane: Arc<Lane>, store: Store, rule: NameRule) {
         if let Err(error) = &written {
             tracing::debug!(%error, requests = requests.len(), "tokens could not be written together");
         }
-        if matches!(written, Err(StoreError::Unavailable(_) | StoreError::Timeout)) {
-            // Who waited behind them has waited as long as one may.
-            requests.extend(lane.queue().waiting.drain(..));
+        let next = if matches!(written, Err(StoreError::Unavailable(_) | StoreError::Timeout)) {
+            // Who waits behind them has waited as long as one may.
+            let mut queue = lock(&queue);
+            requests.extend(queue.waiting.drain(..));
             for request in requests {
                 drop(request.reply.send(Outcome::Unavailable));
             }
-            continue;
-        }
-        let outcomes = written.unwrap_or_default().into_iter().chain(std::iter::repeat_with(|| None));
-        for (request, token) in requests.into_iter().zip(outcomes) {
-            // A requester that went away does not want the answer; its token stands.
-            drop(request.reply.send(token.map_or(Outcome::Left, |token| Outcome::Token(Box::new(token)))));
-        }
+            queue.go_on(&clients)
+        } else {
+            let outcomes = written.unwrap_or_default().into_iter().chain(std::iter::repeat_with(|| None));
+            for (request, token) in requests.into_iter().zip(outcomes) {
+                // A requester that went away does not want the answer; its token stands.
+                drop(request.reply.send(token.map_or(Outcome::Left, |token| Outcome::Token(Box::new(token)))));
+            }
+            lock(&queue).go_on(&clients)
+        };
+        requests = next;
     }
 }
 
