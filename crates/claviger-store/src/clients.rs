@@ -13,18 +13,23 @@ use claviger_proto::ids::{ConsumerKey, ConsumerKeyId, TenantId};
 use claviger_proto::oauth::TokenType;
 use claviger_proto::secret::Secret;
 
-/// Clients, each with its properties, a row per property.
+/// Clients, each with its properties, a row per property. The join is `LEFT JOIN IDN_OIDC_PROPERTY P ON ..` for any engine.
 macro_rules! select_clients {
-    ($of_properties:expr, $of_clients:expr) => {
+    ($of_clients:expr) => {
+        select_clients!(
+            "LEFT JOIN IDN_OIDC_PROPERTY P ON P.CONSUMER_KEY = C.CONSUMER_KEY AND P.TENANT_ID = C.TENANT_ID",
+            $of_clients
+        )
+    };
+    ($join:literal, $of_clients:expr) => {
         concat!(
             "SELECT C.ID, C.CONSUMER_KEY, C.CONSUMER_SECRET, C.USERNAME, C.USER_DOMAIN, C.TENANT_ID, C.APP_NAME, C.CALLBACK_URL, \
              C.GRANT_TYPES, C.PKCE_MANDATORY, C.PKCE_SUPPORT_PLAIN, C.APP_STATE, \
              [app_expiry:C.USER_ACCESS_TOKEN_EXPIRE_TIME, C.APP_ACCESS_TOKEN_EXPIRE_TIME, C.REFRESH_TOKEN_EXPIRE_TIME, \
              C.ID_TOKEN_EXPIRE_TIME|0, 0, 0, 0], [oidc_property:P.PROPERTY_KEY, P.PROPERTY_VALUE|NULL, NULL] \
-             FROM IDN_OAUTH_CONSUMER_APPS C \
-             [oidc_property:LEFT JOIN IDN_OIDC_PROPERTY P ON P.CONSUMER_KEY = C.CONSUMER_KEY AND P.TENANT_ID = C.TENANT_ID ",
-            $of_properties,
-            "]WHERE ",
+             FROM IDN_OAUTH_CONSUMER_APPS C [oidc_property:",
+            $join,
+            "] WHERE ",
             $of_clients,
             " AND C.OAUTH_VERSION = 'OAuth-2.0' ORDER BY C.ID"
         )
@@ -32,11 +37,13 @@ macro_rules! select_clients {
 }
 
 queries! {
-    FIND_BY_KEY = select_clients!("", "C.CONSUMER_KEY = ?");
-    LIST_BY_ID = select_clients!(
-        // Said twice: PostgreSQL would rather read a small table from end to end than look sixteen times.
-        concat!("AND P.CONSUMER_KEY IN (", repeated!(16, "?"), ") AND P.TENANT_ID IN (", repeated!(16, "?"), ") "),
-        concat!("C.ID IN (", repeated!(16, "?"), ")"));
+    FIND_BY_KEY = select_clients!("C.CONSUMER_KEY = ?");
+    LIST_BY_ID = select_clients!(concat!("C.ID IN (", repeated!(16, "?"), ")")),
+        // Client by client: it would rather read a table of some thousand properties from end to end.
+        Postgres = select_clients!(
+            "LEFT JOIN LATERAL (SELECT PROPERTY_KEY, PROPERTY_VALUE FROM IDN_OIDC_PROPERTY \
+             WHERE CONSUMER_KEY = C.CONSUMER_KEY AND TENANT_ID = C.TENANT_ID OFFSET 0) P ON TRUE",
+            concat!("C.ID IN (", repeated!(16, "?"), ")"));
     INSERT_CLIENT = "INSERT INTO IDN_OAUTH_CONSUMER_APPS (CONSUMER_KEY, CONSUMER_SECRET, USERNAME, TENANT_ID, USER_DOMAIN, APP_NAME, \
                      OAUTH_VERSION, CALLBACK_URL, GRANT_TYPES, PKCE_MANDATORY, PKCE_SUPPORT_PLAIN, APP_STATE\
                      [app_expiry:, USER_ACCESS_TOKEN_EXPIRE_TIME, APP_ACCESS_TOKEN_EXPIRE_TIME, REFRESH_TOKEN_EXPIRE_TIME, \
@@ -204,15 +211,12 @@ pub async fn hold_free(conn: &mut Conn, clients: &[&Client]) -> Result<Vec<Clien
     if clients.is_empty() {
         return Ok(Vec::new());
     }
-    let mut args = Vec::with_capacity(3 * tokens::TOGETHER_MAX);
-    tokens::fill(&mut args, tokens::TOGETHER_MAX, clients.iter().map(|client| (&client.key).into()));
-    tokens::fill(&mut args, tokens::TOGETHER_MAX, clients.iter().map(|client| client.tenant.into()));
+    let mut args = Vec::with_capacity(tokens::TOGETHER_MAX);
     tokens::fill(&mut args, tokens::TOGETHER_MAX, clients.iter().map(|client| client.id.into()));
-    let ids = &args[2 * tokens::TOGETHER_MAX..];
     let held: Vec<i64> = if conn.engine() == Engine::Sqlite {
         clients.iter().map(|client| client.id.0).collect()
     } else {
-        conn.rows(&LOCK_FREE_CLIENTS, ids).await?.iter().map(|row| row.int(0)).collect::<Result<_, _>>()?
+        conn.rows(&LOCK_FREE_CLIENTS, &args).await?.iter().map(|row| row.int(0)).collect::<Result<_, _>>()?
     };
     // A statement of its own, as in `hold`.
     let rows = conn.rows(&LIST_BY_ID, &args).await?;

@@ -41,6 +41,11 @@ impl StoreError {
         matches!(self, Self::Unavailable(_) | Self::Repeat(_) | Self::Timeout)
     }
 
+    /// Was the time for a connection or for the write used up?
+    pub fn is_wait_over(&self) -> bool {
+        matches!(self, Self::Timeout | Self::Unavailable(Some(Driver::PoolTimedOut)))
+    }
+
     /// May the account not do this?
     pub(crate) fn is_denied(&self) -> bool {
         // Command denied to the user (for a table, for the database); insufficient privilege.

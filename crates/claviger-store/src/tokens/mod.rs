@@ -358,10 +358,18 @@ pub async fn local_idp(conn: &mut Conn, tenant: TenantId) -> Result<Option<i64>,
     if !conn.capabilities().has(Capability::IdpId) {
         return Ok(None);
     }
-    match conn.row(&FIND_LOCAL_IDP, &[tenant.into()]).await? {
-        Some(row) => row.int(0).map(Some),
+    match seek_local_idp(conn, tenant).await? {
+        Some(idp) => Ok(Some(idp)),
         None => tenants::ensure_local_idp(conn, tenant).await.map(Some),
     }
+}
+
+/// [`local_idp`] where token rows name a provider and the row is there.
+pub async fn seek_local_idp(conn: &mut Conn, tenant: TenantId) -> Result<Option<i64>, StoreError> {
+    if !conn.capabilities().has(Capability::IdpId) {
+        return Ok(None);
+    }
+    conn.row(&FIND_LOCAL_IDP, &[tenant.into()]).await?.map(|row| row.int(0)).transpose()
 }
 
 /// Gathers the scope rows of each token; rows of one token stand together.

@@ -22,7 +22,7 @@ const FEW: usize = 4;
 macro_rules! find_active_of {
     ($names:tt, $tenants:tt) => {
         super::select_tokens!(
-            "S.TOKEN_SCOPE, [idp_id:T.IDP_ID|NULL]",
+            "S.TOKEN_SCOPE, [idp_id:T.IDP_ID|NULL], T.TOKEN_SCOPE_HASH",
             "LEFT JOIN IDN_OAUTH2_ACCESS_TOKEN_SCOPE S ON S.TOKEN_ID = T.TOKEN_ID ",
             "WHERE T.CONSUMER_KEY_ID IN (",
             repeated!(16, "?"),
@@ -94,26 +94,33 @@ pub async fn find_active_of(
     fill(&mut args, TOGETHER_MAX, hashes.iter().map(Arg::from));
     let idps: BTreeMap<TenantId, Option<i64>> = keys.iter().map(|(key, idp)| (key.tenant, *idp)).collect();
     let mut rows = Vec::new();
+    let mut hash_of: BTreeMap<String, Option<String>> = BTreeMap::new();
     for row in conn.rows_planned_anew(statement, &args).await? {
         if is_residents(&row, &idps)? {
+            hash_of.insert(row.text(0)?, row.opt_text(19)?);
             rows.push(row);
         }
     }
     let found = decode(conn, &rows)?;
-    Ok(keys.iter().map(|(key, _)| pick(conn.engine(), key, &found)).collect())
+    let with_hash = |token: Token| (hash_of.remove(&token.id.0).flatten(), token);
+    let found: Vec<_> = found.into_iter().map(with_hash).collect();
+    let engine = conn.engine();
+    Ok(keys.iter().zip(&hashes).map(|((key, _), hash)| pick(engine, key, hash, &found)).collect())
 }
 
-fn pick(engine: Engine, key: &TokenKey, found: &[Token]) -> Active {
+fn pick(engine: Engine, key: &TokenKey, hash: &str, found: &[(Option<String>, Token)]) -> Active {
     let scopes = stored_scopes(engine, &key.scopes).map(str::to_owned).collect();
     let stored = TokenKey { scopes, ..key.clone() };
-    if let Some(token) = found.iter().find(|token| token.key == stored) {
+    // The scopes in the rows do not tell `read READ` from `READ` on MySQL; the hash does.
+    let of_scopes = || found.iter().filter(|(of, _)| of.as_deref() == Some(hash)).map(|(_, token)| token);
+    if let Some(token) = of_scopes().find(|token| token.key == stored) {
         return Active::Token(Box::new(token.clone()));
     }
     let lower = stored.user.to_lowercase();
     let is_like = |token: &Token| {
         token.key.user.to_lowercase() == lower && TokenKey { user: stored.user.clone(), ..token.key.clone() } == stored
     };
-    if found.iter().any(is_like) { Active::OtherSpelling } else { Active::None }
+    if of_scopes().any(is_like) { Active::OtherSpelling } else { Active::None }
 }
 
 /// Was the token made by the tenant's resident identity provider? Rows that name none are (database.md 3.3).

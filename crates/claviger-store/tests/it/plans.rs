@@ -87,17 +87,6 @@ const CLIENTS: [Arg<'static>; 16] = {
     }
     clients
 };
-const LISTED_CLIENTS: [Arg<'static>; 48] = {
-    let keys = [text("key_500"), text("key_501"), text("key_502"), text("key_503")];
-    let mut args = [TENANT; 48];
-    let mut index = 0;
-    while index < 16 {
-        args[index] = keys[index % 4];
-        args[32 + index] = CLIENTS[index];
-        index += 1;
-    }
-    args
-};
 const RETIRED: [Arg<'static>; 17] = {
     let mut args = [text("token_500_0"); 17];
     args[0] = text("REVOKED");
@@ -175,7 +164,7 @@ const HOT: &[Hot] = &[
     hot("clients::LOCK_CLIENT", &[CLIENT]),
     hot("clients::SHARE_CLIENT", &[CLIENT]),
     hot("clients::LOCK_FREE_CLIENTS", &CLIENTS),
-    hot("clients::LIST_BY_ID", &LISTED_CLIENTS),
+    hot("clients::LIST_BY_ID", &CLIENTS),
     hot("clients::FIND_PROVIDER", &[text("app_500"), TENANT, CLIENT_KEY]),
     scanning(
         "clients::FIND_RENAMED_PROVIDER",

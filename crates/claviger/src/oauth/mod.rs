@@ -209,8 +209,11 @@ impl OAuth {
 
     /// A tenant's resident identity provider as token rows name it.
     async fn find_idp(&self, tenant: TenantId) -> Result<Option<i64>, StoreError> {
-        // A write: a row that is missing is made, and remembered after the commit.
         let load = async || {
+            if let Some(idp) = tokens::seek_local_idp(&mut self.store.reader().await?, tenant).await? {
+                return Ok(Some(Some(idp)));
+            }
+            // A row that is missing is made, and remembered after the commit.
             let write = self.store.write(move |conn| Box::pin(tokens::local_idp(conn, tenant)));
             write.await.map(Some)
         };

@@ -5,23 +5,26 @@
 //! This is a short cut of [`super::issue`] and nothing else: it makes the tokens that nobody stands in the way of, and leaves the
 //! others, with every error, to the way on which each request has a transaction of its own.
 
+mod queue;
+
 use super::issue::{self, Draft, Step};
 use claviger_proto::event::Event;
 use claviger_proto::ids::ConsumerKeyId;
 use claviger_proto::user::NameRule;
-use claviger_store::clients;
+use claviger_store::clients::{self, Client, Hold};
 use claviger_store::conn::Conn;
 use claviger_store::db::Store;
 use claviger_store::error::StoreError;
 use claviger_store::tokens::{self, Active, NewRow, TOGETHER_MAX, Token, TokenState};
-use std::collections::{HashSet, VecDeque};
+use queue::{Queue, Request};
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
-/// Transactions at a time. One beside others begins only when it is full.
-const TRANSACTIONS_MAX: usize = 8;
-/// Longest wait for a place. Who has none by then, because a transaction hangs, goes its own way.
+/// Longest wait for a place in a transaction. Who has none by then goes its own way.
 const PLACE_MS_MAX: u64 = 250;
 
 /// What became of a request.
@@ -30,180 +33,205 @@ pub(super) enum Outcome {
     Token(Box<Token>),
     /// Nothing was done: it needs a transaction of its own.
     Left,
-    /// The database is not there.
+    /// It has waited for the database as long as one may.
     Unavailable,
 }
 
-/// Requests on their way into a transaction. Each that waits is a request in flight, and of those there is a bounded number.
+/// Requests on their way into a transaction.
+#[derive(Clone)]
 pub(super) struct Together {
     store: Store,
     rule: NameRule,
-    queue: Arc<Mutex<Queue>>,
-}
-
-#[derive(Default)]
-struct Queue {
-    waiting: VecDeque<Waiting>,
-    /// Clients of the transactions under way: two that want the same one would leave it to each other.
-    busy: HashSet<ConsumerKeyId>,
-    /// Transactions under way.
-    count: usize,
+    queue: Arc<Mutex<Queue<Waiting>>>,
 }
 
 struct Waiting {
     draft: Arc<Draft>,
+    /// It has a place, or its requester gave it up.
+    is_decided: Arc<AtomicBool>,
     reply: oneshot::Sender<Outcome>,
+}
+
+impl Request for Waiting {
+    fn client(&self) -> ConsumerKeyId {
+        self.draft.client().id
+    }
+
+    fn take(&self) -> bool {
+        !self.reply.is_closed() && !self.is_decided.swap(true, Ordering::AcqRel)
+    }
 }
 
 impl Together {
     /// No requests yet.
     pub(super) fn new(store: Store, rule: NameRule) -> Self {
-        Self { store, rule, queue: Arc::default() }
+        Self { store, rule, queue: Arc::new(Mutex::new(Queue::new(TOGETHER_MAX))) }
     }
 
     /// Makes a token together with those that wait.
     pub(super) async fn write(&self, draft: Arc<Draft>) -> Outcome {
         let (reply, mut outcome) = oneshot::channel();
-        if let Some(requests) = lock(&self.queue).join(Waiting { draft: draft.clone(), reply }) {
+        let is_decided = Arc::new(AtomicBool::new(false));
+        let requests = self.queue().join(Waiting { draft, is_decided: is_decided.clone(), reply }, Instant::now());
+        if !requests.is_empty() {
             // A task of its own: the request that began it may go away, the others go on.
-            tokio::spawn(work_off(self.queue.clone(), requests, self.store.clone(), self.rule));
+            tokio::spawn(self.clone().work_off(requests));
         }
-        let place = Duration::from_millis(PLACE_MS_MAX);
-        if let Ok(outcome) = tokio::time::timeout(place, &mut outcome).await {
+        if let Ok(outcome) = tokio::time::timeout(Duration::from_millis(PLACE_MS_MAX), &mut outcome).await {
             return outcome.unwrap_or(Outcome::Left);
         }
-        if lock(&self.queue).leave(&draft) { Outcome::Left } else { outcome.await.unwrap_or(Outcome::Left) }
+        if is_decided.swap(true, Ordering::AcqRel) { outcome.await.unwrap_or(Outcome::Left) } else { Outcome::Left }
     }
-}
 
-fn lock(queue: &Mutex<Queue>) -> MutexGuard<'_, Queue> {
-    queue.lock().expect("nothing panics while it holds the queue")
-}
+    fn queue(&self) -> MutexGuard<'_, Queue<Waiting>> {
+        self.queue.lock().expect("nothing panics while it holds the queue")
+    }
 
-impl Queue {
-    /// Joins those that wait; the requests of a transaction that is to begin now.
-    fn join(&mut self, request: Waiting) -> Option<Vec<Waiting>> {
-        self.waiting.push_back(request);
-        let is_full = self.waiting.len() >= TOGETHER_MAX && self.count < TRANSACTIONS_MAX;
-        if self.count > 0 && !is_full {
-            return None;
+    /// Transaction after transaction, until nobody waits.
+    async fn work_off(self, mut requests: Vec<Waiting>) {
+        while !requests.is_empty() {
+            let running = Running::of(&self, &requests);
+            let held = self.transact(requests, Patience::None).await;
+            running.split(held);
+            requests = self.queue().begin(Instant::now());
         }
-        let requests = self.take();
-        // What waits is for clients that are busy.
-        if requests.is_empty() {
-            return None;
-        }
-        self.count += 1;
-        Some(requests)
     }
 
-    /// The oldest requests whose clients are free.
-    fn take(&mut self) -> Vec<Waiting> {
-        let mut taken = Vec::new();
-        let mut later = VecDeque::new();
-        for request in self.waiting.drain(..) {
-            let is_given_up = request.reply.is_closed();
-            if taken.len() < TOGETHER_MAX && !is_given_up && !self.busy.contains(&request.draft.client().id) {
-                taken.push(request);
-            } else if !is_given_up {
-                later.push_back(request);
-            }
-        }
-        self.waiting = later;
-        self.busy.extend(taken.iter().map(|request| request.draft.client().id));
-        taken
-    }
-
-    /// A transaction is over; the requests of the next one.
-    fn go_on(&mut self, clients: &[ConsumerKeyId]) -> Vec<Waiting> {
-        for client in clients {
-            self.busy.remove(client);
-        }
-        let requests = self.take();
-        self.count -= usize::from(requests.is_empty());
-        requests
-    }
-
-    /// Takes back a request that has no place yet; false when it has one.
-    fn leave(&mut self, draft: &Arc<Draft>) -> bool {
-        let before = self.waiting.len();
-        self.waiting.retain(|request| !Arc::ptr_eq(&request.draft, draft));
-        self.waiting.len() < before
-    }
-}
-
-/// Transaction after transaction, until nobody waits.
-async fn work_off(queue: Arc<Mutex<Queue>>, mut requests: Vec<Waiting>, store: Store, rule: NameRule) {
-    while !requests.is_empty() {
-        let clients: Vec<_> = requests.iter().map(|request| request.draft.client().id).collect();
+    /// One transaction. Returns the requests whose client somebody else holds.
+    async fn transact(&self, requests: Vec<Waiting>, patience: Patience) -> Vec<Waiting> {
         let drafts: Arc<[_]> = requests.iter().map(|request| request.draft.clone()).collect();
-        let written = store.write_once(move |conn| {
+        let rule = self.rule;
+        let written = self.store.write_once(move |conn| {
             let drafts = drafts.clone();
-            Box::pin(async move { write(conn, &drafts, rule).await })
+            Box::pin(async move { write(conn, &drafts, rule, patience).await })
         });
-        let written = written.await;
+        let mut written = written.await;
         if let Err(error) = &written {
             tracing::debug!(%error, requests = requests.len(), "tokens could not be written together");
         }
-        let next = if matches!(written, Err(StoreError::Unavailable(_) | StoreError::Timeout)) {
-            // Who waits behind them has waited as long as one may.
-            let mut queue = lock(&queue);
-            requests.extend(queue.waiting.drain(..));
-            for request in requests {
-                drop(request.reply.send(Outcome::Unavailable));
-            }
-            queue.go_on(&clients)
-        } else {
-            let outcomes = written.unwrap_or_default().into_iter().chain(std::iter::repeat_with(|| None));
-            for (request, token) in requests.into_iter().zip(outcomes) {
-                // A requester that went away does not want the answer; its token stands.
-                drop(request.reply.send(token.map_or(Outcome::Left, |token| Outcome::Token(Box::new(token)))));
-            }
-            lock(&queue).go_on(&clients)
-        };
-        requests = next;
+        let has_waited = matches!(&written, Err(error) if error.is_wait_over());
+        let mut made = written.as_mut().map(std::mem::take).unwrap_or_default().into_iter();
+        let mut held = Vec::new();
+        for request in requests {
+            let outcome = match made.next() {
+                _ if has_waited => Outcome::Unavailable,
+                Some(Made::Token(token)) => Outcome::Token(token),
+                Some(Made::Held) => {
+                    held.push(request);
+                    continue;
+                }
+                Some(Made::Left) | None => Outcome::Left,
+            };
+            // A requester that went away does not want the answer; its token stands.
+            drop(request.reply.send(outcome));
+        }
+        held
     }
 }
 
-/// One transaction. `None` for a request that is left to one of its own.
-async fn write(conn: &mut Conn, drafts: &[Arc<Draft>], rule: NameRule) -> Result<Vec<Option<Token>>, StoreError> {
-    let wanted: Vec<_> = drafts.iter().map(|draft| draft.client()).collect();
-    let clients = clients::hold_free(conn, &wanted).await?;
-    let is_held = |draft: &&Arc<Draft>| {
-        let client = clients.iter().find(|client| client.id == draft.client().id);
-        draft.check_client(client).is_ok()
+/// A transaction's clients, which are free again when it ends, whatever its end.
+struct Running {
+    together: Together,
+    clients: HashSet<ConsumerKeyId>,
+}
+
+impl Running {
+    fn of(together: &Together, requests: &[Waiting]) -> Self {
+        Self { together: together.clone(), clients: requests.iter().map(Request::client).collect() }
+    }
+
+    /// Ends it. Requests whose client somebody else holds go on, with those for the same client, in a transaction that waits:
+    /// one each would line up behind the holder, and no later transaction would find the client free.
+    fn split(mut self, held: Vec<Waiting>) {
+        let mut by_client: HashMap<ConsumerKeyId, Vec<Waiting>> = HashMap::new();
+        for request in held {
+            by_client.entry(request.client()).or_default().push(request);
+        }
+        self.clients.retain(|client| !by_client.contains_key(client));
+        self.together.queue().split(1 + by_client.len());
+        for requests in by_client.into_values() {
+            let together = self.together.clone();
+            let running = Self::of(&together, &requests);
+            tokio::spawn(async move {
+                let held = together.transact(requests, Patience::Waits).await;
+                drop((held, running));
+                // Those that came meanwhile.
+                let requests = together.queue().begin(Instant::now());
+                together.work_off(requests).await;
+            });
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.together.queue().end(&self.clients);
+    }
+}
+
+/// May a transaction wait for a client?
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Patience {
+    None,
+    /// For the one client of all its requests.
+    Waits,
+}
+
+/// What a transaction made of a request.
+enum Made {
+    Token(Box<Token>),
+    Left,
+    Held,
+}
+
+/// One transaction.
+async fn write(
+    conn: &mut Conn,
+    drafts: &[Arc<Draft>],
+    rule: NameRule,
+    patience: Patience,
+) -> Result<Vec<Made>, StoreError> {
+    let wanted: Vec<&Client> = drafts.iter().map(|draft| draft.client()).collect();
+    let present = match (patience, wanted.first()) {
+        (Patience::Waits, Some(client)) => clients::hold(conn, client, Hold::Alone).await?.into_iter().collect(),
+        _ => clients::hold_free(conn, &wanted).await?,
     };
-    let held: Vec<_> = drafts.iter().filter(is_held).collect();
-    let keys: Vec<_> = held.iter().map(|draft| (draft.key(), draft.idp)).collect();
+    let mut made: Vec<Made> = Vec::with_capacity(drafts.len());
+    for draft in drafts {
+        let client = present.iter().find(|client| client.id == draft.client().id);
+        // One that is gone cannot be told from one that is held.
+        made.push(if client.is_none() && patience == Patience::None { Made::Held } else { Made::Left });
+    }
+    let is_able =
+        |draft: &Arc<Draft>| draft.check_client(present.iter().find(|client| client.id == draft.client().id)).is_ok();
+    let able: Vec<_> = drafts.iter().enumerate().filter(|(_, draft)| is_able(draft)).collect();
+    let keys: Vec<_> = able.iter().map(|(_, draft)| (draft.key(), draft.idp)).collect();
     let found = tokens::find_active_of(conn, &keys, rule).await?;
 
-    let mut made = Vec::new();
     let mut rows = Vec::new();
     let mut retired: Vec<(Token, TokenState)> = Vec::new();
-    for (draft, active) in held.iter().zip(found) {
+    for ((place, draft), active) in able.into_iter().zip(found) {
         let active = match active {
             Active::None => None,
             Active::Token(token) => Some(*token),
             Active::OtherSpelling => continue,
         };
-        match draft.next_step(active) {
-            Step::HandOut(token) => made.push((draft, token)),
+        let token = match draft.next_step(active) {
+            Step::HandOut(token) => token,
             Step::Insert { fresh, replaced } => {
                 let behind = replaced.as_ref().map(|(token, _)| token.created);
                 // What no column holds is told on the other way.
                 let Ok(row) = NewRow::new(conn, &fresh, draft.idp, behind) else { continue };
                 rows.push(row);
                 retired.extend(replaced);
-                made.push((draft, fresh));
+                fresh
             }
-        }
+        };
+        made[place] = Made::Token(Box::new(token));
     }
     retire(conn, &retired, drafts).await?;
     tokens::insert_rows(conn, &rows).await?;
-    let token_of = |draft: &Arc<Draft>| {
-        made.iter().find(|(made_for, _)| Arc::ptr_eq(made_for, draft)).map(|(_, token)| token.clone())
-    };
-    Ok(drafts.iter().map(token_of).collect())
+    Ok(made)
 }
 
 async fn retire(conn: &mut Conn, retired: &[(Token, TokenState)], drafts: &[Arc<Draft>]) -> Result<(), StoreError> {
