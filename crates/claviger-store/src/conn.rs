@@ -314,6 +314,19 @@ impl Conn {
         )
     }
 
+    /// [`Self::execute`] of a statement whose plan must know its arguments and the present size of its table, as
+    /// [`Self::rows_planned_anew`].
+    pub(crate) async fn execute_planned_anew(
+        &mut self,
+        sql: &'static Sql,
+        args: &[Arg<'_>],
+    ) -> Result<u64, StoreError> {
+        let is_kept = self.engine_of(sql.family()) != Engine::Postgres;
+        Ok(on_link!(self, sql.family(), sql, args, link, query, _zone => {
+            query.persistent(is_kept).execute(&mut **link).await?.rows_affected()
+        }))
+    }
+
     /// Inserts one row and returns its generated number. The PostgreSQL text ends with `RETURNING column`.
     pub async fn insert(&mut self, sql: &'static Sql, args: &[Arg<'_>]) -> Result<i64, StoreError> {
         let databases = self.databases();

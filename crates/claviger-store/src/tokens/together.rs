@@ -139,7 +139,7 @@ pub async fn retire_all(conn: &mut Conn, tokens: &[&TokenId], to: TokenState) ->
     }
     let mut args = vec![to.as_word().into()];
     fill(&mut args, TOGETHER_MAX, tokens.iter().map(|id| (*id).into()));
-    Ok(conn.execute(&RETIRE_ALL, &args).await? == tokens.len() as u64)
+    Ok(conn.execute_planned_anew(&RETIRE_ALL, &args).await? == tokens.len() as u64)
 }
 
 /// Takes a set of places: the last argument, of at least one, fills what is left of them.

@@ -252,9 +252,10 @@ const HOT: &[Hot] = &[
     hot("revocations::FIND_BEFORE", &[text("CLIENT"), text("subject_500_0")]),
     hot("revocations::UPDATE", &[int(5), int(5), int(6), int(6), text("TOKEN"), text("subject_500_0")]),
     hot("revocations::LIST", &[text("TOKEN"), text("subject_500_0"), int(20), int(2_000)]),
-    // Leases: before each statement of the cleaner.
-    hot("leases::TAKE", &[text("node"), int(5), text("lease_500"), text("node"), int(6)]),
+    // Leases: their signs of life.
     hot("leases::FIND", &[text("lease_500")]),
+    hot("leases::BEAT", &[text("lease_500"), text("node")]),
+    hot("leases::TAKE_OVER", &[text("other"), text("lease_500"), text("node"), int(500)]),
     hot("leases::GIVE_BACK", &[text("lease_500"), text("node")]),
     // Cleaning: pages by key, removals by key.
     hot("cleaning::tokens::LIST", &[text("token_500_0"), int(1_000)]),
