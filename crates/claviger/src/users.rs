@@ -12,7 +12,8 @@ use claviger_proto::time::Clock;
 use claviger_proto::user::{NameRule, PRIMARY, Username};
 use claviger_store::db::Store;
 use claviger_store::error::StoreError;
-use claviger_store::{tenants, users as rows};
+use claviger_store::{claims, tenants, users as rows};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Verified logins that are remembered.
@@ -124,6 +125,14 @@ impl Users {
     /// A user with roles and permissions; `None` when there is no such user or tenant.
     pub async fn find(&self, username: &Username) -> Result<Option<Arc<Principal>>, StoreError> {
         self.principals.find_or_load(username, || self.load(username)).await
+    }
+
+    /// Attributes of a user by name; `None` when there is no such user or tenant.
+    pub async fn attributes(&self, username: &Username) -> Result<Option<BTreeMap<String, String>>, StoreError> {
+        let Some(user) = self.find_stored(username).await? else { return Ok(None) };
+        let mut conn = self.store.reader().await?;
+        let Some(tenant) = tenants::find_by_domain(&mut conn, &username.tenant).await? else { return Ok(None) };
+        claims::list_attributes(&mut conn, tenant, user.id).await.map(Some)
     }
 
     async fn load(&self, username: &Username) -> Result<Option<Principal>, StoreError> {

@@ -20,4 +20,5 @@ mod lifecycle;
 mod oauth;
 mod outage;
 mod portal;
+mod rest3x;
 mod secrets;
