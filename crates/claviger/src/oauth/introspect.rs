@@ -21,7 +21,7 @@ use claviger_proto::scope::Scopes;
 use claviger_proto::time::Timestamp;
 use claviger_proto::user::Username;
 use claviger_store::error::StoreError;
-use claviger_store::tokens::{Token, TokenState};
+use claviger_store::tokens::{Token, TokenState, UserType};
 use claviger_store::{revocations, tenants};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -45,6 +45,8 @@ pub struct Introspected {
     pub issued_at: Timestamp,
     /// End of life.
     pub expires_at: Timestamp,
+    /// Whom it speaks for; `None` for a JWT without a row, which does not say so.
+    pub user_type: Option<UserType>,
 }
 
 #[derive(Serialize)]
@@ -58,6 +60,9 @@ struct ActiveBody<'a> {
     iat: i64,
     client_id: &'a str,
     username: String,
+    /// What API-M 4.x tells application tokens by; 3.2 passes over it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    aut: Option<&'static str>,
 }
 
 /// Handler of the introspection endpoint.
@@ -77,6 +82,7 @@ pub async fn introspect(State(app): State<Arc<App>>, request: FormRequest) -> Re
                 iat: token.issued_at.as_secs(),
                 client_id: token.consumer_key.as_str(),
                 username: token.username.with_tenant(),
+                aut: token.user_type.map(UserType::as_word),
             };
             reply::json_no_store(StatusCode::OK, &body)
         }
@@ -190,7 +196,7 @@ impl OAuth {
         if is_revoked || is_before_revocation || !known.client.is_active {
             return Ok(None);
         }
-        Ok(Some(Introspected { hash, consumer_key: key, username, scopes, issued_at, expires_at }))
+        Ok(Some(Introspected { hash, consumer_key: key, username, scopes, issued_at, expires_at, user_type: None }))
     }
 
     /// Domain of a tenant; `None` when there is no such tenant.
@@ -215,6 +221,7 @@ fn describe(token: &Token, hash: TokenHash, tenant: String) -> Introspected {
         scopes: token.key.scopes.clone(),
         issued_at: token.created,
         expires_at: token.expires_at(),
+        user_type: Some(token.key.user_type),
     }
 }
 
