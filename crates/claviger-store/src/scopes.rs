@@ -107,9 +107,10 @@ pub async fn list(conn: &mut Conn, tenant: TenantId, kind: Kind, limit: i64) -> 
             name,
             display_name: row.opt_text(2)?.unwrap_or_default(),
             description: row.opt_text(3)?,
-            roles: match has_bindings {
-                true => roles.remove(&row.int(0)?).unwrap_or_default(),
-                false => split_roles(row.opt_text(5)?.as_deref()).collect(),
+            roles: if has_bindings {
+                roles.remove(&row.int(0)?).unwrap_or_default()
+            } else {
+                split_roles(row.opt_text(5)?.as_deref()).collect()
             },
         });
     }

@@ -5,6 +5,7 @@
 //! enough (security.md 4.2).
 
 use crate::app::App;
+use crate::http::access::Caller;
 use crate::http::reply;
 use crate::oauth::OAuth;
 use crate::oauth::form_request::FormRequest;
@@ -66,12 +67,17 @@ struct ActiveBody<'a> {
 }
 
 /// Handler of the introspection endpoint.
-pub async fn introspect(State(app): State<Arc<App>>, request: FormRequest) -> Response {
+pub async fn introspect(State(app): State<Arc<App>>, caller: Caller, request: FormRequest) -> Response {
     let Some(token) = request.form().ok().and_then(|form| form.get("token").map(str::to_owned)) else {
         return (StatusCode::BAD_REQUEST, [(CONTENT_TYPE, "application/json")], r#"{"error": "Invalid input"}"#)
             .into_response();
     };
-    match app.introspect(&token).await {
+    let result = async {
+        let Some(token) = app.introspect(&token).await? else { return Ok(None) };
+        let is_seen = is_visible(&app, &caller, &token).await?;
+        Ok(is_seen.then_some(token))
+    };
+    match result.await {
         Ok(Some(token)) => {
             let body = ActiveBody {
                 nbf: token.issued_at.as_secs(),
@@ -89,6 +95,15 @@ pub async fn introspect(State(app): State<Arc<App>>, request: FormRequest) -> Re
         Ok(None) => reply::json_no_store(StatusCode::OK, &serde_json::json!({ "active": false })),
         Err(error) => reply::store_failure(&error),
     }
+}
+
+/// May the caller know of the token? Who is of a tenant sees the tokens of its clients; the super tenant sees all.
+async fn is_visible(app: &App, caller: &Caller, token: &Introspected) -> Result<bool, StoreError> {
+    if caller.principal.tenant == TenantId::SUPER {
+        return Ok(true);
+    }
+    let known = app.oauth.find_client(&token.consumer_key).await?;
+    Ok(known.is_some_and(|known| known.client.tenant == caller.principal.tenant))
 }
 
 /// The same question from one of our gateways.

@@ -215,15 +215,15 @@ async fn answer(app: &App, status: StatusCode, result: Result<Arc<KnownClient>, 
     let client = &known.client;
     let read = async {
         let mut conn = app.store.reader().await?;
-        let scopes = client_details::find_scopes(&mut conn, client).await?;
-        drop(conn);
-        Ok((scopes, app.oauth.tenant_domain(client.tenant).await?.unwrap_or_default()))
+        client_details::find_scopes(&mut conn, client).await
     };
-    let (scopes, tenant) = match read.await {
-        Ok(read) => read,
+    let scopes = match read.await {
+        Ok(scopes) => scopes,
         Err(error) => return reply::store_failure(&error),
     };
-    let owner = Username { domain: client.owner_domain.clone(), name: client.owner.clone(), tenant };
+    // Tenant-aware, as API-M names its users: without the tenant.
+    let owner = Username { domain: client.owner_domain.clone(), name: client.owner.clone(), tenant: String::new() }
+        .with_domain();
     let (settings, lifetimes) = (&client.settings, client.settings.lifetimes);
     let body = ApplicationBody {
         client_id: client.key.as_str(),
@@ -232,7 +232,7 @@ async fn answer(app: &App, status: StatusCode, result: Result<Arc<KnownClient>, 
         redirect_uris: [&settings.callback],
         client_name: &settings.name,
         grant_types: &settings.grants,
-        ext_application_owner: &owner.to_string(),
+        ext_application_owner: &owner,
         ext_application_token_lifetime: lifetimes.application_s,
         ext_user_token_lifetime: lifetimes.user_s,
         ext_refresh_token_lifetime: lifetimes.refresh_s,

@@ -101,13 +101,20 @@ impl RegistrationError {
 }
 
 /// The user who is to own a client; the caller when none is named. A client speaks for its owner: whoever could name another
-/// would borrow his roles.
+/// would borrow his roles. A name without a tenant is one of the caller's tenant.
 async fn resolve_owner(app: &App, caller: &Caller, named: Option<&str>) -> Result<Username, RegistrationError> {
-    let Some(named) = named else { return Ok(caller.principal.username.clone()) };
-    let owner = Username::parse(named).map_err(|_| RegistrationError::UnknownOwner)?;
+    let own = &caller.principal.username;
+    let owner = match named {
+        Some(named) => {
+            let parsed = Username::parse(named).map_err(|_| RegistrationError::UnknownOwner)?;
+            if named.contains('@') { parsed } else { Username { tenant: own.tenant.clone(), ..parsed } }
+        }
+        None => own.clone(),
+    };
+    // Who acts for the administrator of a tenant need not be a user there.
     let found = app.users.find(&owner).await?.filter(|owner| owner.tenant == caller.principal.tenant);
     let found = found.ok_or(RegistrationError::UnknownOwner)?;
-    if found.username != caller.principal.username && !caller.principal.permissions.may(ADMINISTER) {
+    if found.username != *own && !caller.principal.permissions.may(ADMINISTER) {
         let text = "the owner may be another user than the caller only when an administrator asks";
         return Err(RegistrationError::Metadata(text.into()));
     }

@@ -2,7 +2,7 @@
 //! 7591 for the errors). A client belongs to who registers it.
 
 use super::fields::Fields;
-use super::{RegistrationError, change_fields, find, parameter, register_fields};
+use super::{RegistrationError, change_fields, find, parameter, register_fields, resolve_owner};
 use crate::app::App;
 use crate::http::access::Caller;
 use crate::http::reply;
@@ -32,7 +32,7 @@ pub fn routes(routes: Routes) -> Routes {
 
 async fn create(State(app): State<Arc<App>>, caller: Caller, body: Bytes) -> Response {
     let result = async {
-        let owner = caller.principal.username.clone();
+        let owner = resolve_owner(&app, &caller, None).await?;
         register_fields(&app, &Fields::parse(&body)?, owner).await
     };
     answer(StatusCode::CREATED, result.await)

@@ -5,6 +5,7 @@ mod claims;
 mod registration;
 mod registration_more;
 mod scopes;
+mod tenants;
 mod tokens;
 
 use crate::harness::{ADMIN, ADMIN_PASSWORD, Call as _, Reply, Server};
