@@ -17,7 +17,6 @@ use axum::response::Response;
 use claviger_proto::ids::ConsumerKey;
 use claviger_proto::secret::Secret;
 use claviger_proto::user::Username;
-use claviger_store::client_details;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -56,7 +55,7 @@ async fn create(State(app): State<Arc<App>>, caller: Caller, body: Bytes) -> Res
         let owner = resolve_owner(&app, &caller, fields.ext_application_owner.as_deref()).await?;
         register_fields(&app, &fields, owner).await
     };
-    answer(&app, StatusCode::CREATED, result.await).await
+    answer(StatusCode::CREATED, result.await)
 }
 
 async fn read(
@@ -67,7 +66,7 @@ async fn read(
 ) -> Response {
     // A switch of newer clients that know how they wrote the id (rest-3x.md 4.3).
     let may_decode = parameter(query.as_deref(), "decodeKey").is_none_or(|value| value != "false");
-    answer(&app, StatusCode::OK, find(&app.oauth, &caller, &id, may_decode).await).await
+    answer(StatusCode::OK, find(&app.oauth, &caller, &id, may_decode).await)
 }
 
 async fn update(State(app): State<Arc<App>>, caller: Caller, Path(id): Path<String>, body: Bytes) -> Response {
@@ -75,7 +74,7 @@ async fn update(State(app): State<Arc<App>>, caller: Caller, Path(id): Path<Stri
         let known = find(&app.oauth, &caller, &id, true).await?;
         change_fields(&app.oauth, &known, Fields::parse(&body)?).await
     };
-    answer(&app, StatusCode::OK, result.await).await
+    answer(StatusCode::OK, result.await)
 }
 
 async fn delete(State(app): State<Arc<App>>, caller: Caller, Path(id): Path<String>) -> Response {
@@ -94,7 +93,7 @@ async fn regenerate_secret(State(app): State<Arc<App>>, caller: Caller, Path(id)
         let known = find(&app.oauth, &caller, &id, true).await?;
         client_end::renew_secret(&app.oauth, &known).await
     };
-    answer(&app, StatusCode::OK, result.await).await
+    answer(StatusCode::OK, result.await)
 }
 
 /// A change of owner. API-M 4.2+ names him in the query; 3.2 and 4.0 have no place for him there and send a JSON body.
@@ -119,7 +118,7 @@ async fn give_away(
         );
         change_owner(&app.oauth, &known, owner).await
     };
-    answer(&app, StatusCode::OK, result.await).await
+    answer(StatusCode::OK, result.await)
 }
 
 /// The owner in a body: JSON, or the form that a client library may make of the same parameter.
@@ -207,20 +206,12 @@ struct ApplicationBody<'a> {
     application_scopes: &'a [String],
 }
 
-async fn answer(app: &App, status: StatusCode, result: Result<Arc<KnownClient>, RegistrationError>) -> Response {
+fn answer(status: StatusCode, result: Result<Arc<KnownClient>, RegistrationError>) -> Response {
     let known = match result {
         Ok(known) => known,
         Err(error) => return refuse(&error),
     };
     let client = &known.client;
-    let read = async {
-        let mut conn = app.store.reader().await?;
-        client_details::find_scopes(&mut conn, client).await
-    };
-    let scopes = match read.await {
-        Ok(scopes) => scopes,
-        Err(error) => return reply::store_failure(&error),
-    };
     // Tenant-aware, as API-M names its users: without the tenant.
     let owner = Username { domain: client.owner_domain.clone(), name: client.owner.clone(), tenant: String::new() }
         .with_domain();
@@ -241,7 +232,7 @@ async fn answer(app: &App, status: StatusCode, result: Result<Arc<KnownClient>, 
         pkce_support_plain: settings.may_pkce_be_plain,
         bypass_client_credentials: settings.is_public,
         token_type_extension: settings.token_type.as_word(),
-        application_scopes: &scopes,
+        application_scopes: &known.assigned_scopes,
     };
     reply::json_private(status, &body)
 }
