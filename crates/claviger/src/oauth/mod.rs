@@ -29,7 +29,6 @@ use claviger_proto::ids::ConsumerKey;
 use claviger_proto::secret::Secret;
 use claviger_proto::time::{Clock, Timestamp};
 use claviger_proto::user::NameRule;
-use claviger_store::client_details;
 use claviger_store::clients::{self, Client};
 use claviger_store::db::Store;
 use claviger_store::error::StoreError;
@@ -104,16 +103,13 @@ pub struct KnownClient {
     pub client: Client,
     /// Self-contained tokens issued before this instant are dead.
     pub revoked_before: Option<Timestamp>,
-    /// Scopes that its registration assigned to it.
-    pub assigned_scopes: Vec<String>,
 }
 
 impl KnownClient {
     /// The same with the secret that its requester is to be told: the database may hold only its hash.
     pub(crate) fn with_secret(&self, secret: &Secret) -> Arc<Self> {
         let client = Client { secret: ClientSecret::Text(secret.clone()), ..self.client.clone() };
-        let assigned_scopes = self.assigned_scopes.clone();
-        Arc::new(Self { client, revoked_before: self.revoked_before, assigned_scopes })
+        Arc::new(Self { client, revoked_before: self.revoked_before })
     }
 }
 
@@ -189,8 +185,7 @@ impl OAuth {
             let mut conn = self.store.reader().await?;
             let Some(client) = clients::find(&mut conn, key).await? else { return Ok(None) };
             let revoked_before = revocations::find_client(&mut conn, key).await?;
-            let assigned_scopes = client_details::find_scopes(&mut conn, &client).await?;
-            Ok(Some(KnownClient { client, revoked_before, assigned_scopes }))
+            Ok(Some(KnownClient { client, revoked_before }))
         };
         self.clients.find_or_load(key, load).await
     }

@@ -17,6 +17,7 @@ use axum::response::Response;
 use claviger_proto::ids::ConsumerKey;
 use claviger_proto::secret::Secret;
 use claviger_proto::user::Username;
+use claviger_store::client_details;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -55,7 +56,7 @@ async fn create(State(app): State<Arc<App>>, caller: Caller, body: Bytes) -> Res
         let owner = resolve_owner(&app, &caller, fields.ext_application_owner.as_deref()).await?;
         register_fields(&app, &fields, owner).await
     };
-    answer(StatusCode::CREATED, result.await)
+    answer(&app, StatusCode::CREATED, result.await).await
 }
 
 async fn read(
@@ -66,7 +67,7 @@ async fn read(
 ) -> Response {
     // A switch of newer clients that know how they wrote the id (rest-3x.md 4.3).
     let may_decode = parameter(query.as_deref(), "decodeKey").is_none_or(|value| value != "false");
-    answer(StatusCode::OK, find(&app.oauth, &caller, &id, may_decode).await)
+    answer(&app, StatusCode::OK, find(&app.oauth, &caller, &id, may_decode).await).await
 }
 
 async fn update(State(app): State<Arc<App>>, caller: Caller, Path(id): Path<String>, body: Bytes) -> Response {
@@ -74,7 +75,7 @@ async fn update(State(app): State<Arc<App>>, caller: Caller, Path(id): Path<Stri
         let known = find(&app.oauth, &caller, &id, true).await?;
         change_fields(&app.oauth, &known, Fields::parse(&body)?).await
     };
-    answer(StatusCode::OK, result.await)
+    answer(&app, StatusCode::OK, result.await).await
 }
 
 async fn delete(State(app): State<Arc<App>>, caller: Caller, Path(id): Path<String>) -> Response {
@@ -93,7 +94,11 @@ async fn regenerate_secret(State(app): State<Arc<App>>, caller: Caller, Path(id)
         let known = find(&app.oauth, &caller, &id, true).await?;
         client_end::renew_secret(&app.oauth, &known).await
     };
-    answer(StatusCode::OK, result.await)
+    match result.await {
+        // What the database was to be asked for the answer could cost the caller the secret that is written by now.
+        Ok(known) => show(StatusCode::OK, &known, None),
+        Err(error) => refuse(&error),
+    }
 }
 
 /// A change of owner. API-M 4.2+ names him in the query; 3.2 and 4.0 have no place for him there and send a JSON body.
@@ -118,7 +123,7 @@ async fn give_away(
         );
         change_owner(&app.oauth, &known, owner).await
     };
-    answer(StatusCode::OK, result.await)
+    answer(&app, StatusCode::OK, result.await).await
 }
 
 /// The owner in a body: JSON, or the form that a client library may make of the same parameter.
@@ -203,14 +208,26 @@ struct ApplicationBody<'a> {
     #[serde(rename = "bypassClientCredentials")]
     bypass_client_credentials: bool,
     token_type_extension: &'a str,
-    application_scopes: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    application_scopes: Option<&'a [String]>,
 }
 
-fn answer(status: StatusCode, result: Result<Arc<KnownClient>, RegistrationError>) -> Response {
+async fn answer(app: &App, status: StatusCode, result: Result<Arc<KnownClient>, RegistrationError>) -> Response {
     let known = match result {
         Ok(known) => known,
         Err(error) => return refuse(&error),
     };
+    let read = async {
+        let mut conn = app.store.reader().await?;
+        client_details::find_scopes(&mut conn, &known.client).await
+    };
+    match read.await {
+        Ok(scopes) => show(status, &known, Some(&scopes)),
+        Err(error) => reply::store_failure(&error),
+    }
+}
+
+fn show(status: StatusCode, known: &KnownClient, scopes: Option<&[String]>) -> Response {
     let client = &known.client;
     // Tenant-aware, as API-M names its users: without the tenant.
     let owner = Username { domain: client.owner_domain.clone(), name: client.owner.clone(), tenant: String::new() }
@@ -232,7 +249,7 @@ fn answer(status: StatusCode, result: Result<Arc<KnownClient>, RegistrationError
         pkce_support_plain: settings.may_pkce_be_plain,
         bypass_client_credentials: settings.is_public,
         token_type_extension: settings.token_type.as_word(),
-        application_scopes: &known.assigned_scopes,
+        application_scopes: scopes,
     };
     reply::json_private(status, &body)
 }
