@@ -411,19 +411,19 @@ pub async fn is_saas(conn: &mut Conn, client: &Client) -> Result<bool, StoreErro
     Ok(find_provider(conn, client).await?.is_some_and(|provider| provider.is_saas))
 }
 
-struct Provider {
-    id: i64,
-    name: String,
+pub(crate) struct Provider {
+    pub(crate) id: i64,
+    pub(crate) name: String,
     is_saas: bool,
 }
 
 /// The role of an application's owner (database.md 2.1 row 6).
-fn role_of(application: &str) -> String {
+pub(crate) fn role_of(application: &str) -> String {
     format!("Application/{application}")
 }
 
 /// The service provider of a client. It has the client's name as a rule, and names have an index, keys have none.
-async fn find_provider(conn: &mut Conn, client: &Client) -> Result<Option<Provider>, StoreError> {
+pub(crate) async fn find_provider(conn: &mut Conn, client: &Client) -> Result<Option<Provider>, StoreError> {
     let (name, tenant, key) = ((&client.settings.name).into(), client.tenant.into(), (&client.key).into());
     let mut rows = conn.rows(&FIND_PROVIDER, &[name, tenant, key]).await?;
     if rows.is_empty() {
@@ -454,11 +454,21 @@ async fn write_properties(
         (BYPASS, Some(if settings.is_public { "true" } else { "false" })),
         (RENEW_REFRESH, renew.as_deref()),
     ];
-    for (name, value) in properties {
-        conn.execute(&DELETE_PROPERTIES, &[key.into(), tenant.into(), name.into()]).await?;
-        conn.execute(&INSERT_PROPERTY, &[tenant.into(), key.into(), name.into(), value.into()]).await?;
+    for property in properties {
+        write_property(conn, tenant, key, property).await?;
     }
     Ok(())
+}
+
+/// Sets one property of a client, where databases have properties.
+pub(crate) async fn write_property(
+    conn: &mut Conn,
+    tenant: TenantId,
+    key: &ConsumerKey,
+    (name, value): (&str, Option<&str>),
+) -> Result<(), StoreError> {
+    conn.execute(&DELETE_PROPERTIES, &[key.into(), tenant.into(), name.into()]).await?;
+    conn.execute(&INSERT_PROPERTY, &[tenant.into(), key.into(), name.into(), value.into()]).await.map(|_| ())
 }
 
 /// SQLite checks no widths and MySQL may truncate: check before writing (database.md 1.6).

@@ -8,7 +8,9 @@
 pub mod apis;
 pub mod applications;
 pub mod capability;
+pub mod claims;
 pub mod cleaning;
+pub mod client_details;
 pub mod clients;
 pub mod conn;
 pub mod db;
@@ -45,6 +47,8 @@ pub fn statements() -> impl Iterator<Item = (&'static str, &'static sql::Sql)> {
         apis::STATEMENTS,
         capability::STATEMENTS,
         applications::STATEMENTS,
+        claims::STATEMENTS,
+        client_details::STATEMENTS,
         clients::STATEMENTS,
         events::STATEMENTS,
         leases::STATEMENTS,

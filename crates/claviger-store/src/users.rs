@@ -60,6 +60,8 @@ queries! {
     FIND_HYBRID_USER_ROLE = "SELECT UM_ID FROM UM_HYBRID_USER_ROLE WHERE UM_USER_NAME = ? AND UM_ROLE_ID = ? AND UM_TENANT_ID = ? \
                              AND UM_DOMAIN_ID = ?";
     INSERT_HYBRID_USER_ROLE = "INSERT INTO UM_HYBRID_USER_ROLE (UM_USER_NAME, UM_ROLE_ID, UM_TENANT_ID, UM_DOMAIN_ID) VALUES (?, ?, ?, ?)";
+    DELETE_HYBRID_USER_ROLE = "DELETE FROM UM_HYBRID_USER_ROLE WHERE UM_USER_NAME = ? AND UM_ROLE_ID = ? AND UM_TENANT_ID = ? \
+                               AND UM_DOMAIN_ID = ?";
     RENAME_HYBRID_ROLE = "UPDATE UM_HYBRID_ROLE SET UM_ROLE_NAME = ? WHERE UM_ROLE_NAME = ? AND UM_TENANT_ID = ?";
     DELETE_HYBRID_ROLE = "DELETE FROM UM_HYBRID_ROLE WHERE UM_ROLE_NAME = ? AND UM_TENANT_ID = ?";
     LIST_STORE_ROLES = "SELECT R.UM_ROLE_NAME FROM UM_USER_ROLE UR \
@@ -375,6 +377,17 @@ pub async fn add_hybrid_role(conn: &mut Conn, tenant: TenantId, user: &str, role
     let args = [user.into(), role_id.into(), tenant.into(), domain_id.into()];
     if conn.row(&FIND_HYBRID_USER_ROLE, &args).await?.is_none() {
         conn.execute(&INSERT_HYBRID_USER_ROLE, &args).await?;
+    }
+    Ok(())
+}
+
+/// Takes a hybrid role, named as in [`ensure_hybrid_role`], from a primary-store user.
+pub async fn remove_hybrid_role(conn: &mut Conn, tenant: TenantId, user: &str, role: &str) -> Result<(), StoreError> {
+    let role = conn.row(&FIND_HYBRID_ROLE, &[role.into(), tenant.into()]).await?;
+    let domain = conn.row(&FIND_DOMAIN, &["PRIMARY".into(), tenant.into()]).await?;
+    if let (Some(role), Some(domain)) = (role, domain) {
+        let args = [user.into(), role.int(0)?.into(), tenant.into(), domain.int(0)?.into()];
+        conn.execute(&DELETE_HYBRID_USER_ROLE, &args).await?;
     }
     Ok(())
 }

@@ -20,4 +20,5 @@ pub mod portal;
 pub mod portal_scopes;
 pub mod server;
 pub mod startup;
+pub mod user_info;
 pub mod users;

@@ -14,8 +14,9 @@ use claviger_proto::time::Clock;
 use claviger_proto::user::{NameRule, PRIMARY, Username};
 use claviger_store::db::Store;
 use claviger_store::error::StoreError;
-use claviger_store::{tenants, users as rows};
+use claviger_store::{claims, tenants, users as rows};
 use seeker::{Seeker, Sought};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Verified logins that are remembered.
@@ -157,6 +158,14 @@ impl Users {
     /// A user with roles and permissions; `None` when there is no such user or tenant.
     pub async fn find(&self, username: &Username) -> Result<Option<Arc<Principal>>, StoreError> {
         Ok(self.find_known(username).await?.map(|known| known.principal.clone()))
+    }
+
+    /// Attributes of a user by name; `None` when there is no such user or tenant.
+    pub async fn attributes(&self, username: &Username) -> Result<Option<BTreeMap<String, String>>, StoreError> {
+        let Some(user) = self.find_row(username).await? else { return Ok(None) };
+        let mut conn = self.store.reader().await?;
+        let Some(tenant) = tenants::find_by_domain(&mut conn, &username.tenant).await? else { return Ok(None) };
+        claims::list_attributes(&mut conn, tenant, user.id).await.map(Some)
     }
 
     async fn find_known(&self, username: &Username) -> Result<Option<Arc<Known>>, StoreError> {

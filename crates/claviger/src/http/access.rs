@@ -5,6 +5,7 @@
 
 use crate::app::App;
 use crate::http::reply;
+use crate::http::tenant::{self, UrlTenant};
 use crate::oauth::client_auth::basic_credentials;
 use crate::portal_scopes;
 use crate::users::Principal;
@@ -14,7 +15,6 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
-use claviger_proto::ids::SUPER_TENANT_DOMAIN;
 use claviger_proto::secret::Secret;
 use claviger_proto::user::Username;
 use claviger_store::error::StoreError;
@@ -28,7 +28,8 @@ pub enum Rule {
     Public(&'static str),
     /// The handler authenticates an OAuth client.
     OAuthClient,
-    /// A super-tenant user who holds this permission, by Basic credentials.
+    /// A user of the request's tenant (the super tenant where the request names none) who holds this permission, by Basic
+    /// credentials.
     Permission(&'static str),
     /// A portal user with one of these scopes: bearer token, or Basic with a role of the scope. An empty list takes any user.
     Portal(&'static [&'static str]),
@@ -74,13 +75,13 @@ pub struct Peer {
 pub async fn enforce(State((app, rule)): State<(Arc<App>, Rule)>, mut request: Request, next: Next) -> Response {
     let outcome = match rule {
         Rule::Public(_) | Rule::OAuthClient => Ok(None),
-        Rule::Permission(permission) => check_permission(&app, request.headers(), permission).await.map(Some),
+        Rule::Permission(permission) => check_permission(&app, parts_of(&request), permission).await.map(Some),
         Rule::LoopbackOrPermission(permission) => {
             let peer = request.extensions().get::<Peer>();
             if peer.is_some_and(|peer| peer.address.ip().to_canonical().is_loopback()) {
                 Ok(None)
             } else {
-                check_permission(&app, request.headers(), permission).await.map(Some)
+                check_permission(&app, parts_of(&request), permission).await.map(Some)
             }
         }
         Rule::Portal(scopes) => check_portal(&app, request.headers(), scopes).await.map(Some),
@@ -130,13 +131,19 @@ impl Refusal {
     }
 }
 
-async fn check_permission(app: &App, headers: &HeaderMap, permission: &str) -> Result<Caller, Refusal> {
+fn parts_of(request: &Request) -> (&HeaderMap, Option<&UrlTenant>) {
+    (request.headers(), request.extensions().get())
+}
+
+async fn check_permission(
+    app: &App,
+    (headers, url): (&HeaderMap, Option<&UrlTenant>),
+    permission: &str,
+) -> Result<Caller, Refusal> {
     let principal = check_basic(app, headers).await?;
     let name = principal.username.to_string();
-    // Without a /t/{tenant} prefix the path names the super tenant; a user of another tenant is not authenticated in it.
-    if principal.username.tenant != SUPER_TENANT_DOMAIN {
-        return Err(Refusal::Unauthenticated(name));
-    }
+    let acting = tenant::acting(app, principal, headers, url).await.map_err(Refusal::Store)?;
+    let principal = acting.ok_or_else(|| Refusal::Unauthenticated(name.clone()))?;
     if !principal.permissions.may(permission) {
         return Err(Refusal::Forbidden(name));
     }

@@ -5,4 +5,5 @@ pub mod access;
 pub mod reply;
 pub mod routes;
 pub mod serve;
+pub mod tenant;
 pub mod tls;

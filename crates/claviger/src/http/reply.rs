@@ -44,6 +44,14 @@ pub fn json_no_store<T: Serialize>(status: StatusCode, body: &T) -> Response {
     response
 }
 
+/// A JSON reply of `/keymanager-operations` (rest-3x.md 0.2).
+pub fn json_private<T: Serialize>(status: StatusCode, body: &T) -> Response {
+    let mut response = json(status, body);
+    let value = HeaderValue::from_static("no-store, no-cache, must-revalidate, private");
+    response.headers_mut().insert(CACHE_CONTROL, value);
+    response
+}
+
 /// 401 or 403 of the identity endpoints: header with the name, short HTML body, never JSON (rest-3x.md 0.2).
 pub fn container_refusal(status: StatusCode, name: &str) -> Response {
     let name: String = name.chars().filter(|letter| letter.is_ascii_graphic() && *letter != '"').collect();

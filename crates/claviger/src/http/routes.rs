@@ -3,12 +3,13 @@
 
 use crate::app::App;
 use crate::http::access::{Rule, enforce};
-use crate::http::reply;
+use crate::http::{reply, tenant};
 use axum::Router;
+use axum::extract::Request;
 use axum::handler::Handler;
 use axum::http::Method;
 use axum::middleware::from_fn_with_state;
-use axum::routing::{MethodFilter, on};
+use axum::routing::{MethodFilter, any, on};
 use std::sync::Arc;
 
 /// One line of the list.
@@ -62,6 +63,10 @@ impl Routes {
     /// The router and the list.
     pub fn finish(self) -> (Router, Vec<RouteEntry>) {
         let router = self.router.fallback(reply::no_route).method_not_allowed_fallback(reply::no_method);
-        (router.with_state(self.app), self.entries)
+        let router: Router = router.with_state(self.app.clone());
+        // The same routes once more, with a tenant before them.
+        let (app, inner) = (self.app, router.clone());
+        let forward = any(move |request: Request| tenant::forward(app, inner, request));
+        (router.route(tenant::ROUTE, forward), self.entries)
     }
 }

@@ -5,6 +5,7 @@
 //! enough (security.md 4.2).
 
 use crate::app::App;
+use crate::http::access::Caller;
 use crate::http::reply;
 use crate::oauth::OAuth;
 use crate::oauth::form_request::FormRequest;
@@ -21,7 +22,7 @@ use claviger_proto::scope::Scopes;
 use claviger_proto::time::Timestamp;
 use claviger_proto::user::Username;
 use claviger_store::error::StoreError;
-use claviger_store::tokens::{Token, TokenState};
+use claviger_store::tokens::{Token, TokenState, UserType};
 use claviger_store::{revocations, tenants};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -45,6 +46,8 @@ pub struct Introspected {
     pub issued_at: Timestamp,
     /// End of life.
     pub expires_at: Timestamp,
+    /// Whom it speaks for; `None` for a JWT without a row, which does not say so.
+    pub user_type: Option<UserType>,
 }
 
 #[derive(Serialize)]
@@ -58,15 +61,23 @@ struct ActiveBody<'a> {
     iat: i64,
     client_id: &'a str,
     username: String,
+    /// What API-M 4.x tells application tokens by; 3.2 passes over it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    aut: Option<&'static str>,
 }
 
 /// Handler of the introspection endpoint.
-pub async fn introspect(State(app): State<Arc<App>>, request: FormRequest) -> Response {
+pub async fn introspect(State(app): State<Arc<App>>, caller: Caller, request: FormRequest) -> Response {
     let Some(token) = request.form().ok().and_then(|form| form.get("token").map(str::to_owned)) else {
         return (StatusCode::BAD_REQUEST, [(CONTENT_TYPE, "application/json")], r#"{"error": "Invalid input"}"#)
             .into_response();
     };
-    match app.introspect(&token).await {
+    let result = async {
+        let Some(token) = app.introspect(&token).await? else { return Ok(None) };
+        let is_seen = is_visible(&app, &caller, &token).await?;
+        Ok(is_seen.then_some(token))
+    };
+    match result.await {
         Ok(Some(token)) => {
             let body = ActiveBody {
                 nbf: token.issued_at.as_secs(),
@@ -77,12 +88,22 @@ pub async fn introspect(State(app): State<Arc<App>>, request: FormRequest) -> Re
                 iat: token.issued_at.as_secs(),
                 client_id: token.consumer_key.as_str(),
                 username: token.username.with_tenant(),
+                aut: token.user_type.map(UserType::as_word),
             };
             reply::json_no_store(StatusCode::OK, &body)
         }
         Ok(None) => reply::json_no_store(StatusCode::OK, &serde_json::json!({ "active": false })),
         Err(error) => reply::store_failure(&error),
     }
+}
+
+/// May the caller know of the token? Who is of a tenant sees the tokens of its clients; the super tenant sees all.
+async fn is_visible(app: &App, caller: &Caller, token: &Introspected) -> Result<bool, StoreError> {
+    if caller.principal.tenant == TenantId::SUPER {
+        return Ok(true);
+    }
+    let known = app.oauth.find_client(&token.consumer_key).await?;
+    Ok(known.is_some_and(|known| known.client.tenant == caller.principal.tenant))
 }
 
 /// The same question from one of our gateways.
@@ -190,7 +211,7 @@ impl OAuth {
         if is_revoked || is_before_revocation || !known.client.is_active {
             return Ok(None);
         }
-        Ok(Some(Introspected { hash, consumer_key: key, username, scopes, issued_at, expires_at }))
+        Ok(Some(Introspected { hash, consumer_key: key, username, scopes, issued_at, expires_at, user_type: None }))
     }
 
     /// Domain of a tenant; `None` when there is no such tenant.
@@ -215,6 +236,7 @@ fn describe(token: &Token, hash: TokenHash, tenant: String, issued_at: Timestamp
         scopes: token.key.scopes.clone(),
         issued_at,
         expires_at: token.expires_at(),
+        user_type: Some(token.key.user_type),
     }
 }
 

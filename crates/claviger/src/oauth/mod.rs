@@ -15,6 +15,7 @@ pub mod keys;
 mod namesakes;
 pub mod reply;
 pub mod revoke;
+pub mod scope_api;
 pub mod scope_policy;
 mod together;
 pub mod token;
@@ -228,12 +229,14 @@ impl OAuth {
     }
 }
 
+/// The permissions of application management, which registration, scopes and introspection ask for (rest-3x.md 6.1).
+const VIEW: Rule = Rule::Permission("/permission/admin/manage/identity/applicationmgt/view");
+const CREATE: Rule = Rule::Permission("/permission/admin/manage/identity/applicationmgt/create");
+const UPDATE: Rule = Rule::Permission("/permission/admin/manage/identity/applicationmgt/update");
+const DELETE: Rule = Rule::Permission("/permission/admin/manage/identity/applicationmgt/delete");
+
 /// The routes of the OAuth server.
 pub fn routes(routes: Routes) -> Routes {
-    const VIEW: Rule = Rule::Permission("/permission/admin/manage/identity/applicationmgt/view");
-    const CREATE: Rule = Rule::Permission("/permission/admin/manage/identity/applicationmgt/create");
-    const UPDATE: Rule = Rule::Permission("/permission/admin/manage/identity/applicationmgt/update");
-    const DELETE: Rule = Rule::Permission("/permission/admin/manage/identity/applicationmgt/delete");
     const PUBLISHED: Rule = Rule::Public("keys and metadata are published (RFC 8414)");
     routes
         .add(Method::POST, "/oauth2/token", Rule::OAuthClient, token::token)
@@ -247,14 +250,7 @@ pub fn routes(routes: Routes) -> Routes {
             PUBLISHED,
             discovery::authorization_server,
         )
-        .add(Method::POST, "/keymanager-operations/dcr/register", CREATE, dcr::create)
-        .add(Method::GET, "/keymanager-operations/dcr/register/{client_id}", VIEW, dcr::read)
-        .add(Method::PUT, "/keymanager-operations/dcr/register/{client_id}", UPDATE, dcr::update)
-        .add(Method::DELETE, "/keymanager-operations/dcr/register/{client_id}", DELETE, dcr::delete)
-        .add(
-            Method::POST,
-            "/keymanager-operations/dcr/register/{client_id}/regenerate-consumer-secret",
-            UPDATE,
-            dcr::regenerate_secret,
-        )
+        .with(dcr::connector::routes)
+        .with(dcr::native::routes)
+        .with(scope_api::routes)
 }

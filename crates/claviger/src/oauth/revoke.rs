@@ -7,7 +7,7 @@ use crate::oauth::reply::{self, TokenError};
 use crate::oauth::{OAuth, client_auth};
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, PRAGMA};
+use axum::http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, PRAGMA, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderName, HeaderValue};
 use axum::response::Response;
 use claviger_proto::entropy::uuid;
@@ -21,12 +21,16 @@ use claviger_store::conn::Conn;
 use claviger_store::error::StoreError;
 use claviger_store::revocations::{self, RevokedJwt};
 use claviger_store::tokens::{self, Token, TokenState};
+use http_body_util::{BodyExt as _, Collected};
 use serde_json::{Map, Value};
 use std::sync::Arc;
 
 const REVOKED_ACCESS: HeaderName = HeaderName::from_static("revokedaccesstoken");
 const REVOKED_REFRESH: HeaderName = HeaderName::from_static("revokedrefreshtoken");
 const AUTHORIZED_USER: HeaderName = HeaderName::from_static("authorizeduser");
+
+/// Longest name of a script's function that an answer is put into.
+const FUNCTION_NAME_MAX: usize = 100;
 
 /// What was revoked, for the response headers.
 pub struct Revoked {
@@ -37,10 +41,33 @@ pub struct Revoked {
 
 /// Handler of the revocation endpoint.
 pub async fn revoke(State(app): State<Arc<App>>, request: FormRequest) -> Response {
-    match revoke_token(&app, &request).await {
+    let response = match revoke_token(&app, &request).await {
         Ok(revoked) => success(revoked),
         Err(error) => reply::reply(&error, &app.oauth.settings.host),
+    };
+    let form = request.form().ok();
+    match form.as_ref().and_then(|form| form.get("callback")).filter(|name| is_function_name(name)) {
+        Some(callback) => padded(response, callback).await,
+        None => response,
     }
+}
+
+/// May this stand before a bracket in a script? Anything else would be a script of the caller's in our name.
+fn is_function_name(name: &str) -> bool {
+    let is_part = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '_' | '$' | '.');
+    name.len() <= FUNCTION_NAME_MAX
+        && name.starts_with(|first: char| !first.is_ascii_digit())
+        && name.chars().all(is_part)
+}
+
+/// The answer as a call of a function (JSONP).
+async fn padded(response: Response, callback: &str) -> Response {
+    let (mut parts, body) = response.into_parts();
+    let body = body.collect().await.map(Collected::to_bytes).unwrap_or_default();
+    parts.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/javascript"));
+    parts.headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    parts.headers.remove(CONTENT_LENGTH);
+    Response::from_parts(parts, Body::from(format!("{callback}({});", String::from_utf8_lossy(&body))))
 }
 
 fn success(revoked: Option<Revoked>) -> Response {

@@ -12,6 +12,7 @@ use claviger_proto::oauth::TokenType;
 use claviger_proto::scope::Scopes;
 use claviger_proto::secret::Secret;
 use claviger_proto::user::Username;
+use claviger_store::client_details::Details;
 use claviger_store::clients::{self, ClientSettings, Lifetimes};
 use std::sync::Arc;
 
@@ -122,7 +123,7 @@ impl<'a> KeyManager<'a> {
                 ..lifetimes
             },
         };
-        Registration { owner: order.owner, preset: None, settings, is_saas: order.is_saas }
+        Registration { owner: order.owner, preset: None, settings, details: Details::default(), is_saas: order.is_saas }
     }
 
     /// Changes grants and callback.
@@ -134,7 +135,7 @@ impl<'a> KeyManager<'a> {
     ) -> Result<ClientInfo, PortalError> {
         let edit =
             move |settings| Ok(ClientSettings { grants: grants.clone(), callback: callback.clone(), ..settings });
-        let known = dcr::change(&self.0.oauth, &self.get(key).await?, edit).await?;
+        let known = dcr::change(&self.0.oauth, &self.get(key).await?, edit, Details::default()).await?;
         self.describe(&known).await
     }
 

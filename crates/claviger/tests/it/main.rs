@@ -21,5 +21,6 @@ mod lifecycle;
 mod oauth;
 mod outage;
 mod portal;
+mod rest3x;
 mod secrets;
 mod zones;

@@ -19,7 +19,7 @@ async fn active_expired_and_revoked() {
         let now = server.clock.now().as_secs();
         let expected = json!({
             "active": true, "client_id": client.id, "username": "admin@carbon.super", "scope": "a b",
-            "token_type": "Bearer", "iat": now, "nbf": now, "exp": now + 3600,
+            "token_type": "Bearer", "iat": now, "nbf": now, "exp": now + 3600, "aut": "APPLICATION",
         });
         assert_eq!(server.introspect(&token).await, expected, "{}", server.engine);
         let inactive = json!({ "active": false });

@@ -47,7 +47,7 @@ async fn a_registration_from_first_to_last() {
         let more = json!({ "redirect_uris": ["https://app.example.org/cb"], "unknown_member": { "a": [1] } });
         let created = create(server, "bob_orders-app_PRODUCTION", more).await;
         assert_eq!(created.status, 201, "{created:?}");
-        assert_eq!(created.header("cache-control"), Some("no-store"));
+        assert_eq!(created.header("cache-control"), Some("no-store, no-cache, must-revalidate, private"));
         let (id, secret) = (created.text("client_id"), created.text("client_secret"));
         let expected = json!({
             "client_id": id, "client_secret": secret, "client_secret_expires_at": null,
@@ -56,6 +56,7 @@ async fn a_registration_from_first_to_last() {
             "ext_application_token_lifetime": 3600, "ext_user_token_lifetime": 3600,
             "ext_refresh_token_lifetime": 86400, "ext_id_token_lifetime": 3600, "pkceMandatory": false,
             "pkceSupportPlain": false, "bypassClientCredentials": false, "token_type_extension": "Default",
+            "application_scopes": [],
         });
         assert_eq!(created.json(), expected, "{}", server.engine);
         for (path, kind) in [(format!("{REGISTER}/{id}"), "raw"), (format!("{REGISTER}/{}", encoded(&id)), "encoded")] {
