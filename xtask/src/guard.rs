@@ -9,7 +9,7 @@ use crate::process;
 use anyhow::{Context as _, Result, bail};
 use std::{
     fs,
-    io::{BufRead as _, Write as _},
+    io::{BufRead as _, ErrorKind, Write as _},
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, Stdio},
@@ -58,15 +58,28 @@ impl Guard {
 
     /// Takes over a new directory, to be removed at the end.
     pub(crate) fn directory(&mut self, path: &Path) -> Result<()> {
-        let text =
-            path.to_str().filter(|text| !text.contains('\n')).context("a directory name that is not plain text")?;
-        self.tell(&format!("directory {text}"))
+        self.tell(&format!("directory {}", plain(path)?))
+    }
+
+    /// Takes over a new control group (Linux kernel, Documentation/admin-guide/cgroup-v2), to be removed at the end, when the
+    /// processes in it have ended.
+    pub(crate) fn control_group(&mut self, path: &Path) -> Result<()> {
+        self.tell(&format!("control-group {}", plain(path)?))
+    }
+
+    /// Takes over to write `text` to a file at the end, after all that is registered later was removed.
+    pub(crate) fn write_at_end(&mut self, path: &Path, text: &str) -> Result<()> {
+        self.tell(&format!("write {text} {}", plain(path)?))
     }
 
     fn tell(&mut self, line: &str) -> Result<()> {
         let input = self.input.as_mut().context("the guard process is gone")?;
         writeln!(input, "{line}").and_then(|()| input.flush()).context("the guard process does not listen")
     }
+}
+
+fn plain(path: &Path) -> Result<&str> {
+    path.to_str().filter(|text| !text.contains('\n')).context("a file name that is not plain text")
 }
 
 impl Drop for Guard {
@@ -80,7 +93,7 @@ impl Drop for Guard {
 
 /// The guard's own side: collect, wait for the end of input, clean up in reverse order.
 pub(crate) fn main() -> Result<()> {
-    let (mut groups, mut directories) = (Vec::new(), Vec::new());
+    let (mut groups, mut leavings) = (Vec::new(), Vec::new());
     for line in std::io::stdin().lock().lines() {
         let line = line?;
         match line.split_once(' ') {
@@ -88,8 +101,7 @@ pub(crate) fn main() -> Result<()> {
                 let (pid, signal) = rest.split_once(' ').context("group without a signal")?;
                 groups.push((pid.parse::<u32>().context("group without a number")?, signal.to_owned()));
             }
-            Some(("directory", path)) => directories.push(PathBuf::from(path)),
-            _ => bail!("not a registration: {line}"),
+            _ => leavings.push(Leaving::parse(&line)?),
         }
     }
     for (group, signal) in groups.iter().rev() {
@@ -97,14 +109,52 @@ pub(crate) fn main() -> Result<()> {
             eprintln!("xtask: process group {group}: {error:#}");
         }
     }
-    for directory in directories.iter().rev() {
-        if directory.exists()
-            && let Err(error) = fs::remove_dir_all(directory)
-        {
-            eprintln!("xtask: cannot remove {}: {error}", directory.display());
+    for leaving in leavings.iter().rev() {
+        if let Err(error) = leaving.clear() {
+            eprintln!("xtask: {leaving:?}: {error:#}");
         }
     }
     Ok(())
+}
+
+/// What a task leaves behind beside processes.
+#[derive(Debug, PartialEq, Eq)]
+enum Leaving {
+    Directory(PathBuf),
+    ControlGroup(PathBuf),
+    /// A text that a file is to get.
+    Write(String, PathBuf),
+}
+
+impl Leaving {
+    fn parse(line: &str) -> Result<Self> {
+        Ok(match line.split_once(' ') {
+            Some(("directory", path)) => Self::Directory(path.into()),
+            Some(("control-group", path)) => Self::ControlGroup(path.into()),
+            Some(("write", rest)) => {
+                let (text, path) = rest.split_once(' ').context("write without a file")?;
+                Self::Write(text.to_owned(), path.into())
+            }
+            _ => bail!("not a registration: {line}"),
+        })
+    }
+
+    fn clear(&self) -> Result<()> {
+        match self {
+            Self::Directory(path) if path.exists() => Ok(fs::remove_dir_all(path)?),
+            Self::Directory(_) => Ok(()),
+            // Its files cannot be removed, and the kernel may take a moment to see that its last process is gone.
+            Self::ControlGroup(path) => {
+                process::poll("removal of a control group", KILLED, || match fs::remove_dir(path) {
+                    Ok(()) => Ok(Some(())),
+                    Err(error) if error.kind() == ErrorKind::NotFound => Ok(Some(())),
+                    Err(error) if error.kind() == ErrorKind::ResourceBusy => Ok(None),
+                    Err(error) => Err(error.into()),
+                })
+            }
+            Self::Write(text, path) => Ok(fs::write(path, text)?),
+        }
+    }
 }
 
 fn stop(group: u32, signal: &str) -> Result<()> {
@@ -128,6 +178,30 @@ fn is_alive(group: u32) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_registered_is_cleared() {
+        let root = std::env::temp_dir().join(format!("xtask-guard-{}", std::process::id()));
+        let (directory, group, file) = (root.join("a b"), root.join("group"), root.join("control"));
+        fs::create_dir_all(directory.join("inner")).unwrap();
+        fs::create_dir(&group).unwrap();
+        fs::write(&file, "+cpu").unwrap();
+        let lines = [
+            format!("directory {}", directory.display()),
+            format!("control-group {}", group.display()),
+            format!("write -cpu {}", file.display()),
+        ];
+        for line in &lines {
+            Leaving::parse(line).unwrap().clear().unwrap();
+        }
+        assert!(!directory.exists() && !group.exists());
+        assert_eq!(fs::read_to_string(&file).unwrap(), "-cpu");
+        // What is gone already is no error.
+        Leaving::parse(&lines[0]).unwrap().clear().unwrap();
+        Leaving::parse(&lines[1]).unwrap().clear().unwrap();
+        assert!(Leaving::parse("furniture /x").is_err());
+        fs::remove_dir_all(root).unwrap();
+    }
 
     #[test]
     fn a_whole_group_is_stopped_with_the_children_of_its_leader() {

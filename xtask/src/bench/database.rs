@@ -4,11 +4,17 @@ use crate::{
     process,
     servers::{Choice, Running, Servers},
 };
-use anyhow::{Context as _, Result, bail};
-use std::process::Command;
+use anyhow::{Context as _, Result, bail, ensure};
+use std::{
+    process::Command,
+    time::{Duration, Instant},
+};
 
 /// Engines that have a server, by the name of the option `--engine`.
 pub(super) const ENGINES: [&str; 2] = ["mariadb", "postgres"];
+
+/// Longest wait for InnoDB's purge.
+const PURGE_LIMIT: Duration = Duration::from_mins(1);
 
 /// A database and how it is reached.
 #[derive(Clone, Debug)]
@@ -75,6 +81,18 @@ impl Database {
         let mut psql = Command::new(process::program("psql")?);
         psql.args(["-X", "-q", "-t", "-A", "-F", "\t", "-v", "ON_ERROR_STOP=1", &url, "-c", statement]);
         process::capture(&mut psql)
+    }
+
+    /// Waits until the rows that were deleted or replaced so far are gone from `InnoDB`'s pages as well; nothing elsewhere.
+    pub(super) fn wait_until_purged(&self) -> Result<()> {
+        if !self.is_mariadb() {
+            return Ok(());
+        }
+        let (limit, begun) = (PURGE_LIMIT.as_secs(), Instant::now());
+        // Setting it waits until the history list is no longer than that; at its time limit the statement ends without an error.
+        self.ask(&format!("SET max_statement_time = {limit}; SET GLOBAL innodb_max_purge_lag_wait = 0"))?;
+        ensure!(begun.elapsed() < PURGE_LIMIT, "void: deleted rows were not purged within {limit} s");
+        Ok(())
     }
 
     /// The number that a statement yields.

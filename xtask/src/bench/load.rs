@@ -121,7 +121,8 @@ pub(crate) fn run_wrk(load: &Load, pace: Pace, figure: Figure) -> Result<Sample>
             result.requests / seconds_of(used)?
         }
     };
-    Ok(Sample { figure, per_second, p50_us: result.p50_us, p99_us: result.p99_us, errors: result.errors })
+    let WrkResult { requests, seconds, p50_us, p99_us, errors } = result;
+    Ok(Sample { figure, per_second, requests, seconds, p50_us, p99_us, errors })
 }
 
 fn seconds_of(ticks: u64) -> Result<f64> {

@@ -10,7 +10,7 @@ use super::{
     load::{Figure, Load, Pace, run_wrk, tree_seconds},
     plans::{NEW_SCOPE, token_load_of},
     quota::Quota,
-    stats::Spread,
+    stats::{Sample, Spread},
     subject::{Client, Subject, TokenKind},
 };
 use crate::servers;
@@ -39,7 +39,11 @@ pub(super) fn run(bench: &mut Bench) -> Result<String> {
         let first = Subject::start(bench, &format!("{engine}-1"), &format!("{ONE_NAME}{}", database.configuration()))?;
         let clients: Result<Vec<Vec<Client>>> = PATHS.iter().map(|(kind, _)| register(&first, *kind)).collect();
         let second = first.beside(bench, &format!("{engine}-2"))?;
-        let mut nodes = Nodes { database, first: Node::limit(first, percent)?, second: Node::limit(second, percent)? };
+        let mut nodes = Nodes {
+            database,
+            first: Node::limit(bench, first, percent)?,
+            second: Node::limit(bench, second, percent)?,
+        };
         for ((kind, path), clients) in PATHS.into_iter().zip(clients?) {
             writeln!(text, "| {engine} | {path} | {} |", nodes.compare(bench, kind, &clients)?)?;
         }
@@ -51,15 +55,15 @@ fn register(subject: &Subject, kind: TokenKind) -> Result<Vec<Client>> {
     (0..CLIENTS).map(|number| subject.register(&format!("nodes-{kind:?}-{number}"), kind)).collect()
 }
 
-/// A process under its limit. The process ends before the limit does.
+/// A process under its limit.
 struct Node {
     subject: Subject,
     quota: Quota,
 }
 
 impl Node {
-    fn limit(subject: Subject, percent: u32) -> Result<Self> {
-        let quota = Quota::new(&format!("claviger-bench-{}", servers::random_hex(4)?), percent)?;
+    fn limit(bench: &mut Bench, subject: Subject, percent: u32) -> Result<Self> {
+        let quota = Quota::new(&mut bench.guard, &format!("claviger-bench-{}", servers::random_hex(4)?), percent)?;
         quota.add(subject.pid()?)?;
         Ok(Self { subject, quota })
     }
@@ -129,34 +133,36 @@ impl Nodes {
             let form = (kind == TokenKind::Opaque).then(|| NEW_SCOPE.to_owned()).or(load.form);
             loads.push(Load { form, ..load });
         }
-        let pace = bench.pace;
+        // One node gets the connections that two have together.
+        let connections = bench.pace.connections * 2 / u32::try_from(nodes.len())?;
+        let pace = Pace { connections, ..bench.pace };
         all(&loads, Pace { seconds: WARM_UP_SECONDS, ..pace })?;
         let pids: Result<Vec<u32>> = nodes.iter().map(|node| node.subject.pid()).collect();
-        let (pids, database) = (pids?, [self.database.pid]);
-        let periods: Result<Vec<_>> = nodes.iter().map(|node| node.quota.periods()).collect();
-        let before = (tree_seconds(&pids)?, tree_seconds(&database)?);
-        let per_second = all(&loads, pace)?;
-        let nodes_s = tree_seconds(&pids)? - before.0;
-        let database_s = tree_seconds(&database)? - before.1;
-        for (node, since) in nodes.iter().zip(periods?) {
-            node.quota.check_reached(since)?;
+        let roots: Vec<u32> = pids?.into_iter().chain([self.database.pid]).collect();
+        let used = || roots.iter().map(|root| tree_seconds(&[*root])).collect::<Result<Vec<f64>>>();
+        let before = used()?;
+        let samples = all(&loads, pace)?;
+        let used: Vec<f64> = used()?.iter().zip(&before).map(|(after, before)| after - before).collect();
+        for ((node, sample), cpu_seconds) in nodes.iter().zip(&samples).zip(&used) {
+            node.quota.check_reached(*cpu_seconds, sample.seconds)?;
         }
-        let tokens = per_second * f64::from(pace.seconds);
-        Ok(Round { rate: per_second, by_nodes: tokens / nodes_s, by_all: tokens / (nodes_s + database_s) })
+        let sum = |pick: fn(&Sample) -> f64| samples.iter().map(pick).sum::<f64>();
+        let (tokens, of_nodes, of_all) =
+            (sum(|sample| sample.requests), used.iter().take(nodes.len()).sum::<f64>(), used.iter().sum::<f64>());
+        Ok(Round { rate: sum(|sample| sample.per_second), by_nodes: tokens / of_nodes, by_all: tokens / of_all })
     }
 }
 
-/// All loads at the same time: the sum of their rates.
-fn all(loads: &[Load], pace: Pace) -> Result<f64> {
+/// All loads at the same time, each with this many connections.
+fn all(loads: &[Load], pace: Pace) -> Result<Vec<Sample>> {
     thread::scope(|scope| {
         let runs: Vec<_> =
             loads.iter().map(|load| scope.spawn(move || run_wrk(load, pace, Figure::PerSecond))).collect();
-        let mut sum = 0.0;
-        for run in runs {
+        let join = |run: thread::ScopedJoinHandle<'_, Result<Sample>>| {
             let sample = run.join().map_err(|_| anyhow::anyhow!("a generator's thread died"))??;
             ensure!(sample.errors == 0, "void: {} unexpected answers", sample.errors);
-            sum += sample.per_second;
-        }
-        Ok(sum)
+            Ok(sample)
+        };
+        runs.into_iter().map(join).collect()
     })
 }

@@ -32,6 +32,9 @@ pub(crate) struct Sample {
     /// What systems are compared by; its meaning is the table's.
     pub(crate) figure: f64,
     pub(crate) per_second: f64,
+    /// Answers, and the seconds in which they came, as the generator counted them; zero where there is none.
+    pub(crate) requests: f64,
+    pub(crate) seconds: f64,
     pub(crate) p50_us: f64,
     pub(crate) p99_us: f64,
     pub(crate) errors: u64,
