@@ -38,7 +38,7 @@ const MODULES: [&str; 10] = [
 
 /// Statements on tables that some releases do not have: the code asks for the capability before it runs them.
 const ASKED_FOR: &[(&str, Capability)] = &[
-    ("clients::LIST_PROPERTIES", Capability::OidcProperty),
+    ("scopes::LIST_ALL_BINDINGS", Capability::ScopeBinding),
     ("clients::DELETE_PROPERTIES", Capability::OidcProperty),
     ("clients::INSERT_PROPERTY", Capability::OidcProperty),
     ("revocations::INSERT_JWT", Capability::RevokedJwt),
