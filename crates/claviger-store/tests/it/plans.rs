@@ -81,9 +81,11 @@ const fn with_last<const LAST: usize, const ALL: usize>(last: [Arg<'static>; LAS
 const CLIENTS: [Arg<'static>; 16] = {
     let mut clients = [CLIENT; 16];
     let mut index = 0;
+    let mut id = 100_500;
     while index < clients.len() {
-        clients[index] = int(100_500 + index as i64);
+        clients[index] = int(id);
         index += 1;
+        id += 1;
     }
     clients
 };
@@ -94,7 +96,7 @@ const RETIRED: [Arg<'static>; 17] = {
 };
 
 /// The arguments of `FIND_ACTIVE_OF`.
-const fn active_of(clients: [Arg<'static>; 16], users: [Arg<'static>; 4]) -> [Arg<'static>; 128] {
+const fn active_of(clients: &[Arg<'static>; 16], users: [Arg<'static>; 4]) -> [Arg<'static>; 128] {
     let mut args = [text("PRIMARY"); 128];
     let mut index = 0;
     while index < 64 {
@@ -126,9 +128,9 @@ const ACTIVE_OF_FEW: [Arg<'static>; 44] = {
     }
     args
 };
-const ACTIVE_OF_CLIENTS: [Arg<'static>; 128] = active_of(CLIENTS, [USER; 4]);
+const ACTIVE_OF_CLIENTS: [Arg<'static>; 128] = active_of(&CLIENTS, [USER; 4]);
 const ACTIVE_OF_USERS: [Arg<'static>; 128] =
-    active_of([CLIENT; 16], [USER, text("user_501"), text("user_502"), text("user_503")]);
+    active_of(&[CLIENT; 16], [USER, text("user_501"), text("user_502"), text("user_503")]);
 
 const PER_TENANT: &str =
     "some hundred rows per tenant at most, nothing but the tenant is indexed, and the answer is cached";

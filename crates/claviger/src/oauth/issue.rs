@@ -271,9 +271,9 @@ pub(crate) struct Draft {
 /// What a transaction has to do.
 pub(crate) enum Step {
     /// Nothing: the active token is handed out.
-    HandOut(Token),
+    HandOut(Box<Token>),
     /// Insert a pair, and before it move the active row to another state, if there is one.
-    Insert { fresh: Token, replaced: Option<(Token, TokenState)> },
+    Insert { fresh: Box<Token>, replaced: Option<Box<(Token, TokenState)>> },
 }
 
 impl Draft {
@@ -309,16 +309,16 @@ impl Draft {
 
     /// What is to be done beside what is active.
     pub(crate) fn next_step(&self, active: Option<Token>) -> Step {
-        let mut fresh = self.fresh.clone();
+        let mut fresh = Box::new(self.fresh.clone());
         match (decide(active.as_ref(), self.rules, self.times.now), active) {
-            (Decision::Reuse, Some(active)) => Step::HandOut(active),
+            (Decision::Reuse, Some(active)) => Step::HandOut(Box::new(active)),
             (Decision::New { retire: Some(state), is_refresh_kept }, Some(active)) => {
                 if is_refresh_kept {
                     fresh.refresh.clone_from(&active.refresh);
                     fresh.refresh_created = active.refresh_created;
                     fresh.refresh_validity_ms = active.refresh_validity_ms;
                 }
-                Step::Insert { fresh, replaced: Some((active, state)) }
+                Step::Insert { fresh, replaced: Some(Box::new((active, state))) }
             }
             (Decision::New { .. } | Decision::Reuse, _) => Step::Insert { fresh, replaced: None },
         }
@@ -333,8 +333,8 @@ async fn write(oauth: &OAuth, draft: &Arc<Draft>, hold: Hold) -> Result<Option<T
         let draft = draft.clone();
         Box::pin(async move {
             let (order, idp, times) = (&draft.order, draft.idp, draft.times);
-            let held = clients::hold(conn, draft.client(), hold).await?;
-            draft.check_client(held.as_ref())?;
+            let client = clients::hold(conn, draft.client(), hold).await?;
+            draft.check_client(client.as_ref())?;
             if let Some(replaced) = &order.authorized.replaces {
                 retire_refreshed(conn, replaced, draft.rules.is_jwt, &draft.ids, times).await?;
             }
@@ -342,16 +342,16 @@ async fn write(oauth: &OAuth, draft: &Arc<Draft>, hold: Hold) -> Result<Option<T
             let before = [order.authorized.replaces.as_ref(), active.as_ref()];
             let behind = before.into_iter().flatten().map(|token| token.created).max();
             let (fresh, replaced) = match draft.next_step(active) {
-                Step::HandOut(active) => return Ok::<_, TokenError>(Some(active)),
+                Step::HandOut(active) => return Ok::<_, TokenError>(Some(*active)),
                 Step::Insert { replaced: Some(_), .. } if hold == Hold::Shared => return Ok(None),
                 Step::Insert { fresh, replaced } => (fresh, replaced),
             };
-            if let Some((active, state)) = &replaced {
+            if let Some((active, state)) = replaced.as_deref() {
                 retire(conn, active, *state, &draft.ids[2], times).await?;
             }
             let row = NewRow::new(conn, &fresh, idp, behind)?;
             tokens::insert_rows(conn, &[row]).await?;
-            Ok(Some(fresh))
+            Ok(Some(*fresh))
         })
     });
     write.await

@@ -219,15 +219,15 @@ async fn write(
         let token = match draft.next_step(active) {
             Step::HandOut(token) => token,
             Step::Insert { fresh, replaced } => {
-                let behind = replaced.as_ref().map(|(token, _)| token.created);
+                let behind = replaced.as_deref().map(|(token, _)| token.created);
                 // What no column holds is told on the other way.
                 let Ok(row) = NewRow::new(conn, &fresh, draft.idp, behind) else { continue };
                 rows.push(row);
-                retired.extend(replaced);
+                retired.extend(replaced.map(|replaced| *replaced));
                 fresh
             }
         };
-        made[place] = Made::Token(Box::new(token));
+        made[place] = Made::Token(token);
     }
     retire(conn, &retired, drafts).await?;
     tokens::insert_rows(conn, &rows).await?;
