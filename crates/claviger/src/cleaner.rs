@@ -48,6 +48,8 @@ const SLOW_MS: u64 = 250;
 const SLOW_FACTOR: u32 = 4;
 /// Longest wait, at the end of the process, for the lease to be given back.
 const GIVE_BACK_MS_MAX: u64 = 2_000;
+/// After so many failed rounds in a row another node is to try.
+const FAILED_ROUNDS_MAX: u32 = 3;
 /// The longer pause is at most this, unless the share alone asks for more.
 const PAUSE_MS_MAX: u64 = 300_000;
 /// The offline procedure's two hours (database.md 3.8).
@@ -269,6 +271,7 @@ pub async fn run(app: Arc<App>, settings: Cleanup, shutdown: watch::Receiver<boo
     let lease = Lease::new(LEASE, uuid(&*app.rng), Duration::from_millis(settings.silence_ms_max));
     let (counters, walked) = (Counters::register(&app.metrics), app.clock.now());
     let mut cleaner = Cleaner { app, settings, shutdown, counters, lease, held: None, walk: None, walked };
+    let mut failed_rounds = 0;
     loop {
         let result = cleaner.round().await;
         let outcome = result.as_ref().map_or("failed", |outcome| outcome.word());
@@ -276,10 +279,16 @@ pub async fn run(app: Arc<App>, settings: Cleanup, shutdown: watch::Receiver<boo
         let pause_ms = cleaner.pause_ms(&result);
         match result {
             Ok(Outcome::Stopped) => break,
-            Ok(_) => {}
+            Ok(_) => failed_rounds = 0,
             Err(error) => {
+                failed_rounds += 1;
                 tracing::warn!(error = %Chain(&error), "not all tables could be cleaned; the next round goes on");
             }
+        }
+        if failed_rounds >= FAILED_ROUNDS_MAX {
+            // The pause is long enough for the others to take it.
+            cleaner.give_back().await;
+            failed_rounds = 0;
         }
         // Who has the lease keeps it meanwhile: one node cleans in its rhythm, not each in its own.
         if cleaner.wait(Duration::from_millis(pause_ms)).await.is_none() {

@@ -28,8 +28,12 @@ use tokio::time::{Instant, sleep_until};
 /// At start, events this far back are read again: one of a lower number may commit late, and the clocks of the writers differ.
 /// Reading twice does no harm.
 const LOOK_BACK_MS: i64 = GAP_PATIENCE_MS + 60_000;
-/// Pause after a failed read.
-const RETRY_MS: u64 = 500;
+/// Longest pause after a failed read; the first is the poll interval, and each further one twice as long.
+const RETRY_MS_MAX: u64 = 500;
+/// Looks that ask for every gap after somebody asked for one: what the call was about may be committed a moment later.
+const FULL_LOOKS: u8 = 2;
+/// Gaps that such a look asks for at most.
+const FULL_GAPS_MAX: usize = 5_000;
 /// Longest time a page may be waited for.
 pub const WAIT_MS_MAX: u64 = 30_000;
 
@@ -151,7 +155,7 @@ pub async fn find_place(app: &App) -> Result<Cursor, StoreError> {
     let mut conn = app.store.reader().await?;
     let mut cursor = Cursor::new(place(app, &mut conn).await?);
     drop(conn);
-    step(app, &mut cursor).await?;
+    step(app, &mut cursor, false).await?;
     Ok(cursor)
 }
 
@@ -167,32 +171,48 @@ async fn place(app: &App, conn: &mut Conn) -> Result<EventId, StoreError> {
 /// Follows the log until shutdown.
 pub async fn follow(app: Arc<App>, mut cursor: Cursor, intervals: Intervals, mut shutdown: watch::Receiver<bool>) {
     let mut pace = Pace::new(intervals);
+    let (retry_ms, mut full_looks) = (intervals.poll_ms.clamp(1, RETRY_MS_MAX), 0_u8);
+    let mut next_retry_ms = retry_ms;
     // An embedded database has no other node.
     let is_alone = app.store.engine() == Engine::Sqlite;
     loop {
         let begun = Instant::now();
-        let pause = match step(&app, &mut cursor).await {
-            Ok(look) => pace.after(look, is_alone || app.events.is_told()),
+        let pause = match step(&app, &mut cursor, full_looks > 0).await {
+            Ok(look) => {
+                (next_retry_ms, full_looks) = (retry_ms, full_looks.saturating_sub(1));
+                pace.after(look, is_alone || app.events.is_told())
+            }
             Err(error) => {
                 tracing::warn!(error = %crate::http::reply::Chain(&error), "the event log could not be read");
-                Duration::from_millis(RETRY_MS)
+                let retry = Duration::from_millis(next_retry_ms);
+                next_retry_ms = (next_retry_ms * 2).min(RETRY_MS_MAX);
+                retry
             }
         };
         tokio::select! {
             () = stopped(&mut shutdown) => return,
-            () = app.events.look.notified() => sleep_until(begun + Pace::GAP).await,
+            () = app.events.look.notified() => {
+                full_looks = FULL_LOOKS;
+                sleep_until(begun + Pace::GAP).await;
+            }
             () = tokio::time::sleep(pause) => {}
         }
     }
 }
 
-/// Takes notice of what was committed since the last look: one statement while there is nothing.
-async fn step(app: &App, cursor: &mut Cursor) -> Result<Look, StoreError> {
+/// Takes notice of what was committed since the last look: one statement while there is nothing. A full look asks for old gaps
+/// too that were asked for a moment ago.
+async fn step(app: &App, cursor: &mut Cursor, is_full_look: bool) -> Result<Look, StoreError> {
     let mut conn = app.store.reader().await?;
     let mut look = Look::default();
     loop {
+        let mut is_news = false;
         let now = app.events.steady_now();
-        let request = cursor.request_due(now);
+        let request = if is_full_look && cursor.gaps() <= FULL_GAPS_MAX {
+            cursor.request(FULL_GAPS_MAX)
+        } else {
+            cursor.request_due(now)
+        };
         let page = events::list(&mut conn, &request).await?;
         app.metrics.event_reads.inc();
         let (mut is_full, mut is_lost) =
@@ -201,7 +221,7 @@ async fn step(app: &App, cursor: &mut Cursor) -> Result<Look, StoreError> {
             match cursor.observe(event.id, now) {
                 Ok(true) => {
                     app.apply(std::slice::from_ref(&event.event));
-                    look.is_news = true;
+                    is_news = true;
                 }
                 Ok(false) => {}
                 Err(_) => is_lost = true,
@@ -219,18 +239,20 @@ async fn step(app: &App, cursor: &mut Cursor) -> Result<Look, StoreError> {
             tracing::warn!(after = %cursor.after(), %place, "{TooManyGaps}; the log is followed from event {place} on");
             app.forget_everything();
             *cursor = Cursor::new(place);
+            is_news = true;
             is_full = false;
         }
         cursor.answered(&request, now);
         app.metrics.event_lag.set((last.0 - cursor.after().0).max(0));
         app.events.low_watermark.store(cursor.low_watermark().0, Ordering::Release);
+        // Gateways that wait for a page of this node hear of other nodes' events too, also when the next page fails.
+        if is_news {
+            look.is_news = true;
+            app.events.wake();
+        }
         if !is_full {
             break;
         }
-    }
-    // Gateways that wait for a page of this node hear of other nodes' events too.
-    if look.is_news {
-        app.events.wake();
     }
     look.has_gaps = cursor.gaps() > 0;
     Ok(look)

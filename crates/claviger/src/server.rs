@@ -30,7 +30,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 
 /// The bound ports of a process. Bound before anything else is opened: a taken port is the first thing to know.
@@ -117,6 +117,8 @@ pub struct Running {
     deadline: Duration,
     stop: watch::Sender<bool>,
     tasks: JoinSet<()>,
+    /// Tells other nodes of what the last requests wrote, so it ends after them.
+    courier: Option<(watch::Sender<bool>, JoinHandle<()>)>,
 }
 
 impl Running {
@@ -132,6 +134,11 @@ impl Running {
         if !is_clean {
             tracing::warn!("the shutdown deadline is over; open connections are cut");
             self.tasks.abort_all();
+        }
+        if let Some((stop, courier)) = self.courier {
+            stop.send_replace(true);
+            // It bounds its own end.
+            drop(courier.await);
         }
         if let Some(app) = &self.app {
             app.store.close().await;
@@ -152,13 +159,15 @@ pub async fn start(launch: Launch, listeners: Listeners) -> anyhow::Result<Runni
     let metrics = Arc::new(Metrics::default());
     let (stop, stopping) = watch::channel(false);
     let mut tasks = JoinSet::new();
+    let mut courier = None;
     let has_database = profile.roles().any(|role| role != Role::Gateway);
     let started = if has_database {
         let started = startup::start(config.clone(), &data_dir, metrics.clone(), clock.clone(), rng.clone()).await?;
         let app = &started.app;
         let cursor = events::find_place(app).await.context("the event log cannot be read")?;
         tasks.spawn(events::follow(app.clone(), cursor, Intervals::from(&config.events), stopping.clone()));
-        tasks.spawn(events::courier::run(app.clone(), stopping.clone()));
+        let (stop, stopping_last) = watch::channel(false);
+        courier = Some((stop, tokio::spawn(events::courier::run(app.clone(), stopping_last))));
         tasks.spawn(cleaner::run(app.clone(), cleanup, stopping.clone()));
         Some(started)
     } else {
@@ -202,6 +211,7 @@ pub async fn start(launch: Launch, listeners: Listeners) -> anyhow::Result<Runni
         deadline,
         stop,
         tasks,
+        courier,
     })
 }
 

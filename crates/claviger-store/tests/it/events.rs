@@ -110,23 +110,24 @@ async fn a_call_is_heard_by_every_line_and_a_test_by_its_caller() {
             return;
         };
         let mut b = store.open_line("b").await.unwrap().unwrap();
-        a.test().await.unwrap();
+        store.test_line("a").await.unwrap();
         assert_eq!(a.hear().await.unwrap(), Heard::Own);
-        a.call().await.unwrap();
+        store.call_nodes("a").await.unwrap();
         assert_eq!((a.hear().await.unwrap(), b.hear().await.unwrap()), (Heard::Own, Heard::News));
-        b.call().await.unwrap();
+        store.call_nodes("b").await.unwrap();
         assert_eq!(
             (a.hear().await.unwrap(), b.hear().await.unwrap()),
             (Heard::News, Heard::Own),
             "it heard one call of a"
         );
-        // Both that call now are idle in NOTIFY; a third one is cut.
         let mut c = store.open_line("c").await.unwrap().unwrap();
         let cut = store.reader().await.unwrap().row(&CUT, &[]).await.unwrap().unwrap();
-        assert_eq!(cut.int(0).unwrap(), 1);
-        assert!(c.hear().await.is_err());
+        assert_eq!(cut.int(0).unwrap(), 3, "callers use the pool");
+        for line in [&mut a, &mut b, &mut c] {
+            assert!(line.hear().await.is_err());
+        }
         let mut c_again = store.open_line("c").await.unwrap().unwrap();
-        a.call().await.unwrap();
+        store.call_nodes("a").await.unwrap();
         assert_eq!(c_again.hear().await.unwrap(), Heard::News);
         for line in [a, b, c, c_again] {
             line.close().await;

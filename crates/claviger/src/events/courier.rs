@@ -3,13 +3,14 @@
 //! What is heard only makes the follower look at the log at once. While nothing can be heard it looks as often as on a database
 //! that tells nothing ([`super::pace`]), and right after the line is back, so no event is lost with a call.
 
-use super::EventLog;
 use crate::app::App;
 use crate::http::reply::Chain;
 use crate::http::serve::stopped;
 use claviger_proto::entropy::uuid;
 use claviger_store::error::StoreError;
 use claviger_store::line::{Heard, Line};
+use claviger_store::sql::Engine;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -25,6 +26,11 @@ const SILENCE_MS_MAX: u64 = 10_000;
 const REOPEN_MS: u64 = 250;
 const REOPEN_MS_MAX: u64 = 30_000;
 
+/// A line that worked for less is one that comes and goes.
+const STEADY_MS: u64 = 60_000;
+/// Longest wait for the last call of a process that ends.
+const LAST_CALL_MS_MAX: u64 = 1_000;
+
 /// Why a line is of no use any more.
 #[derive(Debug, thiserror::Error)]
 enum Trouble {
@@ -36,30 +42,61 @@ enum Trouble {
     Store(#[from] StoreError),
 }
 
-/// Carries calls until shutdown; ends at once where the engine has no line.
+/// Calls and hears until shutdown, then calls once more; ends at once where the engine has no line. A node that hears nothing
+/// calls all the same: others may hear it.
 pub async fn run(app: Arc<App>, mut shutdown: watch::Receiver<bool>) {
-    let name = uuid(&*app.rng);
+    if app.store.engine() != Engine::Postgres {
+        return;
+    }
+    let (name, called) = (uuid(&*app.rng), watch::Sender::new(()));
+    tokio::select! {
+        () = stopped(&mut shutdown) => {}
+        () = async { tokio::join!(call(&app, &name, &called), listen(&app, &name, &called)); } => {}
+    }
+    app.events.set_told(false);
+    let last = app.store.call_nodes(&name);
+    if !matches!(tokio::time::timeout(Duration::from_millis(LAST_CALL_MS_MAX), last).await, Ok(Ok(()))) {
+        tracing::debug!("the last call to the other nodes was not made");
+    }
+}
+
+/// Tells the others of what this node wrote, over connections of the pool; one call at a time.
+async fn call(app: &App, name: &str, called: &watch::Sender<()>) {
+    let mut next_call = Instant::now();
+    loop {
+        app.events.written(next_call).await;
+        // Before the call, which may be heard before its end.
+        called.send_replace(());
+        if let Err(error) = app.store.call_nodes(name).await {
+            tracing::debug!(error = %Chain(&error), "a call to the other nodes failed; they find the events when they look");
+        }
+        next_call = after(CALL_GAP_MS);
+    }
+}
+
+fn after(ms: u64) -> Instant {
+    Instant::now() + Duration::from_millis(ms)
+}
+
+/// Keeps the line open.
+async fn listen(app: &App, name: &str, called: &watch::Sender<()>) {
     let (mut pause_ms, mut is_told) = (REOPEN_MS, true);
     loop {
-        let opened = tokio::select! {
-            () = stopped(&mut shutdown) => return,
-            opened = app.store.open_line(&name) => opened,
-        };
-        let trouble = match opened {
+        let trouble = match app.store.open_line(name).await {
             Ok(None) => return,
             Ok(Some(mut line)) => {
-                let carried = carry(&app.events, &mut line, &mut shutdown).await;
-                let has_worked = app.events.set_told(false);
+                let mut works_since = None;
+                let carried = hear(app, name, &mut line, called.subscribe(), &mut works_since).await;
+                app.events.set_told(false);
                 // The look at the log comes first: it has waited for calls that may be lost.
                 app.events.look();
                 line.close().await;
-                if has_worked {
+                // A line that comes and goes is no news each time.
+                if works_since.is_some_and(|since: Instant| since.elapsed() >= Duration::from_millis(STEADY_MS)) {
                     (pause_ms, is_told) = (REOPEN_MS, true);
                 }
-                match carried {
-                    Ok(()) => return,
-                    Err(trouble) => trouble,
-                }
+                let Err(trouble) = carried;
+                trouble
             }
             Err(error) => error.into(),
         };
@@ -70,50 +107,55 @@ pub async fn run(app: Arc<App>, mut shutdown: watch::Receiver<bool>) {
             );
         }
         is_told = false;
-        tokio::select! {
-            () = stopped(&mut shutdown) => return,
-            () = tokio::time::sleep(Duration::from_millis(pause_ms)) => {}
-        }
+        tokio::time::sleep(Duration::from_millis(pause_ms)).await;
         pause_ms = (pause_ms * 2).min(REOPEN_MS_MAX);
     }
 }
 
-/// Until shutdown, or until the line does not work.
-async fn carry(events: &EventLog, line: &mut Line, shutdown: &mut watch::Receiver<bool>) -> Result<(), Trouble> {
-    let after = |ms: u64| Instant::now() + Duration::from_millis(ms);
-    // Calls of ours that we have not heard, and when we have to.
-    let (mut unheard, mut echo_by) = (1_u32, after(ECHO_MS_MAX));
-    let (mut next_call, mut test_at) = (Instant::now(), after(SILENCE_MS_MAX));
-    line.test().await?;
+/// Hears until the line does not work. `works_since`: when the first call came through.
+async fn hear(
+    app: &App,
+    name: &str,
+    line: &mut Line,
+    mut called: watch::Receiver<()>,
+    works_since: &mut Option<Instant>,
+) -> Result<Infallible, Trouble> {
+    let events = &app.events;
+    // A call of ours that we have not heard, and when we have to; else when to test.
+    let (mut is_unheard, mut act_at) = (true, after(ECHO_MS_MAX));
+    app.store.test_line(name).await?;
     loop {
-        let look_at = if unheard > 0 { echo_by } else { test_at };
         tokio::select! {
-            () = stopped(shutdown) => return Ok(()),
-            () = events.written(next_call) => {
-                line.call().await?;
-                (unheard, next_call) = (unheard + 1, after(CALL_GAP_MS));
-                echo_by = if unheard == 1 { after(ECHO_MS_MAX) } else { echo_by };
+            // In this order: who calls says so first.
+            biased;
+            Ok(()) = called.changed() => {
+                if !is_unheard {
+                    (is_unheard, act_at) = (true, after(ECHO_MS_MAX));
+                }
             }
-            heard = line.hear() => {
-                test_at = after(SILENCE_MS_MAX);
-                match heard? {
-                    Heard::News => events.look(),
-                    Heard::Own => {
-                        (unheard, echo_by) = (unheard.saturating_sub(1), after(ECHO_MS_MAX));
-                        if !events.set_told(true) {
-                            tracing::info!("PostgreSQL tells this node of other nodes' events");
-                            // What was written before we listened.
-                            events.look();
-                        }
+            heard = line.hear() => match heard? {
+                Heard::News => {
+                    events.look();
+                    if !is_unheard {
+                        act_at = after(SILENCE_MS_MAX);
                     }
                 }
-            }
-            () = sleep_until(look_at) => {
-                if unheard > 0 {
+                Heard::Own => {
+                    (is_unheard, act_at) = (false, after(SILENCE_MS_MAX));
+                    works_since.get_or_insert_with(Instant::now);
+                    if !events.set_told(true) {
+                        tracing::info!("PostgreSQL tells this node of other nodes' events");
+                        // What was written before we listened.
+                        events.look();
+                    }
+                }
+            },
+            () = sleep_until(act_at) => {
+                if is_unheard {
                     return Err(Trouble::Deaf);
                 }
-                line.test().await?;
-                (unheard, echo_by) = (1, after(ECHO_MS_MAX));
+                (is_unheard, act_at) = (true, after(ECHO_MS_MAX));
+                app.store.test_line(name).await?;
             }
         }
     }

@@ -201,7 +201,7 @@ async fn emit_revoked(store: claviger_store::db::Store, text: String, now: Times
 
 /// Ends every connection that listens, as an administrator or a failing server does.
 const CUT: &str = "SELECT CAST(COUNT(pg_terminate_backend(pid)) AS TEXT) FROM pg_stat_activity WHERE datname = current_database() \
-                   AND (query LIKE 'LISTEN %' OR query LIKE 'NOTIFY %')";
+                   AND query LIKE 'LISTEN %'";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_written_while_nobody_listens_is_found() {
