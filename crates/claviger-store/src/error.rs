@@ -49,19 +49,26 @@ impl StoreError {
     /// May the account not do this?
     pub(crate) fn is_denied(&self) -> bool {
         // Command denied to the user (for a table, for the database); insufficient privilege.
-        self.is_numbered(&[1142, 1044], "42501")
+        self.is_numbered(&[1142, 1044], &["42501"])
     }
 
     /// Is the table or index that was to be made there? Only MySQL is asked: the others undo an interrupted start.
     pub(crate) fn is_there_already(&self) -> bool {
-        self.is_numbered(&[1050, 1061], "42P07")
+        self.is_numbered(&[1050, 1061], &["42P07"])
     }
 
-    fn is_numbered(&self, mysql: &[u16], postgres: &str) -> bool {
+    /// Does a text that was looked for have a character that the column's character set, or the database's, has not?
+    pub(crate) fn is_unwritable(&self) -> bool {
+        // Illegal mix of collations (of two, three, many: MariaDB), no conversion of a string, of a parameter (MySQL 8);
+        // not in the repertoire (NUL), not translatable.
+        self.is_numbered(&[1267, 1270, 1271, 3854, 3988], &["22021", "22P05"])
+    }
+
+    fn is_numbered(&self, mysql: &[u16], postgres: &[&str]) -> bool {
         let Self::Database(Driver::Database(error)) = self else { return false };
         match error.try_downcast_ref::<MySqlDatabaseError>() {
             Some(error) => mysql.contains(&error.number()),
-            None => error.code().as_deref() == Some(postgres),
+            None => error.code().is_some_and(|code| postgres.contains(&code.as_ref())),
         }
     }
 

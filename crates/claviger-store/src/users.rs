@@ -109,23 +109,25 @@ pub struct User {
 /// name differs in case alone: of two nobody can say which is meant. What else the collation takes for equal is a miss
 /// (database.md 1.5, 5.3).
 pub async fn find(conn: &mut Conn, tenant: TenantId, name: &str, rule: NameRule) -> Result<Option<User>, StoreError> {
-    let exact = list(conn, &FIND_USER, tenant, name, NameRule::Exact).await?.into_iter().next();
+    let exact = or_nobody(list(conn, &FIND_USER, tenant, name, NameRule::Exact).await, name)?.into_iter().next();
     if exact.is_some() || rule == NameRule::Exact {
         return Ok(exact);
     }
     let sql = any_case(conn).await?;
-    let mut users = list(conn, sql, tenant, name, rule).await?;
+    let mut users = or_nobody(list(conn, sql, tenant, name, rule).await, name)?;
     Ok(if users.len() == 1 { users.pop() } else { None })
 }
 
-/// [`find`] by [`NameRule::Exact`] for some names at once (at most [`NAMES_MAX`]), an answer for each.
+/// [`find`] by [`NameRule::Exact`] for some names at once (at most [`NAMES_MAX`]), an answer for each. One among several that
+/// the column's character set cannot say, and one user's row that cannot be read, fail all: alone the one is a miss, and the
+/// others are found.
 pub async fn find_named(conn: &mut Conn, tenant: TenantId, names: &[&str]) -> Result<Vec<Option<User>>, StoreError> {
     let users = list_some(conn, [&FIND_USER, &FIND_NAMED], tenant, names).await?;
     Ok(names.iter().map(|name| users.iter().find(|user| user.name == *name).cloned()).collect())
 }
 
 /// For some names at once (at most [`NAMES_MAX`]), the only user whose name differs from that in case alone, or not at all.
-/// Where the collation tells case apart this reads the table from end to end.
+/// Where the collation tells case apart this reads the table from end to end. Fails as [`find_named`] does.
 pub async fn find_spelled(conn: &mut Conn, tenant: TenantId, names: &[&str]) -> Result<Vec<Option<User>>, StoreError> {
     let is_served = is_case_ignored(conn).await?;
     let sql = if is_served { [&FIND_USER, &FIND_NAMED] } else { [&FIND_USER_ANY_CASE, &FIND_SPELLED] };
@@ -146,13 +148,24 @@ async fn list_some(
     debug_assert!(names.len() <= NAMES_MAX, "a statement looks for {NAMES_MAX} names");
     if let [name] = names {
         // As a rule; a database plans for one name what it would not for fifty.
-        return conn.rows(for_one, &[(*name).into(), tenant.into()]).await?.iter().map(decode).collect();
+        let rows = conn.rows(for_one, &[(*name).into(), tenant.into()]).await;
+        return or_nobody(rows, name)?.iter().map(decode).collect();
     }
     let mut args: Vec<Arg<'_>> = names.iter().map(|name| Arg::from(*name)).collect();
     // No name equals NULL.
     args.resize(NAMES_MAX, Arg::Text(None));
     args.push(tenant.into());
     conn.rows(for_many, &args).await?.iter().map(decode).collect()
+}
+
+/// Nobody has a name that cannot stand in the column. MySQL and MariaDB say that of latin1 and utf8mb3 with an error, PostgreSQL
+/// of a NUL (database.md 1.5); a name in plain ASCII is never its cause.
+fn or_nobody<T>(found: Result<Vec<T>, StoreError>, name: &str) -> Result<Vec<T>, StoreError> {
+    let is_plain = name.bytes().all(|byte| byte.is_ascii() && byte != 0);
+    match found {
+        Err(error) if !is_plain && error.is_unwritable() => Ok(Vec::new()),
+        found => found,
+    }
 }
 
 /// Does equality of names ignore case (database.md 1.5)? Then an index on the names serves every spelling.

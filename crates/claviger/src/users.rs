@@ -274,6 +274,10 @@ mod tests {
     use crate::ops::Metrics;
     use crate::startup;
     use claviger_proto::entropy::uuid;
+    use claviger_store::sql::Sql;
+
+    /// Connections that read an embedded database at a time.
+    const READERS: usize = 8;
 
     /// A started program on a database of its own.
     async fn started(password: &Secret) -> (startup::Started, std::path::PathBuf) {
@@ -310,7 +314,7 @@ mod tests {
         drop(given_up.await);
         // Three statements of fifty names at most answer them all.
         for _ in 0..3 {
-            seeker.answer_some().await.unwrap();
+            seeker.answer_some().await;
         }
         let mut found = Vec::new();
         for task in asked {
@@ -348,6 +352,81 @@ mod tests {
         for task in asked {
             assert!(!task.await.unwrap().unwrap());
         }
+        started.app.store.close().await;
+        std::fs::remove_dir_all(&directory).unwrap();
+    }
+
+    /// No text in a column of texts: the row does not decode.
+    static SPOIL: Sql = Sql::new("UPDATE UM_USER SET UM_USER_PASSWORD = X'FF' WHERE UM_USER_NAME = ?", &[]);
+
+    #[tokio::test]
+    async fn a_row_that_cannot_be_read_fails_its_own_name_alone() {
+        let (started, directory) = started(&Secret::new("admin-password")).await;
+        let write = started.app.store.write::<_, StoreError, _>(|conn| {
+            Box::pin(async move {
+                let password = StoredPassword { digest: "digest".to_owned(), salt: "salt".to_owned() };
+                for name in ["ann", "bad"] {
+                    let (uuid, name) = (uuid(&SystemEntropy::default()), name.to_owned());
+                    let user = rows::NewUser { uuid, name, password: password.clone(), tenant: TenantId::SUPER };
+                    rows::insert(conn, &user, SystemClock.now()).await?;
+                }
+                conn.execute(&SPOIL, &["bad".into()]).await.map(|_| ())
+            })
+        });
+        write.await.unwrap();
+        for sought in [Sought::Named, Sought::Spelled] {
+            let seeker = Arc::new(Seeker::new(started.app.store.clone(), sought));
+            let turn = seeker.hold_turn().await;
+            // Whoever gets the turn first asks for all: be it the bad name or another.
+            let names = ["bad", "ann", "nobody", "bad", "admin"];
+            let asked = names.map(|name| {
+                let seeker = seeker.clone();
+                tokio::spawn(async move { (name, seeker.find(TenantId::SUPER, name).await) })
+            });
+            while seeker.waiting() < names.len() {
+                tokio::task::yield_now().await;
+            }
+            drop(turn);
+            for task in asked {
+                let (name, found) = task.await.unwrap();
+                match found {
+                    Err(StoreError::Corrupt(_)) => assert_eq!(name, "bad"),
+                    found => assert_eq!(found.unwrap().is_some(), ["ann", "admin"].contains(&name), "{name}"),
+                }
+            }
+        }
+        started.app.store.close().await;
+        std::fs::remove_dir_all(&directory).unwrap();
+    }
+
+    #[tokio::test]
+    async fn who_hangs_up_ends_neither_the_statement_nor_the_turn() {
+        let (started, directory) = started(&Secret::new("admin-password")).await;
+        // The statement waits for a connection as it would for a slow database.
+        let mut busy = Vec::new();
+        for _ in 0..READERS {
+            let mut conn = started.app.store.reader().await.unwrap();
+            tenants::find_by_domain(&mut conn, "carbon.super").await.unwrap();
+            busy.push(conn);
+        }
+        let seeker = Seeker::new(started.app.store.clone(), Sought::Named);
+        let ask = |name: &'static str| {
+            let seeker = seeker.clone();
+            tokio::spawn(async move { seeker.find(TenantId::SUPER, name).await })
+        };
+        let given_up = ask("nobody");
+        while !seeker.is_asking() || seeker.waiting() > 0 {
+            tokio::task::yield_now().await;
+        }
+        given_up.abort();
+        assert!(given_up.await.unwrap_err().is_cancelled());
+        assert!(seeker.is_asking(), "another statement would begin beside the one that goes on");
+        let next = ask("admin");
+        while seeker.waiting() < 1 {
+            tokio::task::yield_now().await;
+        }
+        drop(busy);
+        assert_eq!(next.await.unwrap().unwrap().unwrap().name, "admin");
         started.app.store.close().await;
         std::fs::remove_dir_all(&directory).unwrap();
     }

@@ -158,6 +158,32 @@ async fn a_column_that_tells_case_apart_hides_no_spelling() {
     .await;
 }
 
+static IN_LATIN1: Sql = Sql::new(
+    "UPDATE UM_USER SET UM_USER_NAME = UM_USER_NAME",
+    &[(Engine::MySql, "ALTER TABLE UM_USER MODIFY UM_USER_NAME VARCHAR(255) CHARACTER SET latin1 NOT NULL")],
+);
+
+#[tokio::test]
+async fn nobody_has_a_name_that_the_column_cannot_say() {
+    on_every_engine(|store| async move {
+        store
+            .write::<(), StoreError, _>(|conn| Box::pin(async move { conn.execute(&IN_LATIN1, &[]).await.map(|_| ()) }))
+            .await
+            .unwrap();
+        let mut conn = store.reader().await.unwrap();
+        for name in ["\u{3a9}", "bob\u{1f600}", "bob\0"] {
+            let engine = store.engine();
+            let found = users::find_named(&mut conn, TenantId::SUPER, &[name]).await.unwrap();
+            assert!(found[0].is_none(), "{name:?}, {engine:?}");
+            let found = users::find_spelled(&mut conn, TenantId::SUPER, &[name]).await.unwrap();
+            assert!(found[0].is_none(), "{name:?}, {engine:?}");
+            let found = users::find(&mut conn, TenantId::SUPER, name, NameRule::AnyCase).await.unwrap();
+            assert!(found.is_none(), "{name:?}, {engine:?}");
+        }
+    })
+    .await;
+}
+
 static ALLOW_NULL: Sql = Sql::new("ALTER TABLE UM_USER ALTER COLUMN UM_CHANGED_TIME DROP NOT NULL", &[]);
 static UNDATE: Sql = Sql::new(
     "UPDATE UM_USER SET UM_REQUIRE_CHANGE = ?, UM_CHANGED_TIME = NULL WHERE UM_USER_NAME = ?",

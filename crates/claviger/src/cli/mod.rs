@@ -268,16 +268,17 @@ pub enum ConfigError {
     /// The file is wrong.
     #[error("{0}")]
     Problems(#[from] Problems),
-    /// A section names an H2 database that an old server filled, and which cannot be read.
+    /// A section names an H2 database whose file was found and is not empty: it may be what an old server filled, and cannot be
+    /// read.
     #[error(
-        "[{section}] names the H2 database {}, which holds data, and H2 cannot be read. Move the data to MariaDB, MySQL or \
+        "[{section}] names the H2 database {}, which is not empty, and H2 cannot be read. Move the data to MariaDB, MySQL or \
          PostgreSQL and name that database (docs/databases.md, \"H2\"); to begin with an empty embedded database instead, remove \
          the section or move the file away", file.display()
     )]
     H2 {
         /// The section.
         section: String,
-        /// The file with the data.
+        /// The file.
         file: PathBuf,
     },
 }
@@ -325,7 +326,8 @@ fn h2_homes(serve: &Serve, file: Option<&Path>) -> Vec<PathBuf> {
         .collect()
 }
 
-/// The embedded database must not take the place of an H2 database with data in silence.
+/// The embedded database must not take the place of an H2 database that we can find and that is not empty. Of any other, a file
+/// elsewhere among them, a note says that the embedded one stands in (`config/fill/database.rs`).
 fn check_h2(config: &Config, homes: &[PathBuf], env: &dyn Fn(&str) -> Option<String>) -> Result<(), ConfigError> {
     for (_, database) in config.databases.all() {
         let Some(named) = &database.h2_file else { continue };
@@ -337,8 +339,8 @@ fn check_h2(config: &Config, homes: &[PathBuf], env: &dyn Fn(&str) -> Option<Str
         let files = homes
             .iter()
             .flat_map(|home| endings.map(|ending| PathBuf::from(format!("{}.{ending}", home.join(&path).display()))));
-        let holds_data = |file: &PathBuf| file.metadata().is_ok_and(|metadata| metadata.len() > 0);
-        if let Some(file) = files.into_iter().find(holds_data) {
+        let is_filled = |file: &PathBuf| file.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.len() > 0);
+        if let Some(file) = files.into_iter().find(is_filled) {
             return Err(ConfigError::H2 { section: database.name.clone(), file });
         }
     }

@@ -105,7 +105,7 @@ fn database_commands_take_the_options_of_the_server() {
 }
 
 #[test]
-fn an_h2_database_with_data_is_not_replaced_in_silence() {
+fn an_h2_database_that_is_found_and_filled_is_not_replaced() {
     let home = std::env::temp_dir().join(format!("claviger-h2-{}", std::process::id()));
     let (conf, data, old) = (home.join("repository/conf"), home.join("data"), home.join("repository/database"));
     for dir in [&conf, &data, &old] {
@@ -123,7 +123,11 @@ fn an_h2_database_with_data_is_not_replaced_in_silence() {
     // Nobody's data: the embedded database stands in, whatever else is there.
     std::fs::write(old.join("WSO2CARBON_DB.mv.db"), "data").unwrap();
     std::fs::write(old.join("WSO2AM_DB.mv.db"), "").unwrap();
+    std::fs::create_dir(old.join("WSO2AM_DB.h2.db")).unwrap();
     assert!(matches!(load("").unwrap().databases.api.url, DatabaseUrl::Sqlite { .. }));
+    // What lies where nobody looks cannot be located.
+    std::fs::write(home.join("repository/WSO2AM_DB.mv.db"), "data").unwrap();
+    assert!(load("").is_ok());
     for (name, section) in [("WSO2SHARED_DB.h2.db", "database.shared_db"), ("WSO2AM_DB.mv.db", "database.apim_db")] {
         let file = old.join(name);
         std::fs::write(&file, "data").unwrap();

@@ -9,7 +9,7 @@ use claviger_store::conn::Conn;
 use claviger_store::db::Store;
 use claviger_store::error::StoreError;
 use claviger_store::users::{self, NAMES_MAX, User};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::oneshot;
 
 /// Names that may wait; who comes later is told to come again.
@@ -25,12 +25,13 @@ pub(super) enum Sought {
 }
 
 /// The look-ups of one kind.
+#[derive(Clone)]
 pub(super) struct Seeker {
     store: Store,
     sought: Sought,
-    waiting: Mutex<Vec<Asked>>,
-    /// Held by whoever asks the database for all.
-    turn: tokio::sync::Mutex<()>,
+    waiting: Arc<Mutex<Vec<Asked>>>,
+    /// Held by the task that asks the database for all.
+    turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 struct Asked {
@@ -43,7 +44,7 @@ type Answer = oneshot::Receiver<Result<Option<User>, StoreError>>;
 
 impl Seeker {
     pub(super) fn new(store: Store, sought: Sought) -> Self {
-        Self { store, sought, waiting: Mutex::default(), turn: tokio::sync::Mutex::default() }
+        Self { store, sought, waiting: Arc::default(), turn: Arc::default() }
     }
 
     /// A user of the primary store. [`StoreError::Unavailable`] also when too many names wait already.
@@ -52,12 +53,17 @@ impl Seeker {
         loop {
             tokio::select! {
                 biased;
-                found = &mut answer => match found {
-                    Ok(found) => return found,
-                    // Whoever asked for us gave up, or its error was its own.
-                    Err(_) => answer = self.ask(tenant, name)?,
-                },
-                _turn = self.turn.lock() => self.answer_some().await?,
+                // Without an answer: the task is gone, and the process with it.
+                found = &mut answer => return found.unwrap_or(Err(StoreError::Unavailable(None))),
+                turn = self.turn.clone().lock_owned() => {
+                    let seeker = self.clone();
+                    // A task of its own: whoever hangs up ends neither the others' look-up nor, while the database reads the
+                    // table, the turn.
+                    tokio::spawn(async move {
+                        seeker.answer_some().await;
+                        drop(turn);
+                    });
+                }
             }
         }
     }
@@ -75,31 +81,44 @@ impl Seeker {
         Ok(receiver)
     }
 
-    /// Asks the database once, for the oldest name and others of its tenant.
-    pub(super) async fn answer_some(&self) -> Result<(), StoreError> {
-        let some = self.take_some();
-        let Some(first) = some.first() else { return Ok(()) };
-        let names: Vec<&str> = some.iter().map(|asked| asked.name.as_str()).collect();
-        let found = match self.store.reader().await {
-            Ok(mut conn) => self.sought.find(&mut conn, first.tenant, &names).await,
-            Err(error) => Err(error),
-        };
-        match found {
-            Ok(found) => {
-                for (asked, user) in some.into_iter().zip(found) {
-                    // Who does not wait any more does not want it.
-                    drop(asked.answer.send(Ok(user)));
+    /// Asks the database for the oldest name and others of its tenant, in one statement unless that fails.
+    pub(super) async fn answer_some(&self) {
+        let mut parts = vec![self.take_some()];
+        while let Some(mut part) = parts.pop() {
+            part.retain(|asked| !asked.answer.is_closed());
+            match self.look_up(&part).await {
+                Ok(found) => {
+                    for (asked, user) in part.into_iter().zip(found) {
+                        // Who does not wait any more does not want it.
+                        drop(asked.answer.send(Ok(user)));
+                    }
                 }
-                Ok(())
-            }
-            Err(error) => {
-                // Without a database the others need not find that out one by one. Any other error they see for themselves.
-                for asked in some.into_iter().filter(|_| error.is_temporary()) {
-                    drop(asked.answer.send(Err(StoreError::Unavailable(None))));
+                Err(error) if error.is_temporary() => {
+                    // Without a database the others need not find that out one by one.
+                    let mut error = Some(error);
+                    for asked in part.into_iter().chain(parts.drain(..).flatten()) {
+                        drop(asked.answer.send(Err(error.take().unwrap_or(StoreError::Unavailable(None)))));
+                    }
                 }
-                Err(error)
+                // One name that the database does not take, or one user's row, is nobody else's fault: halves find it.
+                Err(_) if part.len() > 1 => {
+                    let other = part.split_off(part.len() / 2);
+                    parts.extend([other, part]);
+                }
+                Err(error) => {
+                    if let Some(asked) = part.pop() {
+                        drop(asked.answer.send(Err(error)));
+                    }
+                }
             }
         }
+    }
+
+    async fn look_up(&self, some: &[Asked]) -> Result<Vec<Option<User>>, StoreError> {
+        let Some(first) = some.first() else { return Ok(Vec::new()) };
+        let names: Vec<&str> = some.iter().map(|asked| asked.name.as_str()).collect();
+        let mut conn = self.store.reader().await?;
+        self.sought.find(&mut conn, first.tenant, &names).await
     }
 
     /// Names that wait.
@@ -110,8 +129,14 @@ impl Seeker {
 
     /// Nobody else asks the database meanwhile.
     #[cfg(test)]
-    pub(super) async fn hold_turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
-        self.turn.lock().await
+    pub(super) async fn hold_turn(&self) -> tokio::sync::OwnedMutexGuard<()> {
+        self.turn.clone().lock_owned().await
+    }
+
+    /// Is the database being asked?
+    #[cfg(test)]
+    pub(super) fn is_asking(&self) -> bool {
+        self.turn.try_lock().is_err()
     }
 
     fn take_some(&self) -> Vec<Asked> {

@@ -10,9 +10,10 @@ use claviger_proto::scope::Scopes;
 use claviger_proto::secret::Secret;
 use claviger_proto::time::Clock as _;
 use claviger_store::error::StoreError;
-use claviger_store::sql::Sql;
+use claviger_store::sql::{Engine, Sql};
 use claviger_store::tokens::{self, Token, TokenKey, TokenState, UserType};
 use claviger_store::{clients, users};
+use futures_util::future::join_all;
 use serde_json::json;
 
 const PASSWORD: &str = "bob's secret";
@@ -83,6 +84,37 @@ async fn a_name_in_another_case_is_the_same_user() {
         assert_eq!(server.active_rows(&client.id).await, 1, "{}", server.engine);
         let wrong = [("grant_type", "password"), ("username", "Bob"), ("password", ADMIN_PASSWORD)];
         client.token(server, &wrong).await.check_error(400, "invalid_grant", "Authentication failed for Bob");
+    })
+    .await;
+}
+
+/// As the old server's scripts make it in a latin1 database.
+static IN_LATIN1: Sql = Sql::new(
+    "UPDATE UM_USER SET UM_USER_NAME = UM_USER_NAME",
+    &[(Engine::MySql, "ALTER TABLE UM_USER MODIFY UM_USER_NAME VARCHAR(255) CHARACTER SET latin1 NOT NULL")],
+);
+
+#[tokio::test]
+async fn a_name_that_the_table_cannot_say_is_nobodys() {
+    on_every_engine("", async |server| {
+        let names = ["u0", "u1", "u2", "u3", "u4", "u5", "u6", "u7", "u8", "u9"];
+        for name in names {
+            insert_user(server, TenantId::SUPER, name, PASSWORD, &[]).await;
+        }
+        let write = server
+            .app()
+            .store
+            .write::<_, StoreError, _>(|conn| Box::pin(async move { conn.execute(&IN_LATIN1, &[]).await.map(|_| ()) }));
+        write.await.unwrap();
+        let client = register(server, "odd-names", json!({})).await;
+        // A NUL is in no text of PostgreSQL, the others are not in latin1.
+        let odd = ["\u{3a9}", "u0\u{1f600}", "u0\0", "\u{3a9}-2", "\u{1f600}"];
+        let all = names.iter().zip(odd.iter().cycle()).flat_map(|(name, odd)| [*odd, *name]);
+        let replies = join_all(all.map(async |name| (name, log_in(server, &client, name, "").await))).await;
+        for (name, reply) in replies {
+            let status = if names.contains(&name) { 200 } else { 400 };
+            assert_eq!(reply.status, status, "{name:?}, {}: {reply:?}", server.engine);
+        }
     })
     .await;
 }
