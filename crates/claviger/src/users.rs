@@ -406,7 +406,7 @@ mod tests {
         let mut busy = Vec::new();
         for _ in 0..READERS {
             let mut conn = started.app.store.reader().await.unwrap();
-            tenants::find_by_domain(&mut conn, "carbon.super").await.unwrap();
+            rows::find_named(&mut conn, TenantId::SUPER, &["admin"]).await.unwrap();
             busy.push(conn);
         }
         let seeker = Seeker::new(started.app.store.clone(), Sought::Named);
