@@ -5,7 +5,7 @@ use crate::app::App;
 use crate::http::access::{Rule, enforce};
 use crate::http::{reply, tenant};
 use axum::Router;
-use axum::extract::Request;
+use axum::extract::{DefaultBodyLimit, Request};
 use axum::handler::Handler;
 use axum::http::Method;
 use axum::middleware::from_fn_with_state;
@@ -65,7 +65,8 @@ impl Routes {
         let router = self.router.fallback(reply::no_route).method_not_allowed_fallback(reply::no_method);
         let router: Router = router.with_state(self.app.clone());
         // The same routes once more, with a tenant before them.
-        let (app, inner) = (self.app, router.clone());
+        let limit = DefaultBodyLimit::max(self.app.limits.body_bytes_max);
+        let (app, inner) = (self.app, router.clone().layer(limit));
         let forward = any(move |request: Request| tenant::forward(app, inner, request));
         (router.route(tenant::ROUTE, forward), self.entries)
     }

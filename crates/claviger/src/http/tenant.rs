@@ -4,7 +4,7 @@
 //! A path with the prefix goes through the same router without it, under the same rules; nothing else is served there.
 
 use crate::app::App;
-use crate::http::access::Peer;
+use crate::http::access::{ADMINISTER, Peer};
 use crate::http::reply;
 use crate::users::Principal;
 use axum::Router;
@@ -110,8 +110,9 @@ pub async fn acting(
     let (principal, is_switched) = match named(headers) {
         Some(wanted) if wanted != own => {
             let admin = Username::parse(&app.config.super_admin.username).ok();
-            let is_admin = principal.tenant == TenantId::SUPER && admin.as_ref() == Some(&principal.username);
-            if !is_admin {
+            let is_named = principal.tenant == TenantId::SUPER && admin.as_ref() == Some(&principal.username);
+            // The name alone does not do: he may have been demoted.
+            if !is_named || !principal.permissions.may(ADMINISTER) {
                 return Ok(None);
             }
             let Some(tenant) = find(app, &wanted).await? else { return Ok(None) };

@@ -26,6 +26,8 @@ const OTHER_GRANTS: &[&str] = &[
 ];
 /// How the stored callback of several URIs begins.
 const EXPRESSION: &str = "regexp=";
+/// Most `application_scopes` of a client.
+const SCOPES_MAX: usize = 500;
 
 /// Body of a registration or an update. Members that the service does not use are accepted and ignored; an update's `client_id`
 /// is one of them: some callers send the secret there (rest-3x.md 4.3).
@@ -136,6 +138,10 @@ impl Fields {
         let logout_uri = self.backchannel_logout_uri.as_ref().filter(is_given);
         if let Some(uri) = logout_uri {
             check_logout_uri(uri)?;
+        }
+        if self.application_scopes.as_ref().is_some_and(|scopes| scopes.len() > SCOPES_MAX) {
+            let text = format!("application_scopes holds more than {SCOPES_MAX} scopes");
+            return Err(RegistrationError::Metadata(text));
         }
         for scope in self.application_scopes.iter().flatten() {
             let is_one = Scopes::parse(scope).is_ok_and(|parsed| parsed.contains(scope));

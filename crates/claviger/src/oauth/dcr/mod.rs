@@ -24,7 +24,7 @@ use claviger_proto::secret::Secret;
 use claviger_proto::time::Timestamp;
 use claviger_proto::user::Username;
 use claviger_store::client_details::{self, Details};
-use claviger_store::clients::{self, ClientSettings, Hold, NewClient};
+use claviger_store::clients::{self, Client, ClientSettings, Hold, NewClient};
 use claviger_store::conn::Conn;
 use claviger_store::error::{StoreError, WriteError};
 use claviger_store::tenants;
@@ -305,11 +305,19 @@ async fn find(
     for id in [Some(segment.to_owned()), decoded].into_iter().flatten() {
         if let Some(known) = oauth.find_client(&ConsumerKey(id)).await?
             && known.client.tenant == caller.principal.tenant
+            && may_manage(caller, &known.client)
         {
             return Ok(known);
         }
     }
     Err(RegistrationError::NotFound)
+}
+
+/// A client is its owner's and the administrators': who has its secret speaks with its owner's roles.
+fn may_manage(caller: &Caller, client: &Client) -> bool {
+    let own = &caller.principal.username;
+    let is_owner = own.name == client.owner && own.domain.eq_ignore_ascii_case(&client.owner_domain);
+    is_owner || caller.principal.permissions.may(ADMINISTER)
 }
 
 /// A parameter of a query that may be there once.

@@ -315,3 +315,38 @@ async fn whoever_gives_a_client_away_is_an_administrator() {
     })
     .await;
 }
+
+/// Who has a client's secret speaks with its owner's roles.
+#[tokio::test]
+async fn a_client_is_its_owners_and_the_administrators() {
+    on_sqlite("", async |server| {
+        let path = "/permission/admin/manage/identity/applicationmgt";
+        crate::harness::permit(server, TenantId::SUPER, "publisher", path).await;
+        insert_user(server, TenantId::SUPER, "registrar", "r", &["Internal/publisher"]).await;
+        let body = json!({ "client_name": "of_admin", "grant_types": ["client_credentials"], "redirect_uris": [] });
+        let of_admin =
+            registered(&server.post(REGISTER).basic_auth(ADMIN, Some(ADMIN_PASSWORD)).json(&body).call().await);
+        let body = json!({ "client_name": "of_registrar", "grant_types": ["client_credentials"], "redirect_uris": [] });
+        let own = registered(&server.post(REGISTER).basic_auth("registrar", Some("r")).json(&body).call().await);
+        for (client, is_own) in [(&of_admin, false), (&own, true)] {
+            let path = raw(&client.id);
+            let by_name = "/api/identity/oauth2/dcr/v1.1/register?client_name=of_admin";
+            let requests = [
+                server.get(&path),
+                server.get(if is_own { &path } else { by_name }),
+                server
+                    .request(Method::PUT, &path)
+                    .json(&json!({ "client_name": if is_own { "of_registrar" } else { "of_admin" } })),
+                server.post(&format!("{path}/change-owner?applicationOwner=registrar")),
+                server.post(&format!("{path}/regenerate-consumer-secret")),
+                server.request(Method::DELETE, &path),
+            ];
+            for (number, request) in requests.into_iter().enumerate() {
+                let reply = request.basic_auth("registrar", Some("r")).call().await;
+                assert_eq!((200..300).contains(&reply.status), is_own, "{number}: {reply:?}");
+            }
+        }
+        assert_eq!(get(server, &raw(&of_admin.id)).await.text("client_secret"), of_admin.secret);
+    })
+    .await;
+}
