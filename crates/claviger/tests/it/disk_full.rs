@@ -32,8 +32,6 @@ const REFUSED_SLOWLY: usize = 2 * CLIENTS;
 const WAIT: Duration = Duration::from_secs(1);
 /// What an answer may take besides, on a slow machine.
 const SLACK: Duration = Duration::from_secs(3);
-/// How long a node that can read may call itself away: a connection may break with the write that it was busy with.
-const READY_MAX: Duration = Duration::from_secs(5);
 /// A COMMIT for which MariaDB waits until somebody makes room is given up after this time.
 const WRITE: Duration = Duration::from_millis(WRITE_MS_MAX);
 /// Longest wait for a number of answers.
@@ -185,16 +183,10 @@ impl Scene {
         let live = self.http.get(format!("{}/health/live", self.base)).call().await;
         assert_eq!(live.status, 200, "{}: {live:?}", self.engine);
         assert!(begun.elapsed() < SLACK, "{}: {:?}", self.engine, begun.elapsed());
-        // A balancer, which asks more than once, is not to take validation away.
-        let ready = async || self.http.get(format!("{}/health/ready", self.base)).call().await;
-        let mut pace = tokio::time::interval(Duration::from_millis(200));
-        let mut said = ready().await;
-        while self.goes_on && said.status == 503 && begun.elapsed() < READY_MAX {
-            pace.tick().await;
-            said = ready().await;
-        }
-        let may_be_away = !self.goes_on && said.status == 503;
-        assert!(said.status == 200 || may_be_away, "{}: {said:?}", self.engine);
+        // A balancer is not to take validation away. A server may end when its disk is full; then nobody can read.
+        let ready = self.http.get(format!("{}/health/ready", self.base)).call().await;
+        let may_be_away = !self.goes_on && ready.status == 503;
+        assert!(ready.status == 200 || may_be_away, "{}: {ready:?}", self.engine);
     }
 
     /// Every note against what a server says.
@@ -260,7 +252,7 @@ async fn fill_and_free(disk: &SmallDisk, harm: Harm) {
         good: AtomicUsize::new(0),
         refused: AtomicUsize::new(0),
         bound: WRITE + WAIT + SLACK,
-        goes_on: !disk.is_waited_for && !matches!(disk.database, Database::Postgres { .. }),
+        goes_on: matches!(disk.database, Database::Sqlite),
     };
     let new = json!({ "ext_param_client_id": CLIENT_ID, "ext_param_client_secret": CLIENT_SECRET });
     let request = scene.http.post(format!("{}/keymanager-operations/dcr/register", scene.base));
