@@ -12,6 +12,7 @@ use crate::forms::Forms;
 use crate::galera;
 use crate::location::Location;
 use crate::session_zone::{self, Gaps};
+use crate::short_statements;
 use crate::sql::{Engine, Face, Family};
 use crate::start_lock::StartLock;
 use crate::tokens;
@@ -511,6 +512,7 @@ async fn connect(place: &Place) -> Result<(Pool, Option<SqlitePool>), StoreError
         }
         Location::Postgres(server) => {
             let pool = PgPoolOptions::new().max_connections(limits.connections_max).acquire_timeout(wait);
+            let pool = pool.after_connect(|link, _| Box::pin(short_statements::expect(link)));
             (Pool::Postgres(pool.connect_lazy_with(server.postgres_options())), None)
         }
     })

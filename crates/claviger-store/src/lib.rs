@@ -30,6 +30,7 @@ pub mod schema;
 pub mod scopes;
 pub mod seed;
 mod session_zone;
+mod short_statements;
 pub mod sql;
 pub mod start_lock;
 pub mod status;

@@ -221,34 +221,27 @@ macro_rules! queries {
 }
 pub(crate) use queries;
 
-/// A literal 1, 4, 16 or 64 times with commas between: the rows of a statement, or the members of a set.
+/// A literal 1, 4 or 16 times, with commas or another separator between: the rows of a statement, the members of a set,
+/// alternatives.
 macro_rules! repeated {
-    (1, $text:literal) => {
+    ($times:tt, $text:literal) => {
+        $crate::sql::repeated!($times, $text, ", ")
+    };
+    (1, $text:literal, $between:literal) => {
         $text
     };
-    (4, $text:literal) => {
-        concat!($text, ", ", $text, ", ", $text, ", ", $text)
+    (4, $text:literal, $between:literal) => {
+        concat!($text, $between, $text, $between, $text, $between, $text)
     };
-    (16, $text:literal) => {
+    (16, $text:literal, $between:literal) => {
         concat!(
-            $crate::sql::repeated!(4, $text),
-            ", ",
-            $crate::sql::repeated!(4, $text),
-            ", ",
-            $crate::sql::repeated!(4, $text),
-            ", ",
-            $crate::sql::repeated!(4, $text)
-        )
-    };
-    (64, $text:literal) => {
-        concat!(
-            $crate::sql::repeated!(16, $text),
-            ", ",
-            $crate::sql::repeated!(16, $text),
-            ", ",
-            $crate::sql::repeated!(16, $text),
-            ", ",
-            $crate::sql::repeated!(16, $text)
+            $crate::sql::repeated!(4, $text, $between),
+            $between,
+            $crate::sql::repeated!(4, $text, $between),
+            $between,
+            $crate::sql::repeated!(4, $text, $between),
+            $between,
+            $crate::sql::repeated!(4, $text, $between)
         )
     };
 }

@@ -36,20 +36,45 @@ macro_rules! select_tokens {
     ($rest:literal) => {
         select_tokens!("S.TOKEN_SCOPE", "LEFT JOIN IDN_OAUTH2_ACCESS_TOKEN_SCOPE S ON S.TOKEN_ID = T.TOKEN_ID ", $rest)
     };
-    ($scope:literal, $join:literal, $($rest:expr),+) => {
+    // PostgreSQL takes the conditions of an ACTIVE row for independent of each other and expects thousands of them where a
+    // client's dead tokens have the same scopes: it would read the tables of scopes and clients whole for one token.
+    (one_by_one, $columns:literal, $rest:expr) => {
         concat!(
-            "SELECT T.TOKEN_ID, T.ACCESS_TOKEN, T.REFRESH_TOKEN, C.CONSUMER_KEY, T.CONSUMER_KEY_ID, T.AUTHZ_USER, T.TENANT_ID, T.USER_DOMAIN, \
-             T.USER_TYPE, T.GRANT_TYPE, T.TIME_CREATED, T.REFRESH_TOKEN_TIME_CREATED, T.VALIDITY_PERIOD, T.REFRESH_TOKEN_VALIDITY_PERIOD, \
-             T.TOKEN_STATE, T.SUBJECT_IDENTIFIER, [token_hash:T.ACCESS_TOKEN_HASH|NULL], ",
-            $scope,
+            select_tokens!(columns),
+            $columns,
+            " FROM IDN_OAUTH2_ACCESS_TOKEN T CROSS JOIN LATERAL (SELECT CONSUMER_KEY FROM IDN_OAUTH_CONSUMER_APPS \
+              WHERE ID = T.CONSUMER_KEY_ID OFFSET 0) C LEFT JOIN LATERAL (SELECT TOKEN_SCOPE FROM IDN_OAUTH2_ACCESS_TOKEN_SCOPE \
+              WHERE TOKEN_ID = T.TOKEN_ID OFFSET 0) S ON TRUE ",
+            $rest
+        )
+    };
+    ($columns:literal, $join:literal, $rest:expr) => {
+        concat!(
+            select_tokens!(columns),
+            $columns,
             " FROM IDN_OAUTH2_ACCESS_TOKEN T JOIN IDN_OAUTH_CONSUMER_APPS C ON C.ID = T.CONSUMER_KEY_ID ",
             $join,
-            $($rest),+
+            $rest
         )
+    };
+    (columns) => {
+        "SELECT T.TOKEN_ID, T.ACCESS_TOKEN, T.REFRESH_TOKEN, C.CONSUMER_KEY, T.CONSUMER_KEY_ID, T.AUTHZ_USER, T.TENANT_ID, T.USER_DOMAIN, \
+         T.USER_TYPE, T.GRANT_TYPE, T.TIME_CREATED, T.REFRESH_TOKEN_TIME_CREATED, T.VALIDITY_PERIOD, T.REFRESH_TOKEN_VALIDITY_PERIOD, \
+         T.TOKEN_STATE, T.SUBJECT_IDENTIFIER, [token_hash:T.ACCESS_TOKEN_HASH|NULL], "
     };
 }
 
 use select_tokens;
+
+/// The condition of [`FIND_ACTIVE`].
+macro_rules! is_active {
+    () => {
+        "WHERE T.CONSUMER_KEY_ID = ? AND T.AUTHZ_USER IN (?, ?, ?, ?) AND T.TENANT_ID = ? AND T.USER_DOMAIN = ? \
+         AND T.TOKEN_SCOPE_HASH = ? AND T.TOKEN_STATE = 'ACTIVE' AND T.USER_TYPE = ? \
+         [idp_id:AND (T.IDP_ID = ? OR T.IDP_ID IS NULL OR T.IDP_ID = -1) ]\
+         [token_binding:AND T.TOKEN_BINDING_REF = 'NONE' ]ORDER BY T.TIME_CREATED DESC, T.TOKEN_ID"
+    };
+}
 
 queries! {
     FIND_BY_ACCESS = select_tokens!("WHERE T.[token_hash:ACCESS_TOKEN_HASH|ACCESS_TOKEN] = ?");
@@ -63,10 +88,8 @@ queries! {
                                       AND T.CONSUMER_KEY_ID = ? ORDER BY T.TIME_CREATED DESC, \
                                       CASE T.TOKEN_STATE WHEN 'ACTIVE' THEN 0 WHEN 'REVOKED' THEN 1 WHEN 'EXPIRED' THEN 2 ELSE 3 END, \
                                       T.TOKEN_ID");
-    FIND_ACTIVE = select_tokens!("WHERE T.CONSUMER_KEY_ID = ? AND T.AUTHZ_USER IN (?, ?, ?, ?) AND T.TENANT_ID = ? AND T.USER_DOMAIN = ? \
-                                  AND T.TOKEN_SCOPE_HASH = ? AND T.TOKEN_STATE = 'ACTIVE' AND T.USER_TYPE = ? \
-                                  [idp_id:AND (T.IDP_ID = ? OR T.IDP_ID IS NULL OR T.IDP_ID = -1) ]\
-                                  [token_binding:AND T.TOKEN_BINDING_REF = 'NONE' ]ORDER BY T.TIME_CREATED DESC, T.TOKEN_ID");
+    FIND_ACTIVE = select_tokens!("S.TOKEN_SCOPE", "LEFT JOIN IDN_OAUTH2_ACCESS_TOKEN_SCOPE S ON S.TOKEN_ID = T.TOKEN_ID ", is_active!()),
+        Postgres = select_tokens!(one_by_one, "S.TOKEN_SCOPE", is_active!());
     LIST_ACTIVE_OF_CLIENT = select_tokens!("NULL", "", "WHERE T.CONSUMER_KEY_ID = ? AND T.TOKEN_STATE = 'ACTIVE' LIMIT ?");
     RETIRE = "UPDATE IDN_OAUTH2_ACCESS_TOKEN SET TOKEN_STATE = ?, TOKEN_STATE_ID = ? WHERE TOKEN_ID = ? AND TOKEN_STATE = ?";
     LIST_IDS_OF_CLIENT = "SELECT TOKEN_ID FROM IDN_OAUTH2_ACCESS_TOKEN WHERE CONSUMER_KEY_ID = ? LIMIT ?";
@@ -267,13 +290,10 @@ pub async fn find_active(
     rule: NameRule,
 ) -> Result<Option<Token>, StoreError> {
     let hash = key.scopes.column_hash();
-    let [lower, upper, capitalised] = match rule {
-        NameRule::Exact => std::array::from_fn(|_| key.user.clone()),
-        NameRule::AnyCase => usual_spellings(&key.user),
-    };
+    let [name, lower, upper, capitalised] = spellings(&key.user, rule);
     let args = [
         key.consumer_key_id.into(),
-        (&key.user).into(),
+        (&name).into(),
         (&lower).into(),
         (&upper).into(),
         (&capitalised).into(),
@@ -301,6 +321,17 @@ pub async fn find_active(
         }
     }
     Ok(None)
+}
+
+/// The names under which a user's rows are looked for: his own, and with it the usual spellings of it when the rule takes them
+/// for his.
+fn spellings(name: &str, rule: NameRule) -> [String; 4] {
+    let others = match rule {
+        NameRule::Exact => std::array::from_fn(|_| name.to_owned()),
+        NameRule::AnyCase => usual_spellings(name),
+    };
+    let [lower, upper, capitalised] = others;
+    [name.to_owned(), lower, upper, capitalised]
 }
 
 /// As people type a name: all small, all large, the first letter large.

@@ -1,50 +1,59 @@
-//! The same work for several tokens by one statement each. A statement has a fixed number of places; what is not used of them
-//! repeats the last.
+//! The same work for several tokens by one statement each. A statement has a fixed number of places, which need not all be used.
 
-use super::{Token, TokenKey, TokenState, decode, stored_scopes, usual_spellings};
+use super::{Token, TokenKey, TokenState, decode, select_tokens, spellings, stored_scopes};
 use crate::conn::Conn;
 use crate::error::StoreError;
 use crate::sql::{Engine, queries, repeated};
 use crate::value::{Arg, Row};
 use claviger_proto::ids::{TenantId, TokenId};
 use claviger_proto::user::NameRule;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// Most tokens of one call.
 pub const TOGETHER_MAX: usize = 16;
-/// Places for user names: the usual spellings of each.
-const NAMES: usize = 4 * TOGETHER_MAX;
-
-/// Places in the usual case: clients' own tokens, whose user is their owner.
+/// Most tokens of the smaller statement.
 const FEW: usize = 4;
+/// What stands in a place that is not used, and finds nothing: client, four spellings of the user, tenant, domain, type of the
+/// user, hash of the scopes.
+const NO_KEY: [Arg<'static>; 9] = {
+    let (number, text) = (Arg::Int(None), Arg::Text(None));
+    [number, text, text, text, text, number, text, text, text]
+};
 
-/// The ACTIVE rows of sixteen clients and scope sets, with this many places for names, tenants and domains.
-macro_rules! find_active_of {
-    ($names:tt, $tenants:tt) => {
-        super::select_tokens!(
-            "S.TOKEN_SCOPE, [idp_id:T.IDP_ID|NULL], T.TOKEN_SCOPE_HASH",
-            "LEFT JOIN IDN_OAUTH2_ACCESS_TOKEN_SCOPE S ON S.TOKEN_ID = T.TOKEN_ID ",
-            "WHERE T.CONSUMER_KEY_ID IN (",
-            repeated!(16, "?"),
-            ") AND T.AUTHZ_USER IN (",
-            repeated!($names, "?"),
-            ") \
-             AND T.TENANT_ID IN (",
-            repeated!($tenants, "?"),
-            ") AND T.USER_DOMAIN IN (",
-            repeated!($tenants, "?"),
-            ") \
-             AND T.TOKEN_SCOPE_HASH IN (",
-            repeated!(16, "?"),
-            ") AND T.TOKEN_STATE = 'ACTIVE' \
-             [token_binding:AND T.TOKEN_BINDING_REF = 'NONE' ]ORDER BY T.TIME_CREATED DESC, T.TOKEN_ID"
+/// The ACTIVE rows of some keys, each of which is a condition of its own: so the engines look each up by the index of all its
+/// columns. Of lists (`IN`) they would look up every combination, or use an index of fewer columns and read all that a client
+/// ever had.
+macro_rules! are_active {
+    ($keys:tt) => {
+        concat!(
+            "WHERE (",
+            repeated!(
+                $keys,
+                "(T.CONSUMER_KEY_ID = ? AND T.AUTHZ_USER IN (?, ?, ?, ?) AND T.TENANT_ID = ? AND T.USER_DOMAIN = ? \
+                 AND T.USER_TYPE = ? AND T.TOKEN_SCOPE_HASH = ? AND T.TOKEN_STATE = 'ACTIVE')",
+                " OR "
+            ),
+            ") [token_binding:AND T.TOKEN_BINDING_REF = 'NONE' ]ORDER BY T.TIME_CREATED DESC, T.TOKEN_ID"
         )
     };
 }
 
+macro_rules! find_active_of {
+    ($keys:tt) => {
+        select_tokens!(
+            "S.TOKEN_SCOPE, [idp_id:T.IDP_ID|NULL], T.TOKEN_SCOPE_HASH",
+            "LEFT JOIN IDN_OAUTH2_ACCESS_TOKEN_SCOPE S ON S.TOKEN_ID = T.TOKEN_ID ",
+            are_active!($keys)
+        )
+    };
+    (one_by_one, $keys:tt) => {
+        select_tokens!(one_by_one, "S.TOKEN_SCOPE, [idp_id:T.IDP_ID|NULL], T.TOKEN_SCOPE_HASH", are_active!($keys))
+    };
+}
+
 queries! {
-    FIND_ACTIVE_OF = find_active_of!(64, 16);
-    FIND_ACTIVE_OF_FEW = find_active_of!(4, 4);
+    FIND_ACTIVE_OF = find_active_of!(16), Postgres = find_active_of!(one_by_one, 16);
+    FIND_ACTIVE_OF_FEW = find_active_of!(4), Postgres = find_active_of!(one_by_one, 4);
     RETIRE_ALL = concat!(
         "UPDATE IDN_OAUTH2_ACCESS_TOKEN SET TOKEN_STATE = ?, TOKEN_STATE_ID = TOKEN_ID WHERE TOKEN_STATE = 'ACTIVE' AND TOKEN_ID IN (",
         repeated!(16, "?"), ")");
@@ -71,27 +80,22 @@ pub async fn find_active_of(
     if keys.is_empty() {
         return Ok(Vec::new());
     }
-    let mut names = BTreeSet::new();
-    for (key, _) in keys {
-        names.insert(key.user.clone());
-        if rule == NameRule::AnyCase {
-            names.extend(usual_spellings(&key.user));
-        }
-    }
     let hashes: Vec<String> = keys.iter().map(|(key, _)| key.scopes.column_hash()).collect();
-    let tenants: BTreeSet<TenantId> = keys.iter().map(|(key, _)| key.tenant).collect();
-    let domains: BTreeSet<&String> = keys.iter().map(|(key, _)| &key.user_domain).collect();
-    let (statement, name_places, places) = if names.len().max(tenants.len()).max(domains.len()) <= FEW {
-        (&FIND_ACTIVE_OF_FEW, FEW, FEW)
-    } else {
-        (&FIND_ACTIVE_OF, NAMES, TOGETHER_MAX)
-    };
-    let mut args = Vec::with_capacity(4 * TOGETHER_MAX + NAMES);
-    fill(&mut args, TOGETHER_MAX, keys.iter().map(|(key, _)| key.consumer_key_id.into()));
-    fill(&mut args, name_places, names.iter().map(Arg::from));
-    fill(&mut args, places, tenants.into_iter().map(Arg::from));
-    fill(&mut args, places, domains.into_iter().map(Arg::from));
-    fill(&mut args, TOGETHER_MAX, hashes.iter().map(Arg::from));
+    let names: Vec<[String; 4]> = keys.iter().map(|(key, _)| spellings(&key.user, rule)).collect();
+    let (statement, places) =
+        if keys.len() <= FEW { (&FIND_ACTIVE_OF_FEW, FEW) } else { (&FIND_ACTIVE_OF, TOGETHER_MAX) };
+    let mut args = Vec::with_capacity(places * NO_KEY.len());
+    for (((key, _), names), hash) in keys.iter().zip(&names).zip(&hashes) {
+        args.push(Arg::from(key.consumer_key_id));
+        args.extend(names.iter().map(Arg::from));
+        args.extend::<[Arg<'_>; 4]>([
+            key.tenant.into(),
+            (&key.user_domain).into(),
+            key.user_type.as_word().into(),
+            hash.into(),
+        ]);
+    }
+    args.extend(std::iter::repeat_n(NO_KEY, places - keys.len()).flatten());
     let idps: BTreeMap<TenantId, Option<i64>> = keys.iter().map(|(key, idp)| (key.tenant, *idp)).collect();
     let mut rows = Vec::new();
     let mut hash_of: BTreeMap<String, Option<String>> = BTreeMap::new();

@@ -204,10 +204,17 @@ static ANALYZE: Sql = Sql::new(
 
 /// Fills the tables.
 pub(crate) async fn fill(store: &Store) {
+    add(store, &FILL.iter().collect::<Vec<_>>()).await;
+}
+
+/// Further rows, and what the planner then knows of them.
+pub(crate) async fn add(store: &Store, statements: &[&'static Sql]) {
+    let statements = statements.to_vec();
     store
-        .write::<(), StoreError, _>(|conn| {
+        .write::<(), StoreError, _>(move |conn| {
+            let statements = statements.clone();
             Box::pin(async move {
-                for statement in &FILL {
+                for statement in statements {
                     if let Err(error) = conn.execute(statement, &[]).await {
                         panic!("{}: {error:?}", statement.on(conn.engine()));
                     }

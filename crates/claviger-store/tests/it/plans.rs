@@ -95,42 +95,29 @@ const RETIRED: [Arg<'static>; 17] = {
     args
 };
 
-/// The arguments of `FIND_ACTIVE_OF`.
-const fn active_of(clients: &[Arg<'static>; 16], users: [Arg<'static>; 4]) -> [Arg<'static>; 128] {
-    let mut args = [text("PRIMARY"); 128];
-    let mut index = 0;
-    while index < 64 {
-        args[16 + index] = users[index % 4];
-        index += 1;
-    }
-    let mut index = 0;
-    while index < 16 {
-        args[index] = clients[index];
-        args[80 + index] = TENANT;
-        args[112 + index] = text("hash_1");
-        index += 1;
+/// The arguments of `FIND_ACTIVE_OF` for as many keys as there are clients.
+const fn active_of<const KEYS: usize, const ALL: usize>(users: [Arg<'static>; 4]) -> [Arg<'static>; ALL] {
+    let mut args = [text("hash_1"); ALL];
+    let mut key = 0;
+    while key < KEYS {
+        let place = 9 * key;
+        args[place] = CLIENTS[key];
+        let mut name = 0;
+        while name < users.len() {
+            args[place + 1 + name] = users[name];
+            name += 1;
+        }
+        args[place + 5] = TENANT;
+        args[place + 6] = text("PRIMARY");
+        args[place + 7] = text("APPLICATION_USER");
+        key += 1;
     }
     args
 }
-const ACTIVE_OF_FEW: [Arg<'static>; 44] = {
-    let mut args = [text("hash_1"); 44];
-    let mut index = 0;
-    while index < 16 {
-        args[index] = CLIENTS[index];
-        index += 1;
-    }
-    let mut index = 0;
-    while index < 4 {
-        args[16 + index] = USER;
-        args[20 + index] = TENANT;
-        args[24 + index] = text("PRIMARY");
-        index += 1;
-    }
-    args
-};
-const ACTIVE_OF_CLIENTS: [Arg<'static>; 128] = active_of(&CLIENTS, [USER; 4]);
-const ACTIVE_OF_USERS: [Arg<'static>; 128] =
-    active_of(&[CLIENT; 16], [USER, text("user_501"), text("user_502"), text("user_503")]);
+const ACTIVE_OF_FEW: [Arg<'static>; 36] = active_of::<4, 36>([USER; 4]);
+const ACTIVE_OF_CLIENTS: [Arg<'static>; 144] = active_of::<16, 144>([USER; 4]);
+const ACTIVE_OF_USERS: [Arg<'static>; 144] =
+    active_of::<16, 144>([USER, text("user_501"), text("user_502"), text("user_503")]);
 
 const PER_TENANT: &str =
     "some hundred rows per tenant at most, nothing but the tenant is indexed, and the answer is cached";
@@ -417,7 +404,55 @@ async fn names_are_found_by_an_index() {
     .await;
 }
 
-/// The test above is worth nothing if a scan looks like something else to it.
+/// A client with thousands of tokens, dead ones with the usual scopes and ACTIVE ones with scopes of their own, is looked up by
+/// an index that tells them apart, and nothing else is read for the sake of many rows that an engine expects.
+#[tokio::test]
+async fn many_tokens_of_one_client_do_not_matter() {
+    static MANY_OF_ONE: Sql = Sql::new(
+        "INSERT INTO IDN_OAUTH2_ACCESS_TOKEN (TOKEN_ID, ACCESS_TOKEN, CONSUMER_KEY_ID, AUTHZ_USER, TENANT_ID, USER_DOMAIN, USER_TYPE, \
+         GRANT_TYPE, VALIDITY_PERIOD, TOKEN_SCOPE_HASH, TOKEN_STATE, TOKEN_STATE_ID, SUBJECT_IDENTIFIER, ACCESS_TOKEN_HASH, IDP_ID, \
+         TOKEN_BINDING_REF) WITH RECURSIVE N(I) AS (SELECT 1 UNION ALL SELECT I + 1 FROM N WHERE I < 1000), \
+         M(J) AS (SELECT 0 UNION ALL SELECT J + 1 FROM M WHERE J < 19) \
+         SELECT CONCAT('many_', I, '_', J), CONCAT('m_', I, '_', J), 100500, 'user_500', -1234, 'PRIMARY', 'APPLICATION_USER', 'password', \
+         3600000, CASE WHEN J < 9 THEN CONCAT('own_', I, '_', J) ELSE 'hash_1' END, CASE WHEN J < 9 THEN 'ACTIVE' ELSE 'EXPIRED' END, \
+         CASE WHEN J < 9 THEN 'NONE' ELSE CONCAT('id_', I, '_', J) END, 'user_500', CONCAT('many_', I, '_', J), 1, 'NONE' FROM N, M",
+        &[],
+    );
+    static SCOPES: Sql = Sql::new(
+        "INSERT INTO IDN_OAUTH2_ACCESS_TOKEN_SCOPE (TOKEN_ID, TOKEN_SCOPE, TENANT_ID) \
+         SELECT TOKEN_ID, 'default', -1234 FROM IDN_OAUTH2_ACCESS_TOKEN WHERE GRANT_TYPE = 'password' AND TOKEN_ID LIKE 'many%'",
+        &[],
+    );
+    /// Words of a search by the hash of the scopes: the index's name, or the column's.
+    const HASH_INDEXES: [&str; 4] =
+        ["CON_APP_KEY", "IDX_AT_CKID_AU_TID_UD_TSH_TS", "TOKEN_SCOPE_HASH=?", "token_scope_hash)::text ="];
+    /// Does a line of a plan say how rows of IDN_OAUTH2_ACCESS_TOKEN are found?
+    fn is_search(engine: Engine, line: &str) -> bool {
+        match engine {
+            Engine::Sqlite => line.starts_with("SEARCH T "),
+            Engine::MySql => line.starts_with("T:"),
+            Engine::Postgres => line.contains("Index Cond") && line.contains("consumer_key_id ="),
+        }
+    }
+    on_every_engine(|store| async move {
+        plan_rows::fill(&store).await;
+        plan_rows::add(&store, &[&MANY_OF_ONE, &SCOPES]).await;
+        let statements = by_name();
+        let mut conn = store.reader().await.unwrap();
+        for name in ["tokens::FIND_ACTIVE", "tokens::together::FIND_ACTIVE_OF", "tokens::together::FIND_ACTIVE_OF_FEW"]
+        {
+            let hot = HOT.iter().find(|hot| hot.name == name).unwrap();
+            let plan = conn.explain(statements[name], hot.args).await.unwrap();
+            let mut searches = plan.lines.iter().filter(|line| is_search(store.engine(), line)).peekable();
+            let all_use_the_hash =
+                searches.peek().is_some() && searches.all(|line| HASH_INDEXES.iter().any(|of| line.contains(of)));
+            assert!(plan.scanned.is_empty() && all_use_the_hash, "{:?} {name}: {:#?}", store.engine(), plan.lines);
+        }
+    })
+    .await;
+}
+
+/// The tests above are worth nothing if a scan looks like something else to them.
 #[tokio::test]
 async fn a_scan_is_seen() {
     static BY_SUBJECT: Sql =
