@@ -1,12 +1,12 @@
 -- wrk script: one request again and again, every answer checked. From the environment:
---   METHOD, BODY (a form), AUTH (value of Authorization), AUTH_FILE (one such value per line, taken in turn),
+--   METHOD, BODY (a form, or of CONTENT_TYPE), AUTH (value of Authorization), AUTH_FILE (one such value per line, taken in turn),
 --   EXPECT (text that every body must hold), RUN (a word of this run's own).
 -- `@N@` in BODY becomes RUN and a number, other ones in every request.
 local method = os.getenv("METHOD") or "POST"
 local body = os.getenv("BODY")
 local expect = os.getenv("EXPECT")
 local headers = { ["Accept"] = "application/json" }
-if body then headers["Content-Type"] = "application/x-www-form-urlencoded" end
+if body then headers["Content-Type"] = os.getenv("CONTENT_TYPE") or "application/x-www-form-urlencoded" end
 if os.getenv("AUTH") then headers["Authorization"] = os.getenv("AUTH") end
 local threads = {}
 local prepared = {}

@@ -1,8 +1,8 @@
--- As checked.lua with METHOD, BODY and AUTH, but without a look at every answer, which costs the generator about a
+-- As checked.lua with METHOD, BODY, CONTENT_TYPE and AUTH, but without a look at every answer, which costs the generator about a
 -- third of its rate. Errors are wrk's own count of answers that are not 2xx or 3xx.
 wrk.method = os.getenv("METHOD") or "GET"
 wrk.body = os.getenv("BODY")
-if wrk.body then wrk.headers["Content-Type"] = "application/x-www-form-urlencoded" end
+if wrk.body then wrk.headers["Content-Type"] = os.getenv("CONTENT_TYPE") or "application/x-www-form-urlencoded" end
 if os.getenv("AUTH") then wrk.headers["Authorization"] = os.getenv("AUTH") end
 
 -- DELAY: milliseconds between an answer and the next request of its connection.

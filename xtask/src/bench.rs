@@ -16,6 +16,7 @@ mod quota;
 mod rows;
 mod stats;
 mod subject;
+mod tail;
 
 use crate::{guard::Guard, packages, process, servers};
 use anyhow::{Context as _, Result, bail};

@@ -9,10 +9,9 @@ use crate::clients;
 use crate::conn::{self, Conn};
 use crate::error::{StoreError, WriteError};
 use crate::forms::Forms;
-use crate::galera;
 use crate::location::Location;
+use crate::session;
 use crate::session_zone::{self, Gaps};
-use crate::short_statements;
 use crate::sql::{Engine, Face, Family};
 use crate::start_lock::StartLock;
 use crate::tokens;
@@ -426,7 +425,7 @@ impl Store {
         loop {
             attempt += 1;
             let left = bound.saturating_sub(begun.elapsed());
-            let result = tokio::time::timeout(left, self.attempt_once(&work)).await;
+            let result = tokio::time::timeout(left, self.attempt_once(&work, begun + bound)).await;
             let result = result.unwrap_or_else(|_| Err(StoreError::Timeout.into()));
             match result {
                 Ok((value, events)) => {
@@ -447,13 +446,15 @@ impl Store {
         }
     }
 
-    async fn attempt_once<T, E, F>(&self, work: &F) -> Result<(T, Vec<Event>), E>
+    async fn attempt_once<T, E, F>(&self, work: &F, deadline: Instant) -> Result<(T, Vec<Event>), E>
     where
         F: for<'c> Fn(&'c mut Conn) -> BoxFuture<'c, Result<T, E>> + Send + Sync,
         E: WriteError,
     {
         let mut conn = Conn::new(self.databases.clone(), true);
         let result = match work(&mut conn).await {
+            // Of a process that stood still: nobody waits for it any more, nor for its events.
+            Ok(_) if Instant::now() >= deadline => Err(StoreError::Timeout.into()),
             Ok(value) => conn.commit().await.map(|()| value).map_err(E::from),
             Err(error) => Err(error),
         };
@@ -507,12 +508,12 @@ async fn connect(place: &Place) -> Result<(Pool, Option<SqlitePool>), StoreError
         }
         Location::MySql(server) => {
             let pool = MySqlPoolOptions::new().max_connections(limits.connections_max).acquire_timeout(wait);
-            let pool = pool.after_connect(|link, _| Box::pin(galera::read_latest(link)));
+            let pool = pool.after_connect(|link, _| Box::pin(session::tell_mysql(link)));
             (Pool::MySql(pool.connect_lazy_with(server.mysql_options())), None)
         }
         Location::Postgres(server) => {
             let pool = PgPoolOptions::new().max_connections(limits.connections_max).acquire_timeout(wait);
-            let pool = pool.after_connect(|link, _| Box::pin(short_statements::expect(link)));
+            let pool = pool.after_connect(|link, _| Box::pin(session::tell_postgres(link)));
             (Pool::Postgres(pool.connect_lazy_with(server.postgres_options())), None)
         }
     })

@@ -34,6 +34,8 @@ pub(crate) struct Load {
     pub(crate) method: &'static str,
     /// The body; `@N@` in it becomes another number in every request there ever is.
     pub(crate) form: Option<String>,
+    /// What the body is, if it is no form.
+    pub(crate) content_type: Option<&'static str>,
     pub(crate) authorization: Option<String>,
     /// One Authorization value per line, taken in turn.
     pub(crate) authorization_file: Option<PathBuf>,
@@ -98,12 +100,17 @@ pub(crate) fn run_wrk(load: &Load, pace: Pace, figure: Figure) -> Result<Sample>
     let mut wrk = Command::new("taskset");
     wrk.args(["-c", GENERATOR_CPU, "wrk", "-t1"]).arg(format!("-c{}", pace.connections));
     wrk.arg(format!("-d{}s", pace.seconds)).arg("-s").arg(process::workspace_root().join(script)).arg(&load.url);
-    for name in ["METHOD", "BODY", "AUTH", "AUTH_FILE", "EXPECT"] {
+    for name in ["METHOD", "BODY", "CONTENT_TYPE", "AUTH", "AUTH_FILE", "EXPECT"] {
         wrk.env_remove(name);
     }
     wrk.env("RUN", format!("{}r{}", std::process::id(), RUN.fetch_add(1, Ordering::Relaxed)));
     wrk.env("METHOD", load.method).env("DELAY", pace.delay_ms.to_string());
-    let texts = [("BODY", load.form.as_deref()), ("AUTH", load.authorization.as_deref()), ("EXPECT", load.expect)];
+    let texts = [
+        ("BODY", load.form.as_deref()),
+        ("CONTENT_TYPE", load.content_type),
+        ("AUTH", load.authorization.as_deref()),
+        ("EXPECT", load.expect),
+    ];
     for (name, value) in texts.into_iter().filter_map(|(name, value)| Some((name, value?))) {
         wrk.env(name, value);
     }

@@ -11,6 +11,7 @@ use super::{
     nodes,
     stats::{Row, Spread, table},
     subject::{Client, OPEN, SECURED, Subject, TokenKind},
+    tail,
 };
 use crate::{process, servers::Servers};
 use anyhow::{Context as _, Result};
@@ -75,6 +76,18 @@ pub(crate) const PLANS: &[Plan] = &[
         run: cold_start,
     },
     Plan {
+        name: "tail",
+        what: "P22: introspection, tokens and registration at 70 % of what the server can do",
+        goal: "p99.9 below 10 times p50 (5 times for introspection and registration), aim 5 times",
+        run: tail::run,
+    },
+    Plan {
+        name: "registration",
+        what: "registrations of clients by API Manager's wire to the engine's own single-row commits",
+        goal: "recorded",
+        run: registration,
+    },
+    Plan {
         name: "clean",
         what: "a million expired tokens removed while the server issues at half its load, MariaDB and PostgreSQL",
         goal: "p99 within 2 times what it is without",
@@ -94,10 +107,10 @@ pub(crate) const PLANS: &[Plan] = &[
     },
 ];
 
-const NOT_PERSISTED: &str = "[oauth.token_persistence]\npersist_jwt_access_tokens = false\n";
+pub(super) const NOT_PERSISTED: &str = "[oauth.token_persistence]\npersist_jwt_access_tokens = false\n";
 pub(super) const NEW_EACH_TIME: &str = "[oauth.token_renewal]\nrenew_access_token_per_request = true\n";
+pub(super) const ANY_SCOPE: &str = "grant_type=client_credentials";
 /// A request whose scope nobody had before. Scopes of this form are open to all (`apim.oauth_config.allowed_scopes`).
-const ANY_SCOPE: &str = "grant_type=client_credentials";
 pub(super) const NEW_SCOPE: &str = "grant_type=client_credentials&scope=device_@N@";
 const PER_CPU: &str = "per server CPU-second";
 const CLIENTS: usize = 1000;
@@ -208,6 +221,32 @@ fn compare_commits(bench: &Bench, servers: &Servers, engine: &str, what: &str, l
     Ok(table("per second", &rounds(bench.pace, vec![ours, limit])?))
 }
 
+/// Each request makes a client of its own.
+pub(super) fn registration_load(subject: &Subject) -> Result<Load> {
+    let body = r#"{"client_name": "bench-@N@", "grant_types": ["client_credentials"], "redirect_uris": [], "ext_application_owner": "admin"}"#;
+    Ok(Load {
+        url: subject.management_url("/keymanager-operations/dcr/register"),
+        method: "POST",
+        form: Some(body.to_owned()),
+        content_type: Some("application/json"),
+        authorization: Some(subject.admin()),
+        expect: Some("client_secret"),
+        servers: vec![subject.pid()?],
+        ..Load::default()
+    })
+}
+
+fn registration(bench: &mut Bench) -> Result<String> {
+    let servers = database::start(None)?;
+    let mut text = String::new();
+    for (engine, database) in engines(&servers) {
+        let subject = Subject::start_on(WHOLE_MACHINE, bench, engine, &configuration(database.as_ref()))?;
+        let load = registration_load(&subject)?;
+        writeln!(text, "{}", compare_commits(bench, &servers, engine, "a client registered", load)?)?;
+    }
+    Ok(text)
+}
+
 fn opaque_again(bench: &mut Bench) -> Result<String> {
     let subject = Subject::start(bench, "claviger", "")?;
     let load = token_load(bench, &subject, TokenKind::Opaque, CLIENTS, &[])?;
@@ -216,8 +255,14 @@ fn opaque_again(bench: &mut Bench) -> Result<String> {
 
 fn introspection(bench: &mut Bench) -> Result<String> {
     let subject = Subject::start(bench, "claviger", "")?;
+    let load = introspection_load(&subject)?;
+    beside_hyper(bench, load)
+}
+
+/// One token again and again: the answer comes from memory.
+pub(super) fn introspection_load(subject: &Subject) -> Result<Load> {
     let token = subject.token(&subject.register("bench", TokenKind::Opaque)?)?;
-    let load = Load {
+    Ok(Load {
         url: subject.management_url("/oauth2/introspect"),
         method: "POST",
         form: Some(format!("token={token}")),
@@ -225,8 +270,7 @@ fn introspection(bench: &mut Bench) -> Result<String> {
         expect: Some("\"active\":true"),
         servers: vec![subject.pid()?],
         ..Load::default()
-    };
-    beside_hyper(bench, load)
+    })
 }
 
 /// The same requests to our server and to the bare hyper server, whose answers hold no text to expect.

@@ -1,7 +1,7 @@
 //! Figures of repeated runs and the Markdown tables made of them. No measuring here.
 
 use anyhow::{Context as _, Result};
-use std::fmt::Write as _;
+use std::{error::Error, fmt::Write as _, str::FromStr};
 
 /// Median, smallest and largest of some figures.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -57,20 +57,30 @@ pub(crate) struct WrkResult {
     pub(crate) errors: u64,
 }
 
+/// The RESULT line of a generator's output: `name=figure` and so on.
+pub(crate) struct Figures<'a>(&'a str);
+
+impl<'a> Figures<'a> {
+    pub(crate) fn find(output: &'a str) -> Result<Self> {
+        output.lines().find_map(|line| line.strip_prefix("RESULT ")).map(Self).with_context(|| output.to_owned())
+    }
+
+    pub(crate) fn get<T: FromStr<Err: Error + Send + Sync + 'static>>(&self, name: &str) -> Result<T> {
+        let text = self.0.split(' ').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
+        let text = text.with_context(|| format!("no {name} in {}", self.0))?;
+        text.trim().parse().with_context(|| format!("{name} in {}", self.0))
+    }
+}
+
 impl WrkResult {
     pub(crate) fn parse(output: &str) -> Result<Self> {
-        let line = output.lines().find_map(|line| line.strip_prefix("RESULT ")).with_context(|| output.to_owned())?;
-        let field = |name: &str| -> Result<f64> {
-            let text = line.split(' ').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
-            text.with_context(|| format!("no {name} in {line}"))?.parse().with_context(|| format!("{name} in {line}"))
-        };
-        let errors = line.split(' ').find_map(|pair| pair.strip_prefix("bad=")).context("no bad")?.trim().parse()?;
+        let result = Figures::find(output)?;
         Ok(Self {
-            requests: field("n")?,
-            seconds: field("us")? / 1e6,
-            p50_us: field("p50_us")?,
-            p99_us: field("p99_us")?,
-            errors,
+            requests: result.get("n")?,
+            seconds: result.get::<f64>("us")? / 1e6,
+            p50_us: result.get("p50_us")?,
+            p99_us: result.get("p99_us")?,
+            errors: result.get("bad")?,
         })
     }
 }

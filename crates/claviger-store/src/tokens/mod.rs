@@ -34,33 +34,47 @@ pub(crate) fn statements() -> impl Iterator<Item = &'static (&'static str, &'sta
 /// The SELECT list that [`decode`] reads, with the scopes of each token or without.
 macro_rules! select_tokens {
     ($rest:literal) => {
-        select_tokens!("S.TOKEN_SCOPE", "LEFT JOIN IDN_OAUTH2_ACCESS_TOKEN_SCOPE S ON S.TOKEN_ID = T.TOKEN_ID ", $rest)
+        select_tokens!(usual, "S.TOKEN_SCOPE", $rest)
+    };
+    (usual, $columns:literal, $rest:expr) => {
+        select_tokens!(
+            $columns,
+            "IDN_OAUTH2_ACCESS_TOKEN T JOIN IDN_OAUTH_CONSUMER_APPS C ON C.ID = T.CONSUMER_KEY_ID \
+             LEFT JOIN IDN_OAUTH2_ACCESS_TOKEN_SCOPE S ON S.TOKEN_ID = T.TOKEN_ID ",
+            $rest
+        )
+    };
+    // MariaDB would look into seven indexes for each key to find out that this one is the best.
+    (by_key, $columns:literal, $rest:expr) => {
+        select_tokens!(
+            $columns,
+            "IDN_OAUTH2_ACCESS_TOKEN T [active_key:FORCE INDEX (CON_APP_KEY) ]\
+             JOIN IDN_OAUTH_CONSUMER_APPS C ON C.ID = T.CONSUMER_KEY_ID \
+             LEFT JOIN IDN_OAUTH2_ACCESS_TOKEN_SCOPE S ON S.TOKEN_ID = T.TOKEN_ID ",
+            $rest
+        )
     };
     // PostgreSQL takes the conditions of an ACTIVE row for independent of each other and expects thousands of them where a
     // client's dead tokens have the same scopes: it would read the tables of scopes and clients whole for one token.
     (one_by_one, $columns:literal, $rest:expr) => {
-        concat!(
-            select_tokens!(columns),
+        select_tokens!(
             $columns,
-            " FROM IDN_OAUTH2_ACCESS_TOKEN T CROSS JOIN LATERAL (SELECT CONSUMER_KEY FROM IDN_OAUTH_CONSUMER_APPS \
-              WHERE ID = T.CONSUMER_KEY_ID OFFSET 0) C LEFT JOIN LATERAL (SELECT TOKEN_SCOPE FROM IDN_OAUTH2_ACCESS_TOKEN_SCOPE \
-              WHERE TOKEN_ID = T.TOKEN_ID OFFSET 0) S ON TRUE ",
+            "IDN_OAUTH2_ACCESS_TOKEN T \
+             CROSS JOIN LATERAL (SELECT CONSUMER_KEY FROM IDN_OAUTH_CONSUMER_APPS WHERE ID = T.CONSUMER_KEY_ID OFFSET 0) C \
+             LEFT JOIN LATERAL (SELECT TOKEN_SCOPE FROM IDN_OAUTH2_ACCESS_TOKEN_SCOPE WHERE TOKEN_ID = T.TOKEN_ID OFFSET 0) S ON TRUE ",
             $rest
         )
     };
-    ($columns:literal, $join:literal, $rest:expr) => {
+    ($columns:literal, $from:literal, $rest:expr) => {
         concat!(
-            select_tokens!(columns),
+            "SELECT T.TOKEN_ID, T.ACCESS_TOKEN, T.REFRESH_TOKEN, C.CONSUMER_KEY, T.CONSUMER_KEY_ID, T.AUTHZ_USER, T.TENANT_ID, T.USER_DOMAIN, \
+             T.USER_TYPE, T.GRANT_TYPE, T.TIME_CREATED, T.REFRESH_TOKEN_TIME_CREATED, T.VALIDITY_PERIOD, T.REFRESH_TOKEN_VALIDITY_PERIOD, \
+             T.TOKEN_STATE, T.SUBJECT_IDENTIFIER, [token_hash:T.ACCESS_TOKEN_HASH|NULL], ",
             $columns,
-            " FROM IDN_OAUTH2_ACCESS_TOKEN T JOIN IDN_OAUTH_CONSUMER_APPS C ON C.ID = T.CONSUMER_KEY_ID ",
-            $join,
+            " FROM ",
+            $from,
             $rest
         )
-    };
-    (columns) => {
-        "SELECT T.TOKEN_ID, T.ACCESS_TOKEN, T.REFRESH_TOKEN, C.CONSUMER_KEY, T.CONSUMER_KEY_ID, T.AUTHZ_USER, T.TENANT_ID, T.USER_DOMAIN, \
-         T.USER_TYPE, T.GRANT_TYPE, T.TIME_CREATED, T.REFRESH_TOKEN_TIME_CREATED, T.VALIDITY_PERIOD, T.REFRESH_TOKEN_VALIDITY_PERIOD, \
-         T.TOKEN_STATE, T.SUBJECT_IDENTIFIER, [token_hash:T.ACCESS_TOKEN_HASH|NULL], "
     };
 }
 
@@ -88,9 +102,10 @@ queries! {
                                       AND T.CONSUMER_KEY_ID = ? ORDER BY T.TIME_CREATED DESC, \
                                       CASE T.TOKEN_STATE WHEN 'ACTIVE' THEN 0 WHEN 'REVOKED' THEN 1 WHEN 'EXPIRED' THEN 2 ELSE 3 END, \
                                       T.TOKEN_ID");
-    FIND_ACTIVE = select_tokens!("S.TOKEN_SCOPE", "LEFT JOIN IDN_OAUTH2_ACCESS_TOKEN_SCOPE S ON S.TOKEN_ID = T.TOKEN_ID ", is_active!()),
+    FIND_ACTIVE = select_tokens!(usual, "S.TOKEN_SCOPE", is_active!()),
+        MySql = select_tokens!(by_key, "S.TOKEN_SCOPE", is_active!()),
         Postgres = select_tokens!(one_by_one, "S.TOKEN_SCOPE", is_active!());
-    LIST_ACTIVE_OF_CLIENT = select_tokens!("NULL", "", "WHERE T.CONSUMER_KEY_ID = ? AND T.TOKEN_STATE = 'ACTIVE' LIMIT ?");
+    LIST_ACTIVE_OF_CLIENT = select_tokens!("NULL", "IDN_OAUTH2_ACCESS_TOKEN T JOIN IDN_OAUTH_CONSUMER_APPS C ON C.ID = T.CONSUMER_KEY_ID ", "WHERE T.CONSUMER_KEY_ID = ? AND T.TOKEN_STATE = 'ACTIVE' LIMIT ?");
     RETIRE = "UPDATE IDN_OAUTH2_ACCESS_TOKEN SET TOKEN_STATE = ?, TOKEN_STATE_ID = ? WHERE TOKEN_ID = ? AND TOKEN_STATE = ?";
     LIST_IDS_OF_CLIENT = "SELECT TOKEN_ID FROM IDN_OAUTH2_ACCESS_TOKEN WHERE CONSUMER_KEY_ID = ? LIMIT ?";
     DELETE_TOKENS = "DELETE FROM IDN_OAUTH2_ACCESS_TOKEN WHERE TOKEN_ID IN (\
@@ -289,14 +304,36 @@ pub async fn find_active(
     idp: Option<i64>,
     rule: NameRule,
 ) -> Result<Option<Token>, StoreError> {
+    let mut others = Vec::new();
+    for token in list_active(conn, key, idp, &spellings(&key.user, rule)).await? {
+        if token.key.user == key.user {
+            return Ok(Some(token));
+        }
+        others.push(token);
+    }
+    for token in others {
+        if users::is_one(conn, key.tenant, (&token.key.user, &key.user), rule).await? {
+            return Ok(Some(token));
+        }
+    }
+    Ok(None)
+}
+
+/// The ACTIVE rows, newest first, that are a key's but for the user, who has one of these names as the database compares them.
+async fn list_active(
+    conn: &mut Conn,
+    key: &TokenKey,
+    idp: Option<i64>,
+    names: &[String; 4],
+) -> Result<Vec<Token>, StoreError> {
     let hash = key.scopes.column_hash();
-    let [name, lower, upper, capitalised] = spellings(&key.user, rule);
+    let [first, second, third, fourth] = names;
     let args = [
         key.consumer_key_id.into(),
-        (&name).into(),
-        (&lower).into(),
-        (&upper).into(),
-        (&capitalised).into(),
+        first.into(),
+        second.into(),
+        third.into(),
+        fourth.into(),
         key.tenant.into(),
         (&key.user_domain).into(),
         (&hash).into(),
@@ -306,21 +343,9 @@ pub async fn find_active(
     let rows = conn.rows_planned_anew(&FIND_ACTIVE, &args).await?;
     let scopes = stored_scopes(conn.engine(), &key.scopes).map(str::to_owned).collect();
     let stored = TokenKey { scopes, ..key.clone() };
-    let mut others = Vec::new();
-    for token in decode(conn, &rows)? {
-        if token.key == stored {
-            return Ok(Some(token));
-        }
-        if (TokenKey { user: key.user.clone(), ..token.key.clone() }) == stored {
-            others.push(token);
-        }
-    }
-    for token in others {
-        if users::is_one(conn, key.tenant, (&token.key.user, &key.user), rule).await? {
-            return Ok(Some(token));
-        }
-    }
-    Ok(None)
+    let mut tokens = decode(conn, &rows)?;
+    tokens.retain(|token| TokenKey { user: key.user.clone(), ..token.key.clone() } == stored);
+    Ok(tokens)
 }
 
 /// The names under which a user's rows are looked for: his own, and with it the usual spellings of it when the rule takes them

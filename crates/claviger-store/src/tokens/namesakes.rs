@@ -1,7 +1,7 @@
 //! ACTIVE rows of users whom the database does not tell from another: on MySQL `CON_APP_KEY` ignores case and accents
 //! (database.md 3.5), so a row of `Carol` stands in the way of every row of `carol`.
 
-use super::{FIND_ACTIVE, Token, TokenKey, decode, stored_scopes};
+use super::{Token, TokenKey, list_active};
 use crate::conn::Conn;
 use crate::error::StoreError;
 use crate::users;
@@ -17,29 +17,12 @@ pub async fn find_over(
     rule: NameRule,
     ended_before: Timestamp,
 ) -> Result<Vec<Token>, StoreError> {
-    let hash = key.scopes.column_hash();
-    let user = || (&key.user).into();
-    let args = [
-        key.consumer_key_id.into(),
-        user(),
-        user(),
-        user(),
-        user(),
-        key.tenant.into(),
-        (&key.user_domain).into(),
-        (&hash).into(),
-        key.user_type.as_word().into(),
-        idp.into(),
-    ];
-    let rows = conn.rows_planned_anew(&FIND_ACTIVE, &args).await?;
-    let scopes = stored_scopes(conn.engine(), &key.scopes).map(str::to_owned).collect();
-    let stored = TokenKey { scopes, ..key.clone() };
+    let names = std::array::from_fn(|_| key.user.clone());
     let mut found = Vec::new();
-    for token in decode(conn, &rows)? {
-        let is_same_set = (TokenKey { user: key.user.clone(), ..token.key.clone() }) == stored;
+    for token in list_active(conn, key, idp, &names).await? {
         let is_over = token.expires_at() <= ended_before;
         // The user's own row, under whatever spelling, is retired by the rules of issuing: its refresh token is carried over.
-        if is_same_set && is_over && !users::is_one(conn, key.tenant, (&token.key.user, &key.user), rule).await? {
+        if is_over && !users::is_one(conn, key.tenant, (&token.key.user, &key.user), rule).await? {
             found.push(token);
         }
     }

@@ -39,21 +39,14 @@ macro_rules! are_active {
 }
 
 macro_rules! find_active_of {
-    ($keys:tt) => {
-        select_tokens!(
-            "S.TOKEN_SCOPE, [idp_id:T.IDP_ID|NULL], T.TOKEN_SCOPE_HASH",
-            "LEFT JOIN IDN_OAUTH2_ACCESS_TOKEN_SCOPE S ON S.TOKEN_ID = T.TOKEN_ID ",
-            are_active!($keys)
-        )
-    };
-    (one_by_one, $keys:tt) => {
-        select_tokens!(one_by_one, "S.TOKEN_SCOPE, [idp_id:T.IDP_ID|NULL], T.TOKEN_SCOPE_HASH", are_active!($keys))
+    ($way:ident, $keys:tt) => {
+        select_tokens!($way, "S.TOKEN_SCOPE, [idp_id:T.IDP_ID|NULL], T.TOKEN_SCOPE_HASH", are_active!($keys))
     };
 }
 
 queries! {
-    FIND_ACTIVE_OF = find_active_of!(16), Postgres = find_active_of!(one_by_one, 16);
-    FIND_ACTIVE_OF_FEW = find_active_of!(4), Postgres = find_active_of!(one_by_one, 4);
+    FIND_ACTIVE_OF = find_active_of!(usual, 16), MySql = find_active_of!(by_key, 16), Postgres = find_active_of!(one_by_one, 16);
+    FIND_ACTIVE_OF_FEW = find_active_of!(usual, 4), MySql = find_active_of!(by_key, 4), Postgres = find_active_of!(one_by_one, 4);
     RETIRE_ALL = concat!(
         "UPDATE IDN_OAUTH2_ACCESS_TOKEN SET TOKEN_STATE = ?, TOKEN_STATE_ID = TOKEN_ID WHERE TOKEN_STATE = 'ACTIVE' AND TOKEN_ID IN (",
         repeated!(16, "?"), ")");

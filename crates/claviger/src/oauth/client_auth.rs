@@ -77,11 +77,13 @@ pub async fn authenticate(oauth: &OAuth, headers: &HeaderMap, form: &Form) -> Re
 /// what the old one was good for, or be gone.
 pub fn check_unchanged(authenticated: &Client, present: Option<&Client>) -> Result<(), TokenError> {
     let is_same = |present: &&Client| present.id == authenticated.id && present.secret.is_same(&authenticated.secret);
+    let owner = |client: &Client| (client.owner.clone(), client.owner_domain.clone());
     let present = present.filter(is_same).ok_or(TokenError::ClientAuthentication)?;
     if !present.is_active {
         return Err(TokenError::InactiveClient);
     }
-    if present.settings.token_type != authenticated.settings.token_type {
+    // Its own tokens speak for the owner.
+    if present.settings.token_type != authenticated.settings.token_type || owner(present) != owner(authenticated) {
         return Err(TokenError::ClientChanged);
     }
     Ok(())

@@ -3,7 +3,7 @@
 //!
 //! Nobody issues meanwhile for the old secret: who inserts a token holds the client and looks at it (`oauth::issue`).
 
-use crate::oauth::dcr::{KEY_LENGTH, RegistrationError};
+use crate::oauth::dcr::{KEY_LENGTH, RegistrationError, check_owner};
 use crate::oauth::revoke::{SeenJwt, Times, end_row};
 use crate::oauth::{KnownClient, OAuth, OAuthSettings};
 use claviger_proto::entropy::{Entropy, key_text, uuid};
@@ -29,14 +29,16 @@ const ROWS_PER_WRITE: usize = 5_000;
 /// of a token that was EXPIRED lives on, as upstream's.
 pub async fn renew_secret(oauth: &OAuth, known: &Arc<KnownClient>) -> Result<Arc<KnownClient>, RegistrationError> {
     let secret = Secret::new(key_text(&*oauth.rng, KEY_LENGTH));
-    ClientEnd::new(oauth, known, Cause::NewSecret(secret.clone())).run().await?;
+    let end = ClientEnd::new(oauth, known, Cause::NewSecret(secret.clone())).run().await;
+    end.inspect_err(|_| oauth.clients.forget(&known.client.key))?;
     let known = oauth.find_client(&known.client.key).await?.ok_or(RegistrationError::NotFound)?;
     Ok(known.with_secret(&secret))
 }
 
 /// Deletes a client with its tokens.
 pub async fn remove(oauth: &OAuth, known: &Arc<KnownClient>) -> Result<(), RegistrationError> {
-    ClientEnd::new(oauth, known, Cause::Deletion).run().await
+    let end = ClientEnd::new(oauth, known, Cause::Deletion).run().await;
+    end.inspect_err(|_| oauth.clients.forget(&known.client.key))
 }
 
 /// What ends tokens inside a write.
@@ -119,6 +121,7 @@ impl ClientEnd {
         let client = clients::hold(conn, &self.known.client, Hold::Alone).await?.ok_or(RegistrationError::NotFound)?;
         let mut next = None;
         if part == Part::First {
+            check_owner(&self.known.client, &client)?;
             next = Some(Part::Tokens);
         } else if part != Part::Rows || client.is_active {
             // A blocked client gets no new tokens; one that has become active again meanwhile may have.

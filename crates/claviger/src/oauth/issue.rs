@@ -329,7 +329,10 @@ impl Draft {
 /// when a row is in the way and the client was not held alone.
 async fn write(oauth: &OAuth, draft: &Arc<Draft>, hold: Hold) -> Result<Option<Token>, TokenError> {
     let (draft, rule) = (draft.clone(), oauth.settings.name_rule);
+    let place = oauth.client_place(draft.client().id).await?;
     let write = oauth.store.write(move |conn| {
+        // Until the write is over, also when nobody waits for it any more.
+        let _place = &place;
         let draft = draft.clone();
         Box::pin(async move {
             let (order, idp, times) = (&draft.order, draft.idp, draft.times);

@@ -27,7 +27,7 @@ use axum::http::Method;
 use claviger_proto::entropy::Entropy;
 use claviger_proto::event::Event;
 use claviger_proto::hash::TokenHash;
-use claviger_proto::ids::{ConsumerKey, TenantId};
+use claviger_proto::ids::{ConsumerKey, ConsumerKeyId, TenantId};
 use claviger_proto::secret::Secret;
 use claviger_proto::time::{Clock, Timestamp};
 use claviger_proto::user::NameRule;
@@ -39,8 +39,10 @@ use claviger_store::revocations;
 use claviger_store::tokens;
 use claviger_store::tokens::{Token, TokenKey};
 use quick_cache::sync::Cache;
+use std::hash::{BuildHasher as _, Hash, RandomState};
 use std::sync::Arc;
-use tokio::sync::{Mutex, MutexGuard};
+use std::time::Duration;
+use tokio::sync::{Mutex, MutexGuard, OwnedSemaphorePermit, Semaphore};
 
 /// Clients, tokens and token keys that are remembered.
 const CLIENTS_MAX: usize = 20_000;
@@ -53,6 +55,12 @@ const CLOCKS_APART_MS_MAX: i64 = 60_000;
 const COMMIT_MS: i64 = 1_000;
 /// Locks that keep identical token requests in one process from racing; two keys may share one.
 const KEY_LOCKS: usize = 1024;
+/// Writes of one client's tokens that may be under way, each with a connection: most wait for each other in the database.
+const CLIENT_WRITES_MAX: usize = 4;
+/// Clients share places when there are more of them.
+const CLIENT_PLACES: usize = 1024;
+/// Longest wait for such a place, as for a connection of the pool.
+const PLACE_MS_MAX: u64 = 5_000;
 
 /// What configuration says to the OAuth server.
 #[derive(Clone, Debug)]
@@ -135,6 +143,9 @@ pub struct OAuth {
     /// Which token was last active for a key. Only a hint: the token itself is found in `tokens` or read again.
     active: Cache<TokenKey, TokenHash>,
     key_locks: Vec<Mutex<()>>,
+    client_places: Vec<Arc<Semaphore>>,
+    /// Nobody can choose what shares a lock or a place with others'.
+    hasher: RandomState,
     /// IDP.ID of a tenant's resident identity provider, where token rows name it.
     idps: ReadThrough<TenantId, Option<i64>>,
     together: together::Together,
@@ -161,6 +172,8 @@ impl OAuth {
             tokens: ReadThrough::new(TOKENS_MAX),
             active: Cache::new(TOKENS_MAX),
             key_locks: (0..KEY_LOCKS).map(|_| Mutex::new(())).collect(),
+            client_places: (0..CLIENT_PLACES).map(|_| Arc::new(Semaphore::new(CLIENT_WRITES_MAX))).collect(),
+            hasher: RandomState::new(),
         }
     }
 
@@ -222,10 +235,18 @@ impl OAuth {
     }
 
     async fn lock(&self, key: &TokenKey) -> MutexGuard<'_, ()> {
-        use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
-        let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(key);
-        let index = usize::try_from(hash % KEY_LOCKS as u64).unwrap_or(0);
-        self.key_locks[index].lock().await
+        self.key_locks[self.index(key, KEY_LOCKS)].lock().await
+    }
+
+    /// A place for a write of a client's tokens: one client with many requests does not take every connection.
+    async fn client_place(&self, client: ConsumerKeyId) -> Result<OwnedSemaphorePermit, StoreError> {
+        let place = self.client_places[self.index(client, CLIENT_PLACES)].clone().acquire_owned();
+        let place = tokio::time::timeout(Duration::from_millis(PLACE_MS_MAX), place).await;
+        place.ok().and_then(Result::ok).ok_or(StoreError::Unavailable(None))
+    }
+
+    fn index(&self, key: impl Hash, places: usize) -> usize {
+        usize::try_from(self.hasher.hash_one(key) % places as u64).unwrap_or(0)
     }
 }
 

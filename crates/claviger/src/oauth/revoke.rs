@@ -11,6 +11,7 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, PRAGMA, X_
 use axum::http::{HeaderName, HeaderValue};
 use axum::response::Response;
 use claviger_proto::entropy::uuid;
+use claviger_proto::event::Event;
 use claviger_proto::hash::TokenHash;
 use claviger_proto::jose;
 use claviger_proto::oauth::TokenType;
@@ -111,7 +112,7 @@ pub async fn revoke_of_client(
     if text.len() > jose::TOKEN_BYTES_MAX {
         return Ok(None);
     }
-    // A JWT is found by its jti, and only when we signed it: nobody revokes by guessing a jti.
+    // A JWT is found by its jti, when we signed it. (Who knows the jti of a stored JWT of his own client may name it by that.)
     let claims = jose::has_jws_shape(text).then(|| oauth.keys.verifying.verify(text).ok()).flatten();
     let jti = claims.as_ref().and_then(|claims| claims.get("jti").and_then(Value::as_str).map(str::to_owned));
     let is_jwt = claims.is_some() || client.settings.token_type == TokenType::Jwt;
@@ -214,7 +215,7 @@ pub(crate) struct SeenJwt<'a> {
 }
 
 /// Ends a pair whose client is held, and lists its access token when somebody may still accept it. A pair whose row is dead
-/// already is listed too, once: no event was written when the next token for the same user and scopes retired the row, and
+/// already is listed too: no event was written when the next token for the same user and scopes retired the row, and
 /// gateways accept a JWT by its signature and an opaque token by a verdict they remember.
 pub(crate) async fn end_row(
     conn: &mut Conn,
@@ -228,8 +229,14 @@ pub(crate) async fn end_row(
     if is_alive && !tokens::retire(conn, token, to, &ids[0]).await? {
         return Err(StoreError::Repeat(None));
     }
-    let is_told = token.state != TokenState::Active && revocations::is_token_revoked(conn, token.hash).await?;
-    if !is_told && token.expires_at() > ended_before {
+    if token.expires_at() <= ended_before {
+        return Ok(());
+    }
+    let is_listed = token.state != TokenState::Active && revocations::is_token_revoked(conn, token.hash).await?;
+    if is_listed {
+        // Whoever revokes again may have been answered with an error though all was written: nobody may have heard of it.
+        conn.emit(Event::TokenRevoked { token: token.hash, expires_at: token.expires_at() }, now).await?;
+    } else {
         let jwt = jwt.and_then(|jwt| revoked_jwt(token, &ids[1], jwt.signature));
         revocations::insert_token(conn, token.hash, token.expires_at(), jwt, now).await?;
     }
@@ -270,7 +277,7 @@ async fn revoke_unstored_jwt(
             Box::pin(async move {
                 let hash = TokenHash::of(&jti);
                 if revocations::is_token_revoked(conn, hash).await? {
-                    return Ok(());
+                    return conn.emit(Event::TokenRevoked { token: hash, expires_at }, now).await.map(drop);
                 }
                 let jwt = RevokedJwt { uuid: &id, jti: &jti, signature: signature.as_deref(), tenant_id };
                 revocations::insert_token(conn, hash, expires_at, Some(jwt), now).await

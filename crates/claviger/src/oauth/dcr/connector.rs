@@ -2,7 +2,9 @@
 //! (contract rest-3x.md 2.1-2.4, 2.7, 4.3).
 
 use super::fields::Fields;
-use super::{RegistrationError, change_fields, change_owner, find, parameter, register_fields, resolve_owner};
+use super::{
+    RegistrationError, change_fields, change_owner, find, may_manage, parameter, register_fields, resolve_owner,
+};
 use crate::app::App;
 use crate::http::access::Caller;
 use crate::http::reply;
@@ -18,6 +20,7 @@ use claviger_proto::ids::ConsumerKey;
 use claviger_proto::secret::Secret;
 use claviger_proto::user::Username;
 use claviger_store::client_details;
+use claviger_store::clients::Client;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -163,8 +166,9 @@ async fn revoke_one_time_token(State(app): State<Arc<App>>, caller: Caller, body
     let Some(key) = given(body.consumer_key) else { return refuse("consumer key") };
     let result = async {
         let known = app.oauth.find_client(&ConsumerKey(key)).await?;
-        // Somebody else's token, or no token at all: there is nothing to revoke, and nothing to tell.
-        if let Some(known) = known.filter(|known| known.client.tenant == caller.principal.tenant) {
+        // Somebody else's client or token, or no token at all: there is nothing to revoke, and nothing to tell.
+        let is_his = |client: &Client| client.tenant == caller.principal.tenant && may_manage(&caller, client);
+        if let Some(known) = known.filter(|known| is_his(&known.client)) {
             match revoke::revoke_of_client(&app, &known.client, &token, false).await {
                 Ok(_) | Err(TokenError::OtherClientsToken) => {}
                 Err(error) => return Err(error),

@@ -23,6 +23,7 @@ use claviger_proto::ids::{ConsumerKey, TenantId};
 use claviger_proto::secret::Secret;
 use claviger_proto::time::Timestamp;
 use claviger_proto::user::Username;
+use claviger_store::capability::Capability;
 use claviger_store::client_details::{self, Details};
 use claviger_store::clients::{self, Client, ClientSettings, Hold, NewClient};
 use claviger_store::conn::Conn;
@@ -238,7 +239,12 @@ pub async fn change(
                 let (known, edit, details, token_end) = &*shared;
                 let client = clients::hold(conn, &known.client, Hold::Alone).await?;
                 let client = client.ok_or(RegistrationError::NotFound)?;
-                let settings = edit(client.settings.clone())?;
+                check_owner(&known.client, &client)?;
+                let mut settings = edit(client.settings.clone())?;
+                if !conn.capabilities().has(Capability::OidcProperty) {
+                    // There is no place for another type (2.1).
+                    settings.token_type = client.settings.token_type;
+                }
                 check(&settings)?;
                 if settings.name != client.settings.name {
                     check_free(conn, client.tenant, &settings.name).await?;
@@ -255,7 +261,7 @@ pub async fn change(
                 Ok::<_, RegistrationError>(true)
             })
         });
-        if write.await? {
+        if write.await.inspect_err(|_| oauth.clients.forget(&known.client.key))? {
             return oauth.find_client(&known.client.key).await?.ok_or(RegistrationError::NotFound);
         }
     }
@@ -274,6 +280,7 @@ async fn change_owner(
         Box::pin(async move {
             let client = clients::hold(conn, &known.client, Hold::Alone).await?;
             let client = client.ok_or(RegistrationError::NotFound)?;
+            check_owner(&known.client, &client)?;
             let before = Username { domain: client.owner_domain.clone(), name: client.owner.clone(), ..owner.clone() };
             if before == owner {
                 return Ok(());
@@ -286,7 +293,7 @@ async fn change_owner(
             Ok::<_, RegistrationError>(())
         })
     });
-    write.await?;
+    write.await.inspect_err(|_| oauth.clients.forget(&known.client.key))?;
     oauth.find_client(&known.client.key).await?.ok_or(RegistrationError::NotFound)
 }
 
@@ -318,6 +325,12 @@ fn may_manage(caller: &Caller, client: &Client) -> bool {
     let own = &caller.principal.username;
     let is_owner = own.name == client.owner && own.domain.eq_ignore_ascii_case(&client.owner_domain);
     is_owner || caller.principal.permissions.may(ADMINISTER)
+}
+
+/// Asked of a client that is held: whoever was let in because the client was his has nothing to say when it is another's by now.
+pub(super) fn check_owner(found: &Client, held: &Client) -> Result<(), RegistrationError> {
+    let is_same = found.owner == held.owner && found.owner_domain == held.owner_domain;
+    if is_same { Ok(()) } else { Err(RegistrationError::NotFound) }
 }
 
 /// A parameter of a query that may be there once.
