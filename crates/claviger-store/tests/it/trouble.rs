@@ -93,6 +93,29 @@ async fn a_write_that_loses_its_connection_is_unavailable_and_the_next_one_works
     .await;
 }
 
+/// A process that stands still with a transaction open: the server gives its locks back, and its statements wait no longer than
+/// a write may take.
+#[tokio::test]
+async fn the_server_ends_a_transaction_that_stands_still() {
+    static BOUNDS: Sql = Sql::new(
+        "SELECT CAST(@@SESSION.innodb_lock_wait_timeout AS CHAR), CAST(@@SESSION.idle_transaction_timeout AS CHAR)",
+        &[(
+            Engine::Postgres,
+            "SELECT current_setting('lock_timeout'), current_setting('idle_in_transaction_session_timeout')",
+        )],
+    );
+    on_every_engine(|store| async move {
+        let expected = match store.engine() {
+            Engine::Sqlite => return,
+            Engine::MySql => ["30", "35"],
+            Engine::Postgres => ["30s", "35s"],
+        };
+        let row = store.reader().await.unwrap().row(&BOUNDS, &[]).await.unwrap().unwrap();
+        assert_eq!([row.text(0).unwrap(), row.text(1).unwrap()], expected, "{:?}", store.engine());
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_loses_nothing_that_was_acknowledged() {
     static LIMIT: Sql = Sql::new("PRAGMA max_page_count = 1", &[]);

@@ -1,8 +1,12 @@
 //! The revocation endpoint (rest-3x.md 1.9; RFC 7009).
 
 use crate::harness::{
-    ADMIN, ADMIN_PASSWORD, Call as _, Registered, Reply, Server, Told, on_every_engine, on_sqlite, register,
+    ADMIN, ADMIN_PASSWORD, Call as _, Registered, Reply, Server, Told, claims, on_every_engine, on_sqlite, register,
 };
+use claviger_proto::event::Event;
+use claviger_proto::follow::EventsRequest;
+use claviger_proto::hash::TokenHash;
+use claviger_store::events;
 use serde_json::json;
 
 async fn log_in(server: &Server, client: &Registered) -> Reply {
@@ -46,6 +50,29 @@ async fn either_token_ends_the_pair_with_any_hint() {
         // Looking at it must not bring it back.
         assert!(!server.is_active(&next).await);
         assert_ne!(client.application_token(server).await, next, "a revoked token is not handed out again");
+    })
+    .await;
+}
+
+/// The first revocation may have been written without anybody hearing of it.
+#[tokio::test]
+async fn a_revocation_that_is_repeated_is_told_again() {
+    on_every_engine("", async |server| {
+        for token_type in ["Default", "JWT"] {
+            let client =
+                register(server, &format!("again-{token_type}"), json!({ "token_type_extension": token_type })).await;
+            let token = client.application_token(server).await;
+            client.revoke(server, &[("token", &token)]).await;
+            let (_, before) = events::bounds(&mut server.app().store.reader().await.unwrap()).await.unwrap();
+            client.revoke(server, &[("token", &token)]).await;
+            let request = EventsRequest { after: before, gaps: Vec::new() };
+            let told = events::list(&mut server.app().store.reader().await.unwrap(), &request).await.unwrap();
+            let identifier =
+                if token_type == "JWT" { claims(&token)["jti"].as_str().unwrap().to_owned() } else { token };
+            let hash = TokenHash::of(&identifier);
+            let is_it = |event: &Event| matches!(event, Event::TokenRevoked { token, .. } if *token == hash);
+            assert!(told.iter().any(|numbered| is_it(&numbered.event)), "{} {token_type}: {told:?}", server.engine);
+        }
     })
     .await;
 }
