@@ -149,7 +149,7 @@ class Life:
             assert manager.metadata(bare["access_token"])["scope"] == "default"
         if not self.profile.has_basic_token_call:
             with self.check("application token with a lifetime (taken, without effect)"):
-                # The connector's 1.0 releases obey `validity_period` (ExtendedClientCredentialsGrantHandler), later ones do not.
+                # A grant handler of the connector's 1.0 releases obeys `validity_period`, where it is configured; others do not.
                 for seconds in [120, -1]:
                     token = manager.application_token(self.client_id, self.client_secret, APPLICATION_SCOPES, seconds)
                     assert 120 < token["expires_in"] <= 3600, token
