@@ -56,6 +56,7 @@ struct Backlog {
 }
 
 /// The sender of one listener.
+#[expect(clippy::struct_excessive_bools, reason = "what is under way, independently of each other")]
 pub(super) struct Sender {
     app: Arc<App>,
     channel: Arc<Channel>,

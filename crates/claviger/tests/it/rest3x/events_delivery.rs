@@ -3,7 +3,7 @@
 
 use super::events::{told_on, told_on_every_engine, view, wait_until_told};
 use crate::harness::{
-    ADMIN, ADMIN_PASSWORD, Call as _, Database, Directory, Options, Process, Receiver, Registered, Server,
+    ADMIN, ADMIN_PASSWORD, Call as _, Database, Directory, Options, Post, Process, Receiver, Registered, Server,
     becomes_false, databases, plain_client, register, registration,
 };
 use claviger::app::SystemClock;
@@ -12,7 +12,7 @@ use claviger_proto::ids::ConsumerKey;
 use claviger_proto::time::{Clock as _, Timestamp};
 use claviger_store::error::StoreError;
 use claviger_store::notifications::{self, NewNotification};
-use serde_json::{Value, json};
+use serde_json::json;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -205,7 +205,7 @@ async fn a_token_whose_text_nobody_knows_is_a_dead_letter() {
 
 #[tokio::test]
 async fn two_nodes_tell_once() {
-    for database in databases().await.into_iter() {
+    for database in databases().await {
         if database.is_shared() {
             let receiver = Receiver::start().await;
             let sections: &'static str = Receiver::section_at(receiver.port).leak();
@@ -271,10 +271,10 @@ async fn an_event_survives_kill_9_before_it_was_told() {
         drop(process.kill());
         receiver.answer(|_| 200);
         let process = Process::start(&directory, &["--log", "warn"]).await;
-        let taken = receiver.wait_for(1).await;
-        assert_eq!(taken[0].text("accessToken"), token, "{}", database.engine());
-        let ids: Vec<&Value> = taken.iter().map(|post| &post.body["eventId"]).collect();
-        assert!(receiver.posts().iter().all(|post| post.body["eventId"] == *ids[0]), "{}", database.engine());
+        let event = receiver.wait_for(1).await.remove(0);
+        assert_eq!(event.text("accessToken"), token, "{}", database.engine());
+        let is_same = |post: &Post| post.text("eventId") == event.text("eventId");
+        assert!(receiver.posts().iter().all(is_same), "{}", database.engine());
         drop(process);
         database.remove().await;
     }
