@@ -268,6 +268,8 @@ async fn an_event_survives_kill_9_before_it_was_told() {
         let token =
             call("/oauth2/token", (&id, &secret), &[("grant_type", "client_credentials")]).await.text("access_token");
         assert_eq!(call("/oauth2/revoke", (&id, &secret), &[("token", &token)]).await.status, 200);
+        // It was tried, and nobody took it.
+        receiver.wait_for_arrivals(2).await;
         drop(process.kill());
         receiver.answer(|_| 200);
         let process = Process::start(&directory, &["--log", "warn"]).await;
