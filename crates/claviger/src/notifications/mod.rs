@@ -4,7 +4,8 @@
 //! and removes what was taken. So an event is told at least once, whatever ends in between, and no request waits for it.
 //! `event` makes the bodies, `queue` keeps the order, `pace` the pauses, `endpoint` posts, `view` shows what is the matter.
 //!
-//! What is told when nothing in the product changes a user (locks, passwords, roles) is for the day when something does.
+//! Events about users (`subject_entity_revocation_event`) are not made: nothing in the product changes a user's lock, password or
+//! roles yet.
 
 mod endpoint;
 mod event;
