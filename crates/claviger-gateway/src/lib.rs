@@ -33,7 +33,7 @@ pub mod remote;
 mod resource;
 mod rewrite;
 mod route;
-mod upstream;
+pub mod upstream;
 mod verdict;
 
 pub use config::GatewayConfig;

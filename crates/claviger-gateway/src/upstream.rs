@@ -75,8 +75,11 @@ impl Upstream {
     }
 }
 
+/// What makes connections for a client of this process.
+pub type Connector = HttpsConnector<HttpConnector>;
+
 /// HTTP/1.1 over TCP or TLS with this time-out to connect.
-pub(crate) fn connector(connect_timeout: Duration, mut tls: rustls::ClientConfig) -> HttpsConnector<HttpConnector> {
+pub fn connector(connect_timeout: Duration, mut tls: rustls::ClientConfig) -> Connector {
     let mut http = HttpConnector::new();
     http.enforce_http(false);
     http.set_nodelay(true);
@@ -132,6 +135,6 @@ fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (
 }
 
 /// An error with its causes in one line.
-pub(crate) fn chain(error: &(dyn StdError + 'static)) -> String {
+pub fn chain(error: &(dyn StdError + 'static)) -> String {
     causes(error).map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

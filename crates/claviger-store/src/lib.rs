@@ -21,6 +21,7 @@ mod galera;
 pub mod leases;
 pub mod line;
 pub mod location;
+pub mod notifications;
 pub mod plan;
 pub mod policies;
 pub mod registry;
@@ -53,6 +54,7 @@ pub fn statements() -> impl Iterator<Item = (&'static str, &'static sql::Sql)> {
         clients::STATEMENTS,
         events::STATEMENTS,
         leases::STATEMENTS,
+        notifications::STATEMENTS,
         policies::STATEMENTS,
         registry::STATEMENTS,
         revocations::STATEMENTS,

@@ -2,6 +2,7 @@
 
 use crate::config::Config;
 use crate::events::EventLog;
+use crate::notifications::Notifications;
 use crate::oauth::OAuth;
 use crate::oauth::introspect::Introspected;
 use crate::ops::{Limits, Metrics};
@@ -33,6 +34,8 @@ pub struct App {
     pub portal: PortalSettings,
     /// The event log.
     pub events: EventLog,
+    /// Who is told of dead tokens beside gateways.
+    pub notifications: Notifications,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// Bounds.
@@ -45,6 +48,7 @@ impl App {
         for event in events {
             self.users.apply(event);
             self.oauth.apply(event);
+            self.notifications.apply(event);
         }
     }
 

@@ -17,6 +17,7 @@ use crate::config::database::DatabaseUrl;
 use crate::config::{self, Config};
 use crate::http::reply::Chain;
 use crate::http::serve::stopped;
+use crate::notifications;
 use crate::oauth::OAuthSettings;
 use crate::ops::Metrics;
 use claviger_proto::entropy::uuid;
@@ -55,6 +56,8 @@ const PAUSE_MS_MAX: u64 = 300_000;
 /// The offline procedure's two hours (database.md 3.8).
 const ACTIVE_ENDED_MS: i64 = 2 * 3_600_000;
 const DAY_MS: i64 = 86_400_000;
+/// How long a notification is kept: one that was given up, for somebody to look at it, and one whose listener is gone.
+const NOTIFICATION_DAYS: u32 = 30;
 /// How much later tokens and codes go on a MySQL server for which nobody named `db.token_time_zone`: Connector/J 5 stored local
 /// time (database.md 1.4), and no zone is further from UTC.
 const UNKNOWN_ZONE_MS: i64 = 14 * 3_600_000;
@@ -134,6 +137,8 @@ impl Cleanup {
             is_audit_kept: self.is_audit_kept,
             audit_before: self.audit_retention_days.map(days_ago),
             events_before: days_ago(config.events.retention_days),
+            notifications_before: days_ago(NOTIFICATION_DAYS),
+            notifications_ended_before: notifications::needed_since(now),
         }
     }
 

@@ -78,8 +78,8 @@ fn trust_store(config: &Config) -> anyhow::Result<Vec<CertificateDer<'static>>> 
     config.keystore.trust.as_ref().map_or(Ok(Vec::new()), keystores::load_trusted)
 }
 
-/// Backends are trusted by the system's authorities and by `[truststore]`.
-fn backend_authorities(config: &Config) -> anyhow::Result<Vec<CertificateDer<'static>>> {
+/// Backends, and who is told of events, are trusted by the system's authorities and by `[truststore]`.
+pub fn backend_authorities(config: &Config) -> anyhow::Result<Vec<CertificateDer<'static>>> {
     let system = rustls_native_certs::load_native_certs();
     for error in &system.errors {
         tracing::debug!(%error, "a certificate of the system's store is left out");

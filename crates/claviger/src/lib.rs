@@ -14,6 +14,7 @@ pub mod gateway_role;
 pub mod health;
 pub mod http;
 pub mod log;
+pub mod notifications;
 pub mod oauth;
 pub mod ops;
 pub mod portal;

@@ -15,7 +15,7 @@ use crate::http::serve::{ManagementConnection, Port, Stream, accept, serve_manag
 use crate::http::tls;
 use crate::ops::Metrics;
 use crate::startup::{self, Administrator};
-use crate::{events, gateway_role, health, oauth, ops, portal, user_info};
+use crate::{events, gateway_role, health, notifications, oauth, ops, portal, user_info};
 use anyhow::Context as _;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -169,6 +169,7 @@ pub async fn start(launch: Launch, listeners: Listeners) -> anyhow::Result<Runni
         let (stop, stopping_last) = watch::channel(false);
         courier = Some((stop, tokio::spawn(events::courier::run(app.clone(), stopping_last))));
         tasks.spawn(cleaner::run(app.clone(), cleanup, stopping.clone()));
+        tasks.spawn(notifications::run(app.clone(), stopping.clone()));
         Some(started)
     } else {
         None
@@ -228,7 +229,8 @@ fn control_plane(
 }
 
 fn management_routes(app: &Arc<App>, profile: Profile) -> (Router, Vec<RouteEntry>) {
-    let mut routes = Routes::new(app.clone()).with(health::routes).with(gateway_feed::routes);
+    let mut routes =
+        Routes::new(app.clone()).with(health::routes).with(gateway_feed::routes).with(notifications::routes);
     if profile.has(Role::KeyManager) {
         routes = routes.with(oauth::routes).with(user_info::routes);
     }

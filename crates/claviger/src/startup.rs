@@ -13,6 +13,8 @@ use crate::config::profile::{Profile, Role};
 use crate::config::{self, Config};
 use crate::events::EventLog;
 use crate::files::{DataDir, KeyPair};
+use crate::gateway_role;
+use crate::notifications::Notifications;
 use crate::oauth::grant::GRANTS;
 use crate::oauth::keys::Keys;
 use crate::oauth::{OAuth, OAuthSettings};
@@ -93,8 +95,15 @@ pub async fn start(
         request_timeout_s: config.limits.request_timeout_s,
     };
     let portal = portal_settings(&config);
-    let app =
-        App { config, store, clock, rng, users, oauth, portal, events: EventLog::default(), metrics, limits: bounds };
+    let trusted = || {
+        let mut trusted = gateway_role::backend_authorities(&config)?;
+        // The receiver may be this very process.
+        trusted.extend(tls_pair(&config, data_dir, &*clock)?.chain.into_iter().take(1));
+        Ok(trusted)
+    };
+    let notifications = Notifications::new(&config, trusted, &metrics).context("[[event_listener]]")?;
+    let events = EventLog::default();
+    let app = App { config, store, clock, rng, users, oauth, portal, events, notifications, metrics, limits: bounds };
     let app = Arc::new(app);
     let weak = Arc::downgrade(&app);
     app.store.on_commit(Arc::new(move |events: &[Event]| {
@@ -267,6 +276,7 @@ pub(crate) fn oauth_settings(config: &Config) -> OAuthSettings {
         news_ms_max: news_ms_max(config),
         skew_ms: oauth.timestamp_skew_s.saturating_mul(1000),
         allowed_scopes: config.apim_oauth.allowed_scopes.clone(),
+        listeners: config.listeners.iter().map(|listener| listener.id.clone()).collect(),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Our own tables: CLV_REVOCATION by its end, CLV_EVENT by its age.
+//! Our own tables: CLV_REVOCATION by its end, CLV_EVENT by its age, CLV_NOTIFICATION by both.
 
 use super::{Candidate, PAGE_ROWS, Page, Rules, key_args, keys};
 use crate::conn::Conn;
@@ -14,6 +14,8 @@ queries! {
     DELETE_REVOCATIONS = concat!("DELETE FROM CLV_REVOCATION WHERE SUBJECT IN (", keys!(), ") AND KIND = ? AND EXPIRES_AT < ?");
     LIST_EVENTS = "SELECT ID, CREATED_AT FROM CLV_EVENT WHERE ID > ? AND ID < ? ORDER BY ID LIMIT ?";
     DELETE_EVENTS = concat!("DELETE FROM CLV_EVENT WHERE ID IN (", keys!(), ")");
+    LIST_NOTIFICATIONS = "SELECT ID, CREATED_AT, EXPIRES_AT, DIED_AT FROM CLV_NOTIFICATION WHERE ID > ? ORDER BY ID LIMIT ?";
+    DELETE_NOTIFICATIONS = concat!("DELETE FROM CLV_NOTIFICATION WHERE ID IN (", keys!(), ")");
 }
 
 fn place(after: &str) -> i64 {
@@ -79,9 +81,34 @@ pub(super) async fn find_events(conn: &mut Conn, after: &str, rules: &Rules) -> 
 
 /// An event never changes: its number is enough.
 pub(super) async fn remove_events(conn: &mut Conn, candidates: &[Candidate]) -> Result<u64, StoreError> {
+    conn.execute(&DELETE_EVENTS, &numbers(candidates)).await
+}
+
+/// Parameters for [`keys!`] of a numbered table.
+fn numbers(candidates: &[Candidate]) -> [Arg<'static>; super::WRITE_ROWS] {
     let mut ids = [Arg::Int(None); super::WRITE_ROWS];
     for (id, candidate) in ids.iter_mut().zip(candidates) {
         *id = Arg::Int(candidate.key.parse().ok());
     }
-    conn.execute(&DELETE_EVENTS, &ids).await
+    ids
+}
+
+/// What is too old, and what waits in vain: the token has ended by itself.
+pub(super) async fn find_notifications(conn: &mut Conn, after: &str, rules: &Rules) -> Result<Page, StoreError> {
+    let rows = conn.rows(&LIST_NOTIFICATIONS, &[place(after).into(), page_rows()]).await?;
+    let mut candidates = Vec::new();
+    for row in &rows {
+        let is_waiting = row.int(3)? == 0;
+        let is_ended = row.int(2)? < rules.notifications_ended_before.as_millis();
+        if row.int(1)? < rules.notifications_before.as_millis() || is_waiting && is_ended {
+            candidates.push(Candidate { key: row.int(0)?.to_string(), basis: String::new() });
+        }
+    }
+    let last = rows.last().map(|row| row.int(0)).transpose()?;
+    Ok(Page::new(rows.len(), last.map(|last| last.to_string()), candidates))
+}
+
+/// Neither time of a notification changes: its number is enough.
+pub(super) async fn remove_notifications(conn: &mut Conn, candidates: &[Candidate]) -> Result<u64, StoreError> {
+    conn.execute(&DELETE_NOTIFICATIONS, &numbers(candidates)).await
 }

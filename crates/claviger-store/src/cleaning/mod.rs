@@ -60,11 +60,13 @@ pub enum Table {
     Revocations,
     /// CLV_EVENT.
     Events,
+    /// CLV_NOTIFICATION.
+    Notifications,
 }
 
 impl Table {
     /// All of them, in the order in which they are cleaned.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::AccessTokens,
         Self::AuthorizationCodes,
         Self::TokenAudit,
@@ -72,6 +74,7 @@ impl Table {
         Self::RevokedJwts,
         Self::Revocations,
         Self::Events,
+        Self::Notifications,
     ];
 
     /// The table's name in the database.
@@ -84,6 +87,7 @@ impl Table {
             Self::RevokedJwts => "AM_REVOKED_JWT",
             Self::Revocations => "CLV_REVOCATION",
             Self::Events => "CLV_EVENT",
+            Self::Notifications => "CLV_NOTIFICATION",
         }
     }
 }
@@ -109,6 +113,10 @@ pub struct Rules {
     pub audit_before: Option<Timestamp>,
     /// Events older than this go.
     pub events_before: Timestamp,
+    /// Notifications that happened before this go, told or not: dead letters, and those of listeners that nobody names any more.
+    pub notifications_before: Timestamp,
+    /// A notification that waits goes when its token ended before this.
+    pub notifications_ended_before: Timestamp,
 }
 
 /// A row that may go, as far as reading without a lock can tell.
@@ -138,7 +146,9 @@ impl Page {
 /// The tables that can be cleaned in databases with these capabilities, in the order in which they are.
 pub fn tables(capabilities: Capabilities) -> impl Iterator<Item = Table> {
     Table::ALL.into_iter().filter(move |table| match table {
-        Table::AccessTokens | Table::AuthorizationCodes | Table::Revocations | Table::Events => true,
+        Table::AccessTokens | Table::AuthorizationCodes | Table::Revocations | Table::Events | Table::Notifications => {
+            true
+        }
         Table::TokenAudit => capabilities.has(Capability::Audit),
         Table::Sessions => capabilities.has(Capability::SessionExpiry),
         Table::RevokedJwts => capabilities.has(Capability::RevokedJwt),
@@ -148,7 +158,7 @@ pub fn tables(capabilities: Capabilities) -> impl Iterator<Item = Table> {
 /// Those of some tables that are there: before our first start a WSO2 database has none of ours.
 pub async fn present(conn: &mut Conn, tables: Vec<Table>) -> Result<Vec<Table>, StoreError> {
     let there = schema::tables(conn, Family::Identity).await?;
-    let is_ours = |table: &Table| matches!(table, Table::Revocations | Table::Events);
+    let is_ours = |table: &Table| matches!(table, Table::Revocations | Table::Events | Table::Notifications);
     Ok(tables.into_iter().filter(|table| !is_ours(table) || there.contains(table.name())).collect())
 }
 
@@ -170,6 +180,7 @@ pub async fn find(conn: &mut Conn, table: Table, after: &str, rules: &Rules) -> 
         Table::RevokedJwts => rest::find_revoked_jwts(conn, after, rules).await,
         Table::Revocations => log::find_revocations(conn, after, rules).await,
         Table::Events => log::find_events(conn, after, rules).await,
+        Table::Notifications => log::find_notifications(conn, after, rules).await,
     }
 }
 
@@ -195,6 +206,7 @@ pub async fn remove(conn: &mut Conn, table: Table, candidates: &[Candidate], rul
         Table::RevokedJwts => rest::remove_revoked_jwts(conn, candidates, rules).await,
         Table::Revocations => log::remove_revocations(conn, candidates, rules).await,
         Table::Events => log::remove_events(conn, candidates).await,
+        Table::Notifications => log::remove_notifications(conn, candidates).await,
     }
 }
 

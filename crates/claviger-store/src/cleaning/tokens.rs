@@ -222,6 +222,8 @@ mod tests {
         is_audit_kept: false,
         audit_before: None,
         events_before: NOW,
+        notifications_before: NOW,
+        notifications_ended_before: NOW,
     };
 
     fn row(state: &str, access_s: i64, refresh_s: Option<i64>) -> TokenRow {

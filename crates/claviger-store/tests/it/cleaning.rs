@@ -32,6 +32,8 @@ pub(crate) fn rules(now: Timestamp) -> Rules {
         is_audit_kept: false,
         audit_before: None,
         events_before: now.plus_millis(-7 * DAY_MS),
+        notifications_before: now.plus_millis(-30 * DAY_MS),
+        notifications_ended_before: now.plus_millis(-DAY_MS),
     }
 }
 

@@ -11,6 +11,7 @@ mod concurrency;
 mod database;
 mod events;
 mod leases;
+mod notifications;
 mod plan_rows;
 mod plans;
 mod portal;

@@ -45,6 +45,7 @@ const CLIENT_KEY: Arg<'static> = text("key_500");
 const USER: Arg<'static> = text("user_500");
 /// As many as one statement looks up.
 const GAPS: [Arg<'static>; 50] = [int(700); 50];
+const NOTIFICATIONS: [Arg<'static>; 64] = [int(700); 64];
 /// A name, and places for more.
 const NAMES: [Arg<'static>; 51] = names();
 const TOKENS: [Arg<'static>; 50] = [text("token_500_0"); 50];
@@ -246,6 +247,14 @@ const HOT: &[Hot] = &[
     hot("leases::BEAT", &[text("lease_500"), text("node")]),
     hot("leases::TAKE_OVER", &[text("other"), text("lease_500"), text("node"), int(500)]),
     hot("leases::GIVE_BACK", &[text("lease_500"), text("node")]),
+    // Notifications.
+    hot("notifications::LIST", &[text("listener_1"), int(0), int(500)]),
+    hot("notifications::FIND_OLDEST", &[text("listener_1")]),
+    hot("notifications::LIST_DEAD", &[text("listener_1"), int(100)]),
+    hot("notifications::LIST_SENDABLE", &[text("listener_1"), int(64)]),
+    hot("notifications::BURY", &[int(5), text("a reason"), int(500)]),
+    hot("notifications::REVIVE", &NOTIFICATIONS),
+    hot("notifications::DELETE", &NOTIFICATIONS),
     // Cleaning: pages by key, removals by key.
     hot("cleaning::tokens::LIST", &[text("token_500_0"), int(1_000)]),
     hot("cleaning::tokens::LOCK", &CLEANED),
@@ -285,6 +294,8 @@ const HOT: &[Hot] = &[
     hot("cleaning::log::DELETE_REVOCATIONS", &CLEANED_REVOCATIONS),
     hot("cleaning::log::LIST_EVENTS", &[int(0), int(3990), int(1_000)]),
     hot("cleaning::log::DELETE_EVENTS", &CLEANED_EVENTS),
+    hot("cleaning::log::LIST_NOTIFICATIONS", &[int(0), int(1_000)]),
+    hot("cleaning::log::DELETE_NOTIFICATIONS", &CLEANED_EVENTS),
     // Applications, subscriptions.
     hot("applications::FIND_OF_KEY", &[CLIENT_KEY]),
     hot("applications::FIND_BY_UUID", &[text("application_500")]),

@@ -4,7 +4,7 @@
 //! Owns: the walk, the conversion of single values, "did you mean", which bytes must be masked. Leaves to others: what
 //! values mean together (`fill`), references (`expand`), rendering (`problem`).
 
-use super::expand::Expander;
+use super::expand::{Expanded, Expander};
 use super::problem::{Note, Problem, Source, shown_name};
 use super::reference::type_name;
 use super::schema::{Effect, Key, Kind, Schema, TableKind, Unit};
@@ -32,6 +32,18 @@ pub(super) enum Value {
     Number(i64),
     Never,
     Texts(Vec<String>),
+    Properties(Vec<Property>),
+}
+
+/// One entry of a table of properties; the names of tables inside it stand before its own, with dots.
+#[derive(Clone, Debug)]
+pub(super) struct Property {
+    pub(super) name: String,
+    /// The text with its references resolved, or why they cannot be: whether that matters the section knows.
+    pub(super) text: Result<Secret, String>,
+    /// Did another secret go into it?
+    pub(super) has_secret: bool,
+    pub(super) span: Range<usize>,
 }
 
 /// A value with its place.
@@ -215,6 +227,11 @@ impl Walk<'_> {
                 }
                 Ok(Value::Texts(texts))
             }
+            (Kind::Properties, DeValue::Table(table)) => {
+                let mut properties = Vec::new();
+                self.properties(table, here, "", &mut properties)?;
+                Ok(Value::Properties(properties))
+            }
             (kind, DeValue::String(text)) => {
                 let text =
                     self.expanded(key, here, text).map_err(|message| Problem::new(Some(span.clone()), message))?;
@@ -230,6 +247,42 @@ impl Walk<'_> {
             }
             _ => Err(wrong()),
         }
+    }
+
+    /// The entries of a table of properties and of the tables inside it.
+    fn properties(
+        &self,
+        table: &DeTable<'_>,
+        here: &Place,
+        prefix: &str,
+        out: &mut Vec<Property>,
+    ) -> Result<(), Problem> {
+        for (key, value) in table {
+            let name = format!("{prefix}{}", key.get_ref());
+            let place = here.child(&shown_name(key.get_ref()));
+            if place.depth > DEPTH_MAX {
+                return Err(Problem::new(Some(key.span()), "tables are nested too deeply"));
+            }
+            if out.len() >= ELEMENTS_MAX {
+                return Err(Problem::new(Some(key.span()), format!("more than {ELEMENTS_MAX} elements")));
+            }
+            let text = match value.get_ref() {
+                DeValue::Table(inner) => {
+                    self.properties(inner, &place, &format!("{name}."), out)?;
+                    continue;
+                }
+                DeValue::String(text) => self.expander.expand(&place.concrete, text),
+                DeValue::Integer(number) => {
+                    whole(number).map(|number| Expanded { text: number.to_string(), has_secret: false })
+                }
+                DeValue::Boolean(flag) => Ok(Expanded { text: flag.to_string(), has_secret: false }),
+                other => Err(format!("expected text, found {}", other.type_str())),
+            };
+            let has_secret = text.as_ref().is_ok_and(|expanded| expanded.has_secret);
+            let text = text.map(|expanded| Secret::new(expanded.text));
+            out.push(Property { name, text, has_secret, span: value.span() });
+        }
+        Ok(())
     }
 
     fn expanded(&self, key: &Key, here: &Place, text: &str) -> Result<String, String> {
@@ -277,13 +330,14 @@ fn from_text(kind: Kind, text: &str) -> Result<Value, String> {
             .find(|word| word.eq_ignore_ascii_case(text.trim()))
             .map(|word| Value::Text((*word).to_owned()))
             .ok_or_else(|| format!("expected {}", type_name(kind))),
+        Kind::Properties => Err("expected a table".to_owned()),
         Kind::Texts => Ok(Value::Texts(
             text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect(),
         )),
     }
 }
 
-fn http_url(text: &str) -> Result<Value, String> {
+pub(super) fn http_url(text: &str) -> Result<Value, String> {
     let url = url::Url::parse(text).map_err(|error| format!("not a URL: {error}"))?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err("expected an http or https URL".to_owned());
@@ -349,7 +403,7 @@ fn masks_in(table: &DeTable<'_>, schema: &Schema, place: &Place, out: &mut Vec<R
             continue;
         }
         let is_public = schema.key(&here.schema).is_some_and(|key| match (key.kind, value.get_ref()) {
-            (Kind::Secret, _) => false,
+            (Kind::Secret | Kind::Properties, _) => false,
             (Kind::DatabaseUrl | Kind::HttpUrl, DeValue::String(text)) => !text.contains(['@', '?', ';']),
             _ => true,
         });

@@ -3,7 +3,7 @@
 //! This table is the schema and the documentation (`claviger config keys`, docs/configuration.md). It follows
 //! configuration.md 2.1-2.7 for WSO2's keys; rows that say "Ours" are Claviger's own. Reading values is `check`'s work.
 
-use super::schema::Kind::{DatabaseUrl, Duration, Flag, HttpUrl, Integer, OneOf, Secret, Text, Texts};
+use super::schema::Kind::{DatabaseUrl, Duration, Flag, HttpUrl, Integer, OneOf, Properties, Secret, Text, Texts};
 use super::schema::Unit::{Days, Millis, Seconds};
 use super::schema::{Key, Kind, key};
 
@@ -238,6 +238,12 @@ pub const KEYS: &[Key] = &[
     key("events.retention_days", Duration { unit: Days, min: 1, may_be_never: false }, "7", "Ours. How long events are kept for nodes that were away."),
     key("events.poll_interval_ms", millis(10), "30", "Ours. Longest time between two looks for other nodes' events on MariaDB and MySQL, and on PostgreSQL while its notifications do not come through."),
     key("events.slow_poll_interval_ms", millis(10), "1000", "Ours. The same where PostgreSQL notifies of them: so late is what a lost notification would have told."),
+    key("event_listener[].id", Text, "", "Name of the listener; must be unique. Unset: `token_revocation`."),
+    key("event_listener[].type", Text, "", "Java base class.").without_effect("a listener is known by its `name` or `id`"),
+    key("event_listener[].name", Text, "", "Java class. `org.wso2.is.notification.ApimOauthEventInterceptor` (or the id `token_revocation`) is the sender that tells API Manager of dead tokens (docs/notifications.md); others are reported and left out."),
+    key("event_listener[].order", ANY_NUMBER, "", "Order of the listeners.").without_effect("each listener is told of every event by itself"),
+    key("event_listener[].enable", Flag, "true", "Whether the listener is used."),
+    key("event_listener[].properties", Properties, "", "`notification_endpoint` (https, or http on this host), `username` and `password` must be there; `'header.NAME'` is a header of every request; ours: `hostname_verifier = \"AllowAll\"` takes a certificate for another host name."),
     key("limits.body_bytes_max", Integer { min: 1_024, max: 1_073_741_824 }, "10485760", "Ours. Largest request body on the management ports."),
     key("limits.connections_max", COUNT, "10000", "Ours. Connections open at once on each port."),
     key("limits.request_timeout_s", seconds(1), "60", "Ours. Longest time for one request on the management ports."),

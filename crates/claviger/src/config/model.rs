@@ -6,8 +6,10 @@ use claviger_proto::password::PasswordForm;
 use claviger_proto::secret::Secret;
 use claviger_proto::time::Zone;
 use claviger_proto::user::NameRule;
+use http::HeaderName;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use url::Url;
 
 /// Everything configurable.
 #[derive(Clone, Debug)]
@@ -40,6 +42,8 @@ pub struct Config {
     pub events: Events,
     /// `[oauth.token_cleanup]`, `[cleanup]`.
     pub cleanup: Cleanup,
+    /// `[[event_listener]]`: who is told of dead tokens.
+    pub listeners: Vec<Listener>,
     /// `[limits]`.
     pub limits: Limits,
 }
@@ -430,6 +434,23 @@ pub struct Cleanup {
     pub share_percent: u32,
     /// Longest run.
     pub time_budget_ms: u64,
+}
+
+/// An `[[event_listener]]` that is told of dead tokens (rest-3x.md 5.1).
+#[derive(Clone, Debug)]
+pub struct Listener {
+    /// Unique name.
+    pub id: String,
+    /// Where events are posted.
+    pub endpoint: Url,
+    /// Basic credentials: the name.
+    pub username: String,
+    /// Basic credentials: the password.
+    pub password: Secret,
+    /// Further headers of each request.
+    pub headers: Vec<(HeaderName, Secret)>,
+    /// Must the endpoint's certificate name its host?
+    pub is_host_verified: bool,
 }
 
 /// `[limits]`: the management ports.

@@ -91,5 +91,6 @@ pub(super) fn type_name(kind: Kind) -> String {
         Kind::Duration { unit, .. } => format!("duration, bare numbers are {}", unit.name()),
         Kind::OneOf(words) => format!("one of {}", quoted(words)),
         Kind::Texts => "list of texts".to_owned(),
+        Kind::Properties => "table".to_owned(),
     }
 }

@@ -38,6 +38,8 @@ pub enum Kind {
     OneOf(&'static [&'static str]),
     /// A list of texts, or one text with commas.
     Texts,
+    /// A table of texts under names that are the section's own affair; never shown.
+    Properties,
 }
 
 /// Unit of a bare number (configuration.md 1.4).

@@ -3,8 +3,9 @@
 //!
 //! Nobody issues meanwhile for the old secret: who inserts a token holds the client and looks at it (`oauth::issue`).
 
+use crate::notifications::outbox::Outbox;
 use crate::oauth::dcr::{KEY_LENGTH, RegistrationError, check_owner};
-use crate::oauth::revoke::{SeenJwt, Times, end_row};
+use crate::oauth::revoke::{End, SeenJwt, Times, end_row};
 use crate::oauth::{KnownClient, OAuth, OAuthSettings};
 use claviger_proto::entropy::{Entropy, key_text, uuid};
 use claviger_proto::event::Event;
@@ -47,11 +48,17 @@ pub(super) struct TokenEnd {
     clock: Arc<dyn Clock>,
     rng: Arc<dyn Entropy>,
     settings: Arc<OAuthSettings>,
+    outbox: Outbox,
 }
 
 impl TokenEnd {
     pub(super) fn new(oauth: &OAuth) -> Self {
-        Self { clock: oauth.clock.clone(), rng: oauth.rng.clone(), settings: oauth.settings.clone() }
+        Self {
+            clock: oauth.clock.clone(),
+            rng: oauth.rng.clone(),
+            settings: oauth.settings.clone(),
+            outbox: oauth.outbox.clone(),
+        }
     }
 
     /// The time, as late as the write asks: the wait for the client's lock is over by then.
@@ -67,7 +74,7 @@ impl TokenEnd {
         let tokens = tokens::list_active_of_client(conn, client.id, TOKENS_PER_WRITE).await?;
         for token in &tokens {
             let ids = [uuid(&*self.rng), uuid(&*self.rng)];
-            end_row(conn, token, to, jwt, &ids, times).await?;
+            end_row(conn, token, End { to, jwt, ids: &ids, times, outbox: &self.outbox }).await?;
         }
         Ok(tokens.len() < TOKENS_PER_WRITE)
     }
@@ -141,6 +148,7 @@ impl ClientEnd {
             // the lifetime may have been changed since.
             let before = self.token_end.settings.revoked_before(now);
             revocations::insert_client(conn, &client.key, before, Timestamp::NEVER, now).await?;
+            self.token_end.outbox.client_ended(conn, (client.tenant, &client.key), before, now).await?;
         }
         if next.is_none() && matches!(self.cause, Cause::Deletion) {
             let rows = tokens::delete_of_client(conn, client.id, ROWS_PER_WRITE).await?;

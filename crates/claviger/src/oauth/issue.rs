@@ -4,6 +4,7 @@
 //! racing; between processes the tables' own unique key decides, and the loser reads the winner's row. Whoever inserts or
 //! retires a row holds the client (`clients::hold`) and looks at it then: no token is made for a secret that is over.
 
+use crate::notifications::outbox::{Ended, Outbox};
 use crate::oauth::grant::Authorized;
 use crate::oauth::reply::TokenError;
 use crate::oauth::revoke::{self, Times};
@@ -330,16 +331,17 @@ impl Draft {
 async fn write(oauth: &OAuth, draft: &Arc<Draft>, hold: Hold) -> Result<Option<Token>, TokenError> {
     let (draft, rule) = (draft.clone(), oauth.settings.name_rule);
     let place = oauth.client_place(draft.client().id).await?;
+    let outbox = draft.order.authorized.replaces.is_some().then(|| oauth.outbox.clone());
     let write = oauth.store.write(move |conn| {
         // Until the write is over, also when nobody waits for it any more.
         let _place = &place;
-        let draft = draft.clone();
+        let (draft, outbox) = (draft.clone(), outbox.clone());
         Box::pin(async move {
             let (order, idp, times) = (&draft.order, draft.idp, draft.times);
             let client = clients::hold(conn, draft.client(), hold).await?;
             draft.check_client(client.as_ref())?;
-            if let Some(replaced) = &order.authorized.replaces {
-                retire_refreshed(conn, replaced, draft.rules.is_jwt, &draft.ids, times).await?;
+            if let (Some(replaced), Some(outbox)) = (&order.authorized.replaces, &outbox) {
+                retire_refreshed(conn, replaced, draft.rules.is_jwt, outbox, (&draft.ids, times)).await?;
             }
             let active = tokens::find_active(conn, &draft.key, idp, rule).await?;
             let before = [order.authorized.replaces.as_ref(), active.as_ref()];
@@ -408,15 +410,18 @@ async fn retire_refreshed(
     conn: &mut Conn,
     replaced: &Token,
     is_jwt: bool,
-    ids: &[String; 3],
-    Times { now, ended_before }: Times,
+    outbox: &Outbox,
+    (ids, Times { now, ended_before }): (&[String; 3], Times),
 ) -> Result<(), TokenError> {
     if !tokens::retire(conn, replaced, TokenState::Inactive, &ids[0]).await? {
         return Err(TokenError::InvalidGrant("Invalid refresh token state".into()));
     }
-    if replaced.expires_at() > ended_before {
+    // The change of its client's token type may have ended it, and told so.
+    let is_told = replaced.state != TokenState::Active && revocations::is_token_revoked(conn, replaced.hash).await?;
+    if !is_told && replaced.expires_at() > ended_before {
         let jwt = revoke::revoked_jwt(replaced, &ids[1], None).filter(|_| is_jwt);
         revocations::insert_token(conn, replaced.hash, replaced.expires_at(), jwt, now).await?;
+        outbox.token_ended(conn, Ended::of(replaced, is_jwt), now).await?;
     }
     Ok(())
 }

@@ -23,6 +23,7 @@ pub mod token;
 use crate::cache::ReadThrough;
 use crate::http::access::Rule;
 use crate::http::routes::Routes;
+use crate::notifications::outbox::Outbox;
 use axum::http::Method;
 use claviger_proto::entropy::Entropy;
 use claviger_proto::event::Event;
@@ -91,6 +92,8 @@ pub struct OAuthSettings {
     pub skew_ms: i64,
     /// Patterns of scopes that anybody may have (`apim.oauth_config.allowed_scopes`).
     pub allowed_scopes: Vec<String>,
+    /// Ids of the listeners that are told of dead tokens.
+    pub listeners: Vec<String>,
 }
 
 impl OAuthSettings {
@@ -149,6 +152,8 @@ pub struct OAuth {
     /// IDP.ID of a tenant's resident identity provider, where token rows name it.
     idps: ReadThrough<TenantId, Option<i64>>,
     together: together::Together,
+    /// Where API Manager's news is written down.
+    outbox: Outbox,
 }
 
 impl OAuth {
@@ -162,6 +167,7 @@ impl OAuth {
     ) -> Self {
         Self {
             together: together::Together::new(store.clone(), settings.name_rule),
+            outbox: Outbox::new(settings.listeners.clone(), settings.is_jwt_persisted, rng.clone()),
             idps: ReadThrough::new(TENANTS_MAX),
             store,
             clock,

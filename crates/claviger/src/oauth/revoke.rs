@@ -2,6 +2,7 @@
 //! event are one transaction; the reply is sent after its commit.
 
 use crate::app::App;
+use crate::notifications::outbox::{Ended, Outbox};
 use crate::oauth::form_request::FormRequest;
 use crate::oauth::reply::{self, TokenError};
 use crate::oauth::{OAuth, client_auth};
@@ -17,6 +18,7 @@ use claviger_proto::jose;
 use claviger_proto::oauth::TokenType;
 use claviger_proto::secret::Secret;
 use claviger_proto::time::Timestamp;
+use claviger_proto::user::Username;
 use claviger_store::clients::{self, Client, Hold};
 use claviger_store::conn::Conn;
 use claviger_store::error::StoreError;
@@ -178,20 +180,20 @@ async fn revoke_stored(
     let now = oauth.clock.now();
     let ids = [uuid(&*oauth.rng), uuid(&*oauth.rng)];
     let times = Times { now, ended_before: oauth.settings.ended_before(now) };
-    let shared = Arc::new((client.clone(), presented, ids));
+    let shared = Arc::new((client.clone(), presented, ids, oauth.outbox.clone()));
     oauth
         .store
         .write(move |conn| {
             let shared = shared.clone();
             Box::pin(async move {
-                let (client, presented, ids) = &*shared;
+                let (client, presented, ids, outbox) = &*shared;
                 if clients::hold(conn, client, Hold::Alone).await?.is_none() {
                     return Ok(None);
                 }
                 let found = presented.find(conn, client).await?;
                 if let Some((token, _)) = &found {
                     let jwt = is_jwt.then(|| SeenJwt { signature: signature_of(&presented.text) });
-                    end_row(conn, token, TokenState::Revoked, jwt, ids, times).await?;
+                    end_row(conn, token, End { to: TokenState::Revoked, jwt, ids, times, outbox }).await?;
                 }
                 Ok(found)
             })
@@ -214,17 +216,24 @@ pub(crate) struct SeenJwt<'a> {
     pub(crate) signature: Option<&'a str>,
 }
 
+/// How a pair ends.
+#[derive(Clone, Copy)]
+pub(crate) struct End<'a> {
+    /// The row's state from then on.
+    pub(crate) to: TokenState,
+    /// Is it a JWT?
+    pub(crate) jwt: Option<SeenJwt<'a>>,
+    /// TOKEN_STATE_ID, and the UUID of its line in the list that old gateways read.
+    pub(crate) ids: &'a [String; 2],
+    pub(crate) times: Times,
+    pub(crate) outbox: &'a Outbox,
+}
+
 /// Ends a pair whose client is held, and lists its access token when somebody may still accept it. A pair whose row is dead
 /// already is listed too: no event was written when the next token for the same user and scopes retired the row, and
 /// gateways accept a JWT by its signature and an opaque token by a verdict they remember.
-pub(crate) async fn end_row(
-    conn: &mut Conn,
-    token: &Token,
-    to: TokenState,
-    jwt: Option<SeenJwt<'_>>,
-    ids: &[String; 2],
-    Times { now, ended_before }: Times,
-) -> Result<(), StoreError> {
+pub(crate) async fn end_row(conn: &mut Conn, token: &Token, end: End<'_>) -> Result<(), StoreError> {
+    let End { to, jwt, ids, times: Times { now, ended_before }, outbox } = end;
     let is_alive = matches!(token.state, TokenState::Active | TokenState::Expired);
     if is_alive && !tokens::retire(conn, token, to, &ids[0]).await? {
         return Err(StoreError::Repeat(None));
@@ -237,8 +246,9 @@ pub(crate) async fn end_row(
         // Whoever revokes again may have been answered with an error though all was written: nobody may have heard of it.
         conn.emit(Event::TokenRevoked { token: token.hash, expires_at: token.expires_at() }, now).await?;
     } else {
-        let jwt = jwt.and_then(|jwt| revoked_jwt(token, &ids[1], jwt.signature));
-        revocations::insert_token(conn, token.hash, token.expires_at(), jwt, now).await?;
+        let listed = jwt.and_then(|jwt| revoked_jwt(token, &ids[1], jwt.signature));
+        revocations::insert_token(conn, token.hash, token.expires_at(), listed, now).await?;
+        outbox.token_ended(conn, Ended::of(token, jwt.is_some()), now).await?;
     }
     Ok(())
 }
@@ -268,19 +278,32 @@ async fn revoke_unstored_jwt(
     let Some(jti) = claim("jti").map(str::to_owned) else { return Ok(None) };
     let expires_at = super::introspect::time_claim(claims, "exp").unwrap_or(Timestamp::NEVER);
     let user = claim("sub").unwrap_or_default().to_owned();
+    let subject = Username::parse(&user).ok();
     let signature = signature_of(text).map(str::to_owned);
     let (tenant_id, now, id) = (client.tenant, oauth.clock.now(), uuid(&*oauth.rng));
+    let shared = Arc::new((client.key.clone(), subject, jti, id, signature, oauth.outbox.clone()));
     oauth
         .store
         .write::<_, StoreError, _>(move |conn| {
-            let (jti, id, signature) = (jti.clone(), id.clone(), signature.clone());
+            let shared = shared.clone();
             Box::pin(async move {
-                let hash = TokenHash::of(&jti);
+                let (consumer_key, subject, jti, id, signature, outbox) = &*shared;
+                let hash = TokenHash::of(jti);
                 if revocations::is_token_revoked(conn, hash).await? {
                     return conn.emit(Event::TokenRevoked { token: hash, expires_at }, now).await.map(drop);
                 }
-                let jwt = RevokedJwt { uuid: &id, jti: &jti, signature: signature.as_deref(), tenant_id };
-                revocations::insert_token(conn, hash, expires_at, Some(jwt), now).await
+                let jwt = RevokedJwt { uuid: id, jti, signature: signature.as_deref(), tenant_id };
+                revocations::insert_token(conn, hash, expires_at, Some(jwt), now).await?;
+                let ended = Ended {
+                    hash,
+                    identifier: Some(jti),
+                    expires_at,
+                    user: subject.as_ref().map_or("", |subject| &subject.name),
+                    tenant: tenant_id,
+                    consumer_key,
+                    token_type: TokenType::Jwt,
+                };
+                outbox.token_ended(conn, ended, now).await
             })
         })
         .await?;

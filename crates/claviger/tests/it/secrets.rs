@@ -2,7 +2,7 @@
 //! search through all that the process wrote.
 
 use crate::harness::{
-    ADMIN, ADMIN_PASSWORD, Call as _, Directory, Process, Reply, http2_client, plain_client, registration,
+    ADMIN, ADMIN_PASSWORD, Call as _, Directory, Process, Receiver, Reply, http2_client, plain_client, registration,
 };
 use claviger::files::TLS_CERTIFICATE_FILE;
 use claviger_proto::encode::base64;
@@ -127,6 +127,14 @@ fn numbers(secret: &str) -> String {
 async fn no_secret_is_written_at_any_log_level() {
     for format in ["text", "json"] {
         let directory = Directory::new();
+        // API Manager is told of every dead token, and does not take each at once.
+        let receiver = Receiver::start().await;
+        let mut count = 0;
+        receiver.answer(move |_| {
+            count += 1;
+            if count % 3 == 0 { 500 } else { 200 }
+        });
+        std::fs::write(directory.path().join("deployment.toml"), Receiver::section_at(receiver.port)).unwrap();
         let process = Process::start(&directory, &["--log", "trace", "--log-format", format]).await;
         let certificate = std::fs::read(directory.path().join(TLS_CERTIFICATE_FILE)).unwrap();
         let (plain, secure) = (plain_client(), http2_client(&certificate));
@@ -138,6 +146,10 @@ async fn no_secret_is_written_at_any_log_level() {
                 secrets.append(&mut flows.secrets);
             }
         }
+        let told = receiver.wait_for(8).await;
+        assert!(told.iter().any(|post| secrets.iter().any(|secret| secret == post.text("accessToken"))));
+        let notifier = "planted-notifier-password".to_owned();
+        secrets.extend([base64(format!("notifier:{notifier}").as_bytes()), notifier]);
         process.terminate();
         let ended = process.wait_for_end().await;
         assert_eq!(ended.code, Some(0), "{}", ended.output);

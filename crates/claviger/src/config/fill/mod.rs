@@ -5,6 +5,7 @@
 
 mod database;
 mod keystores;
+mod listeners;
 mod roles;
 mod stored;
 mod zones;
@@ -173,6 +174,7 @@ impl Values<'_> {
             },
             gateway: self.gateway(),
             cleanup: self.cleanup(),
+            listeners: self.listeners(),
             events: Events {
                 retention_days: self.number("events.retention_days"),
                 poll_interval_ms: self.number("events.poll_interval_ms"),

@@ -1,10 +1,11 @@
 //! Starts what the tests talk to: `server` in this process, `process` as a program of its own, each on a directory and a
-//! database of its own; `wire` is the HTTP client, `people` the users that no wire can make.
+//! database of its own; `wire` is the HTTP client, `people` the users that no wire can make, `receiver` what is told of dead tokens.
 
 mod database;
 mod mortal;
 mod people;
 mod process;
+mod receiver;
 mod relay;
 mod server;
 mod wire;
@@ -13,6 +14,7 @@ pub(crate) use database::{Database, databases};
 pub(crate) use mortal::{Mortal, SmallDisk, galera, galera_alone, kill_galera_member, mortals, small_disks};
 pub(crate) use people::{insert_tenant, insert_user, permit};
 pub(crate) use process::{Process, free_offset};
+pub(crate) use receiver::{Post, Receiver};
 pub(crate) use relay::Relay;
 pub(crate) use server::{ManualClock, Options, Server, on_every_engine, on_sqlite, on_two_nodes_with};
 pub(crate) use wire::{Call, Registered, Reply, Told, claims, http2_client, plain_client, register, registration};

@@ -2,6 +2,9 @@
 //! number (rest-3x.md 8); docs/compatibility.md is the list. Bodies and paths are written as the callers write them.
 
 mod claims;
+mod events;
+mod events_delivery;
+mod events_hour;
 mod registration;
 mod registration_more;
 mod scopes;
