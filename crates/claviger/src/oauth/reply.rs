@@ -55,6 +55,9 @@ pub enum TokenError {
     /// Password, refresh token or code do not hold.
     #[error("invalid grant: {0}")]
     InvalidGrant(Cow<'static, str>),
+    /// The authorization code was used before; the tokens of that use are revoked.
+    #[error("the code was used before")]
+    CodeUsed,
     /// A scope is malformed or too wide.
     #[error("invalid scope")]
     InvalidScope,
@@ -141,6 +144,10 @@ pub fn reply(error: &TokenError, host: &str) -> Response {
             (StatusCode::BAD_REQUEST, Code::UnauthorizedClient, text.into())
         }
         TokenError::InvalidGrant(text) => (StatusCode::BAD_REQUEST, Code::InvalidGrant, text.clone()),
+        TokenError::CodeUsed => {
+            let text = "Inactive authorization code received from token request";
+            (StatusCode::BAD_REQUEST, Code::InvalidGrant, text.into())
+        }
         TokenError::InvalidScope => (StatusCode::BAD_REQUEST, Code::InvalidScope, "Invalid Scope!".into()),
         TokenError::MissingToken => {
             (StatusCode::BAD_REQUEST, Code::InvalidRequest, "Invalid revocation request".into())
@@ -194,6 +201,7 @@ fn write(status: StatusCode, error: &OAuthError) -> Response {
     reply::json_no_store(status, &ErrorBody { error_description: &error.description, error: error.code.as_str() })
 }
 
-fn escape_html(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+/// A text as it may stand in HTML, also as the value of an attribute.
+pub(super) fn escape_html(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;").replace('\'', "&#39;")
 }
