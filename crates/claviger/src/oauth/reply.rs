@@ -10,6 +10,9 @@ use claviger_store::error::{StoreError, WriteError};
 use serde::Serialize;
 use std::borrow::Cow;
 
+/// Of a code that comes a second time (rest-3x.md 1.3).
+const CODE_USED: &str = "Inactive authorization code received from token request";
+
 /// Why no token was issued or revoked.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
@@ -144,10 +147,7 @@ pub fn reply(error: &TokenError, host: &str) -> Response {
             (StatusCode::BAD_REQUEST, Code::UnauthorizedClient, text.into())
         }
         TokenError::InvalidGrant(text) => (StatusCode::BAD_REQUEST, Code::InvalidGrant, text.clone()),
-        TokenError::CodeUsed => {
-            let text = "Inactive authorization code received from token request";
-            (StatusCode::BAD_REQUEST, Code::InvalidGrant, text.into())
-        }
+        TokenError::CodeUsed => (StatusCode::BAD_REQUEST, Code::InvalidGrant, CODE_USED.into()),
         TokenError::InvalidScope => (StatusCode::BAD_REQUEST, Code::InvalidScope, "Invalid Scope!".into()),
         TokenError::MissingToken => {
             (StatusCode::BAD_REQUEST, Code::InvalidRequest, "Invalid revocation request".into())

@@ -65,7 +65,7 @@ pub fn routes(routes: Routes) -> Routes {
 }
 
 /// A request on its way through the pages.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Serialize, Deserialize)]
 struct Interaction {
     request: Request,
     /// The cookie of its browser.

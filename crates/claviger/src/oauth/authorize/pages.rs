@@ -40,10 +40,13 @@ pub(super) fn login(application: &str, key: &str, name: &str, has_failed: bool) 
 
 /// The question whether the application may have what it asks for.
 pub(super) fn consent(application: &str, key: &str, user: &str, scopes: &Scopes) -> Response {
-    let scopes: String = scopes.iter().map(|scope| format!("<li>{}</li>", escape_html(scope))).collect();
+    let mut list = String::new();
+    for scope in scopes.iter() {
+        list.extend(["<li>", &escape_html(scope), "</li>"]);
+    }
     let body = format!(
         r#"<h1>Allow access?</h1><p><strong id="application">{application}</strong> asks for access in the name of
-<strong id="user">{user}</strong>:</p><ul id="scopes">{scopes}</ul>
+<strong id="user">{user}</strong>:</p><ul id="scopes">{list}</ul>
 <form method="post" action="{AUTHORIZE}"><input type="hidden" name="sessionDataKeyConsent" value="{key}">
 <button id="consent-approve" type="submit" name="consent" value="approve">Allow</button>
 <button id="consent-deny" type="submit" name="consent" value="deny">Deny</button></form>"#,

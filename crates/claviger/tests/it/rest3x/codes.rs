@@ -160,7 +160,7 @@ async fn checklist_20_two_nodes_exchange_a_code_once() {
         let client = register_for_codes(a, "two-nodes", json!({})).await;
         let code = code_of(a, &client).await;
         join_all([a.warm_up(16), b.warm_up(16)]).await;
-        let node = |number: usize| if number % 2 == 0 { a } else { b };
+        let node = |number: usize| if number.is_multiple_of(2) { a } else { b };
         let replies = join_all((0..32).map(|number| exchange(node(number), &client, &code))).await;
         check_race(b, &client, replies).await;
     })
