@@ -1,5 +1,7 @@
 //! IDN_OAUTH2_AUTHORIZATION_CODE and the scopes of codes (contract database.md 3.7). Codes stand in the form of tokens
 //! ([`crate::forms`]) and are looked up by their hash where there is a column for it.
+//!
+//! Every UPDATE names TIME_CREATED: on MySQL the tables of 2.1 to 3.0 may set it to the present otherwise (database.md 1.3).
 
 use crate::capability::Capability;
 use crate::conn::Conn;
@@ -37,9 +39,11 @@ queries! {
             [code_scopes:LEFT JOIN IDN_OAUTH2_AUTHZ_CODE_SCOPE S ON S.CODE_ID = A.CODE_ID ]\
             WHERE A.[code_hash:AUTHORIZATION_CODE_HASH|AUTHORIZATION_CODE] = ? AND A.CONSUMER_KEY_ID = ? ORDER BY A.CODE_ID";
     FIND_TOKEN = "SELECT TOKEN_ID FROM IDN_OAUTH2_AUTHORIZATION_CODE WHERE CODE_ID = ?";
-    CONSUME = "UPDATE IDN_OAUTH2_AUTHORIZATION_CODE SET STATE = 'INACTIVE', TOKEN_ID = ? WHERE CODE_ID = ? AND STATE = 'ACTIVE'";
-    END = "UPDATE IDN_OAUTH2_AUTHORIZATION_CODE SET STATE = ? WHERE CODE_ID = ? AND STATE = 'ACTIVE'";
-    MOVE_TOKEN = "UPDATE IDN_OAUTH2_AUTHORIZATION_CODE SET TOKEN_ID = ? WHERE TOKEN_ID = ? AND CONSUMER_KEY_ID = ?";
+    CONSUME = "UPDATE IDN_OAUTH2_AUTHORIZATION_CODE SET STATE = 'INACTIVE', TOKEN_ID = ?, TIME_CREATED = TIME_CREATED \
+               WHERE CODE_ID = ? AND STATE = 'ACTIVE'";
+    END = "UPDATE IDN_OAUTH2_AUTHORIZATION_CODE SET STATE = ?, TIME_CREATED = TIME_CREATED WHERE CODE_ID = ? AND STATE = 'ACTIVE'";
+    MOVE_TOKEN = "UPDATE IDN_OAUTH2_AUTHORIZATION_CODE SET TOKEN_ID = ?, TIME_CREATED = TIME_CREATED \
+                  WHERE TOKEN_ID = ? AND CONSUMER_KEY_ID = ?";
 }
 
 /// A code that is to be.

@@ -7,7 +7,8 @@ use crate::harness::{
 };
 use claviger_proto::encode::base64url;
 use claviger_proto::hash::sha256;
-use claviger_proto::ids::TenantId;
+use claviger_proto::ids::{ConsumerKey, TenantId};
+use claviger_store::codes;
 use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -229,6 +230,13 @@ async fn checklist_20_scopes_are_filtered_by_role() {
         let page = browser.log_in(&parameters, ("carol", "p")).await;
         assert!(page.body.contains("<li>books:read</li><li>free</li><li>openid</li>"), "{page:?}");
         let code = sent_back(&browser.answer(&page, "approve").await)["code"].clone();
+        // What the code is good for was decided with it.
+        let key = ConsumerKey::from(client.id.as_str());
+        let known = server.app().oauth.find_client(&key).await.unwrap().unwrap();
+        let mut conn = server.app().store.reader().await.unwrap();
+        let row = codes::find(&mut conn, known.client.id, &code).await.unwrap().unwrap();
+        drop(conn);
+        assert_eq!(row.scopes.to_string(), "books:read free openid", "{}", server.engine);
         let reply = exchange(server, &client, &code).await;
         assert_eq!((reply.status, reply.text("scope").as_str()), (200, "books:read free openid"), "{}", server.engine);
     })
