@@ -74,6 +74,17 @@ impl SigningKey {
         token
     }
 
+    /// A symmetric key that everybody has who holds this one, and nobody else: from the signature of a label, which PKCS#1 v1.5
+    /// makes the same each time. No token's signature is one of a label: the first part of a token has no NUL.
+    pub fn derived(&self, label: &str) -> [u8; 32] {
+        let signed = format!("derived key\0{label}");
+        let mut signature = vec![0_u8; self.pair.public_modulus_len()];
+        self.pair
+            .sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), signed.as_bytes(), &mut signature)
+            .expect("the buffer has the modulus' length and PKCS#1 v1.5 signing has no other failure");
+        sha256(&signature)
+    }
+
     /// The public half for the JWK set.
     pub fn public_jwk(&self) -> Jwk {
         let public = self.pair.public_key();

@@ -17,6 +17,7 @@ pub mod keystore;
 pub mod oauth;
 pub mod password;
 pub mod permission;
+pub mod pkce;
 pub mod scope;
 pub mod secret;
 pub mod stored_form;

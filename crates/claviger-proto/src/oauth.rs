@@ -17,8 +17,16 @@ pub enum OAuthErrorCode {
     UnsupportedGrantType,
     /// A scope is unknown, malformed or too wide.
     InvalidScope,
-    /// Refused by policy.
+    /// Refused by policy, or by the user.
     AccessDenied,
+    /// The authorization endpoint does not know the response type.
+    UnsupportedResponseType,
+    /// Nobody may be asked, and nobody is logged in (OpenID Connect Core section 3.1.2.6).
+    LoginRequired,
+    /// Request objects are not understood (OpenID Connect Core section 6).
+    RequestNotSupported,
+    /// Nor are references to them.
+    RequestUriNotSupported,
     /// Our fault.
     ServerError,
     /// The database did not answer in time.
@@ -36,6 +44,10 @@ impl OAuthErrorCode {
             Self::UnsupportedGrantType => "unsupported_grant_type",
             Self::InvalidScope => "invalid_scope",
             Self::AccessDenied => "access_denied",
+            Self::UnsupportedResponseType => "unsupported_response_type",
+            Self::LoginRequired => "login_required",
+            Self::RequestNotSupported => "request_not_supported",
+            Self::RequestUriNotSupported => "request_uri_not_supported",
             Self::ServerError => "server_error",
             Self::TemporarilyUnavailable => "temporarily_unavailable",
         }

@@ -12,6 +12,7 @@ pub mod claims;
 pub mod cleaning;
 pub mod client_details;
 pub mod clients;
+pub mod codes;
 pub mod conn;
 pub mod db;
 pub mod error;
@@ -52,6 +53,7 @@ pub fn statements() -> impl Iterator<Item = (&'static str, &'static sql::Sql)> {
         claims::STATEMENTS,
         client_details::STATEMENTS,
         clients::STATEMENTS,
+        codes::STATEMENTS,
         events::STATEMENTS,
         leases::STATEMENTS,
         notifications::STATEMENTS,

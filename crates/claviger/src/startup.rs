@@ -266,6 +266,7 @@ pub(crate) fn oauth_settings(config: &Config) -> OAuthSettings {
         issuer: format!("{}/oauth2/token", config.server.base_path),
         base_url: config.server.base_path.clone(),
         host: config.server.hostname.clone(),
+        code_s: oauth.code_validity_s,
         user_access_s: seconds(oauth.user_access_token_validity),
         application_access_s: seconds(oauth.app_access_token_validity),
         refresh_s: seconds(oauth.refresh_token_validity),

@@ -1,10 +1,10 @@
-// openid-client 6: discovery, the three grants, revocation (RFC 7009) and introspection (RFC 7662) with either way of client
+// openid-client 6: discovery, the grants, codes with PKCE (RFC 7636) and the issuer's name (RFC 9207), revocation (RFC 7009) and introspection (RFC 7662) with either way of client
 // authentication (RFC 6749 section 2.3.1).
 //
 // The introspection endpoint wants a user with the permission to view applications, not the client: the administrator's
 // name and password are given to the library as if they were a client's.
 import * as client from 'openid-client'
-import { ADMIN_PASSWORD, CLIENT_SECRET, ISSUER, JWT_ID, OPAQUE_ID, assert, check } from './checks.mjs'
+import { ADMIN_PASSWORD, CLIENT_SECRET, ISSUER, JWT_ID, OPAQUE_ID, assert, browse, check } from './checks.mjs'
 
 const report = (what, body) => check('openid-client', what, body)
 const discover = (id, authentication) => client.discovery(new URL(ISSUER), id, undefined, authentication)
@@ -47,6 +47,25 @@ for (const id of [OPAQUE_ID, JWT_ID]) {
       assert.equal(await isActive(second.access_token), false)
       const revoked = { code: 'OAUTH_RESPONSE_BODY_ERROR', error: 'invalid_grant' }
       await assert.rejects(client.refreshTokenGrant(config, second.refresh_token), revoked)
+    })
+
+    await report(`${name} authorization code with PKCE, second use`, async () => {
+      const pkceCodeVerifier = client.randomPKCECodeVerifier()
+      const expectedState = client.randomState()
+      const answer = await browse(
+        client.buildAuthorizationUrl(config, {
+          redirect_uri: 'https://app.invalid/cb',
+          scope: 'read',
+          state: expectedState,
+          code_challenge: await client.calculatePKCECodeChallenge(pkceCodeVerifier),
+          code_challenge_method: 'S256',
+        }),
+      )
+      const tokens = await client.authorizationCodeGrant(config, answer, { pkceCodeVerifier, expectedState })
+      assert.equal((await client.tokenIntrospection(admin, tokens.access_token)).username, 'admin@carbon.super')
+      const used = { code: 'OAUTH_RESPONSE_BODY_ERROR', error: 'invalid_grant' }
+      await assert.rejects(client.authorizationCodeGrant(config, answer, { pkceCodeVerifier, expectedState }), used)
+      assert.equal(await isActive(tokens.access_token), false)
     })
 
     await report(`${name} wrong secret`, async () => {

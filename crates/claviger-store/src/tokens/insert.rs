@@ -148,7 +148,7 @@ fn whole(conn: &Conn, time: Timestamp) -> Timestamp {
 }
 
 /// What the columns cannot say moves back, and the life is longer by as much: the ends stay.
-fn said(conn: &Conn, time: Timestamp, life_ms: i64) -> (Timestamp, i64) {
+pub(crate) fn said(conn: &Conn, time: Timestamp, life_ms: i64) -> (Timestamp, i64) {
     let said = conn.token_time(whole(conn, time));
     let is_endless = !(0..ENDLESS_MS).contains(&life_ms);
     (said, if is_endless { life_ms } else { life_ms.saturating_add(time.millis_since(said)) })

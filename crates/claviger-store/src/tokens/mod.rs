@@ -21,8 +21,8 @@ mod insert;
 pub mod namesakes;
 mod together;
 
-pub(crate) use insert::insert_all;
 pub use insert::{NewRow, insert, insert_rows};
+pub(crate) use insert::{insert_all, said};
 pub(crate) use together::fill;
 pub use together::{Active, TOGETHER_MAX, find_active_of, retire_all};
 
@@ -106,6 +106,7 @@ queries! {
         MySql = select_tokens!(by_key, "S.TOKEN_SCOPE", is_active!()),
         Postgres = select_tokens!(one_by_one, "S.TOKEN_SCOPE", is_active!());
     LIST_ACTIVE_OF_CLIENT = select_tokens!("NULL", "IDN_OAUTH2_ACCESS_TOKEN T JOIN IDN_OAUTH_CONSUMER_APPS C ON C.ID = T.CONSUMER_KEY_ID ", "WHERE T.CONSUMER_KEY_ID = ? AND T.TOKEN_STATE = 'ACTIVE' LIMIT ?");
+    FIND_BY_ID = select_tokens!("WHERE T.TOKEN_ID = ?");
     RETIRE = "UPDATE IDN_OAUTH2_ACCESS_TOKEN SET TOKEN_STATE = ?, TOKEN_STATE_ID = ? WHERE TOKEN_ID = ? AND TOKEN_STATE = ?";
     LIST_IDS_OF_CLIENT = "SELECT TOKEN_ID FROM IDN_OAUTH2_ACCESS_TOKEN WHERE CONSUMER_KEY_ID = ? LIMIT ?";
     DELETE_TOKENS = "DELETE FROM IDN_OAUTH2_ACCESS_TOKEN WHERE TOKEN_ID IN (\
@@ -141,7 +142,7 @@ impl TokenState {
         }
     }
 
-    fn from_word(word: &str) -> Self {
+    pub(crate) fn from_word(word: &str) -> Self {
         match word {
             "ACTIVE" => Self::Active,
             "EXPIRED" => Self::Expired,
@@ -276,6 +277,12 @@ pub async fn find_by_refresh(
     Ok(found.map(|token| Token { refresh: Some(Secret::new(refresh)), ..token }))
 }
 
+/// A token by its row's id, whatever its state.
+pub async fn find_by_id(conn: &mut Conn, id: &TokenId) -> Result<Option<Token>, StoreError> {
+    let rows = conn.rows(&FIND_BY_ID, &[id.into()]).await?;
+    Ok(decode(conn, &rows)?.into_iter().find(|token| token.id == *id))
+}
+
 /// Are there rows without a hash?
 pub(crate) async fn are_any_unhashed(conn: &mut Conn) -> Result<bool, StoreError> {
     if !conn.capabilities().has(Capability::TokenHash) {
@@ -380,7 +387,7 @@ pub async fn list_active_of_client(
 }
 
 /// The scopes that get a row. The usual collations of MySQL take `read` and `READ` for the same (database.md 1.5): one stays.
-fn stored_scopes(engine: Engine, scopes: &Scopes) -> impl Iterator<Item = &str> {
+pub(crate) fn stored_scopes(engine: Engine, scopes: &Scopes) -> impl Iterator<Item = &str> {
     let mut seen = BTreeSet::new();
     scopes.iter().filter(move |scope| engine != Engine::MySql || seen.insert(scope.to_ascii_lowercase()))
 }

@@ -7,6 +7,7 @@ mod catalogue;
 mod cleaning;
 mod cleaning_wso2;
 mod clients;
+mod codes;
 mod concurrency;
 mod database;
 mod events;

@@ -142,6 +142,7 @@ const HOT: &[Hot] = &[
     hot("tokens::FIND_UNHASHED", &[]),
     hot("tokens::FIND_UNHASHED_BY_ACCESS", &[text("token text")]),
     hot("tokens::FIND_UNHASHED_BY_REFRESH", &[text("refresh text"), CLIENT]),
+    hot("tokens::FIND_BY_ID", &[text("token_500_0")]),
     hot("tokens::LIST_ACTIVE_OF_CLIENT", &[CLIENT, int(500)]),
     hot("tokens::LIST_IDS_OF_CLIENT", &[CLIENT, int(5_000)]),
     hot("tokens::DELETE_TOKENS", &TOKENS),
@@ -149,6 +150,12 @@ const HOT: &[Hot] = &[
     hot("status::rows::FIND_NEWEST_TOKEN", &[]),
     scanning("tokens::FIND_LOCAL_IDP", &[TENANT], &[("IDP", FEW)]),
     scanning("tenants::FIND_LOCAL_IDP", &[TENANT], &[("IDP", FEW)]),
+    // Codes.
+    hot("codes::FIND", &[text("code_hash_500_0"), CLIENT]),
+    hot("codes::FIND_TOKEN", &[text("code_500_0")]),
+    hot("codes::CONSUME", &[text("token_500_0"), text("code_500_0")]),
+    hot("codes::END", &[text("REVOKED"), text("code_500_0")]),
+    hot("codes::MOVE_TOKEN", &[text("token_500_1"), text("token_500_0"), CLIENT]),
     // Clients.
     hot("clients::FIND_BY_KEY", &[CLIENT_KEY]),
     hot("clients::LOCK_CLIENT", &[CLIENT]),

@@ -23,8 +23,9 @@ const RELEASES: [(Release, &str); 5] = [
 ];
 
 /// What a key manager does.
-const MODULES: [&str; 10] = [
+const MODULES: [&str; 11] = [
     "clients::",
+    "codes::",
     "tokens::",
     "users::",
     "tenants::",
@@ -44,6 +45,9 @@ const ASKED_FOR: &[(&str, Capability)] = &[
     ("revocations::INSERT_JWT", Capability::RevokedJwt),
     ("scopes::DELETE_BINDINGS", Capability::ScopeBinding),
     ("scopes::INSERT_BINDING", Capability::ScopeBinding),
+    ("codes::INSERT_SCOPE", Capability::CodeScopes),
+    ("codes::INSERT_4_SCOPES", Capability::CodeScopes),
+    ("codes::INSERT_16_SCOPES", Capability::CodeScopes),
     // AM_SHARED_SCOPE came with 3.2, as KEY_MANAGER did.
     ("scopes::FIND_SHARED", Capability::KeyManager),
 ];

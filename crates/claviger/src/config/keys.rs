@@ -178,7 +178,7 @@ pub const KEYS: &[Key] = &[
     key("truststore.password", Secret, "", "Password of the store. Unset: `wso2carbon`."),
 
     key("oauth.timestamp_skew", seconds(0), "0", "Clock difference that is forgiven when a token's times are checked."),
-    key("oauth.token_validation.authorization_code_validity", seconds(1), "5m", "Life of an authorization code.").without_effect("there is no authorization code grant"),
+    key("oauth.token_validation.authorization_code_validity", seconds(1), "5m", "Life of an authorization code."),
     key("oauth.token_validation.app_access_token_validity", LIFETIME, "3600", "Life of an application's access token; negative: never ends."),
     key("oauth.token_validation.user_access_token_validity", LIFETIME, "3600", "Life of a user's access token; negative: never ends."),
     key("oauth.token_validation.refresh_token_validity", LIFETIME, "1d", "Life of a refresh token; negative: never ends."),

@@ -259,6 +259,8 @@ pub enum Lifetime {
 pub struct OAuth {
     /// Forgiven clock difference.
     pub timestamp_skew_s: i64,
+    /// Authorization codes.
+    pub code_validity_s: i64,
     /// Application access tokens.
     pub app_access_token_validity: Lifetime,
     /// User access tokens.

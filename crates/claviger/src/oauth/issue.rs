@@ -20,6 +20,7 @@ use claviger_proto::secret::Secret;
 use claviger_proto::time::Timestamp;
 use claviger_store::capability::Capability;
 use claviger_store::clients::{self, Client, Hold};
+use claviger_store::codes;
 use claviger_store::conn::Conn;
 use claviger_store::db::Store;
 use claviger_store::error::StoreError;
@@ -95,6 +96,8 @@ struct Rules {
     is_renewed_per_request: bool,
     is_jwt: bool,
     is_refresh: bool,
+    /// Is a code used up with it?
+    is_code: bool,
     may_refresh: bool,
     /// Can the token be had back from its row? What one node happens to remember is no rule.
     is_text_kept: bool,
@@ -110,6 +113,7 @@ impl Rules {
             || self.is_jwt
             || self.is_renewed_per_request
             || self.is_refresh
+            || self.is_code
             || !self.is_text_kept;
         if is_alone { Hold::Alone } else { Hold::Shared }
     }
@@ -131,12 +135,14 @@ pub async fn issue(oauth: &OAuth, order: Order) -> Result<Issued, TokenError> {
         is_renewed_per_request: oauth.settings.is_access_renewed_per_request,
         is_jwt: client.settings.token_type == TokenType::Jwt,
         is_refresh: order.authorized.replaces.is_some(),
+        is_code: order.authorized.code.is_some(),
         may_refresh: order.may_refresh,
         is_text_kept: oauth.store.keeps_token_texts(),
     };
     if rules.is_jwt {
         wait_past_revocation(oauth, &order.client).await?;
-        if !oauth.settings.is_jwt_persisted && !order.may_refresh {
+        // The token of a code has a row: who uses the code a second time ends it.
+        if !oauth.settings.is_jwt_persisted && !order.may_refresh && !rules.is_code {
             let present_client = oauth.find_client(&client.key).await?;
             client_auth::check_unchanged(client, present_client.as_ref().map(|known| &known.client))?;
             return Ok(present(oauth, &new_token(oauth, &order, key), false, true));
@@ -153,7 +159,7 @@ pub async fn issue(oauth: &OAuth, order: Order) -> Result<Issued, TokenError> {
     let may_refresh = order.may_refresh;
     let order = Arc::new(order);
     let idp = oauth.find_idp(key.tenant).await?;
-    if !rules.is_refresh && oauth.store.can_skip_held() {
+    if !rules.is_refresh && !rules.is_code && oauth.store.can_skip_held() {
         let draft = Arc::new(Draft::new(oauth, &order, &key, rules, idp));
         match oauth.together.write(draft.clone()).await {
             Outcome::Token(token) => {
@@ -189,6 +195,11 @@ pub async fn issue(oauth: &OAuth, order: Order) -> Result<Issued, TokenError> {
                     ClientAuthentication | ClientChanged | InactiveClient => {
                         oauth.clients.forget(&order.client.client.key);
                     }
+                    TokenError::CodeUsed => {
+                        if let Some(code) = &order.authorized.code {
+                            revoke::revoke_of_code(oauth, &order.client.client, code).await?;
+                        }
+                    }
                     // The provider's row may be another one by now.
                     TokenError::Store(StoreError::Database(_)) => oauth.idps.forget(&key.tenant),
                     _ => {}
@@ -220,7 +231,7 @@ async fn wait_past_revocation(oauth: &OAuth, client: &KnownClient) -> Result<(),
 
 /// The active token as this process remembers it, when it may be handed out again.
 fn find_reusable(oauth: &OAuth, key: &TokenKey, rules: Rules) -> Option<Arc<Token>> {
-    if rules.is_jwt || rules.is_refresh || !rules.is_text_kept {
+    if rules.is_jwt || rules.is_refresh || rules.is_code || !rules.is_text_kept {
         return None;
     }
     let hash = oauth.active.get(key)?;
@@ -342,24 +353,39 @@ async fn write(oauth: &OAuth, draft: &Arc<Draft>, hold: Hold) -> Result<Option<T
             draft.check_client(client.as_ref())?;
             if let (Some(replaced), Some(outbox)) = (&order.authorized.replaces, &outbox) {
                 retire_refreshed(conn, replaced, draft.rules.is_jwt, outbox, (&draft.ids, times)).await?;
+                if draft.client().settings.grants.iter().any(|grant| grant == "authorization_code") {
+                    codes::move_token(conn, draft.client().id, &replaced.id, &draft.fresh.id).await?;
+                }
             }
             let active = tokens::find_active(conn, &draft.key, idp, rule).await?;
             let before = [order.authorized.replaces.as_ref(), active.as_ref()];
             let behind = before.into_iter().flatten().map(|token| token.created).max();
             let (fresh, replaced) = match draft.next_step(active) {
-                Step::HandOut(active) => return Ok::<_, TokenError>(Some(*active)),
+                Step::HandOut(active) => {
+                    use_code(conn, order, &active.id).await?;
+                    return Ok::<_, TokenError>(Some(*active));
+                }
                 Step::Insert { replaced: Some(_), .. } if hold == Hold::Shared => return Ok(None),
                 Step::Insert { fresh, replaced } => (fresh, replaced),
             };
             if let Some((active, state)) = replaced.as_deref() {
                 retire(conn, active, *state, &draft.ids[2], times).await?;
             }
+            use_code(conn, order, &fresh.id).await?;
             let row = NewRow::new(conn, &fresh, idp, behind)?;
             tokens::insert_rows(conn, &[row]).await?;
             Ok(Some(*fresh))
         })
     });
     write.await
+}
+
+/// Uses up the code that a token is issued for, if it is for one. Of any number of exchanges one gets past this.
+async fn use_code(conn: &mut Conn, order: &Order, token: &TokenId) -> Result<(), TokenError> {
+    match &order.authorized.code {
+        Some(code) if !codes::consume(conn, code, token).await? => Err(TokenError::CodeUsed),
+        _ => Ok(()),
+    }
 }
 
 /// Takes a token into this process' memory.
@@ -519,6 +545,7 @@ mod tests {
             is_renewed_per_request: false,
             is_jwt: false,
             is_refresh: false,
+            is_code: false,
             may_refresh: true,
             is_text_kept: true,
         };

@@ -3,6 +3,7 @@
 //! `token` reads the request, `client_auth` finds out which client it is, one file per grant decides whom a token is for,
 //! `issue` makes or re-uses it, `reply` writes the answer. Rules that need no state live in `claviger_proto`.
 
+pub mod authorize;
 pub mod client_auth;
 pub mod client_end;
 pub mod dcr;
@@ -19,6 +20,7 @@ pub mod scope_api;
 pub mod scope_policy;
 mod together;
 pub mod token;
+pub mod userinfo;
 
 use crate::cache::ReadThrough;
 use crate::http::access::Rule;
@@ -72,6 +74,8 @@ pub struct OAuthSettings {
     pub issuer: String,
     /// Realm of Basic challenges.
     pub host: String,
+    /// Life of authorization codes in seconds.
+    pub code_s: i64,
     /// Life of end-user tokens in seconds; negative: never ends.
     pub user_access_s: i64,
     /// Life of application tokens in seconds; negative: never ends.
@@ -265,6 +269,7 @@ const DELETE: Rule = Rule::Permission("/permission/admin/manage/identity/applica
 /// The routes of the OAuth server.
 pub fn routes(routes: Routes) -> Routes {
     const PUBLISHED: Rule = Rule::Public("keys and metadata are published (RFC 8414)");
+    const BEARER: Rule = Rule::Public("the handler asks for an access token with the scope openid");
     routes
         .add(Method::POST, "/oauth2/token", Rule::OAuthClient, token::token)
         .add(Method::POST, "/oauth2/revoke", Rule::OAuthClient, revoke::revoke)
@@ -277,6 +282,9 @@ pub fn routes(routes: Routes) -> Routes {
             PUBLISHED,
             discovery::authorization_server,
         )
+        .add(Method::GET, "/oauth2/userinfo", BEARER, userinfo::userinfo)
+        .add(Method::POST, "/oauth2/userinfo", BEARER, userinfo::userinfo)
+        .with(authorize::routes)
         .with(dcr::connector::routes)
         .with(dcr::native::routes)
         .with(scope_api::routes)

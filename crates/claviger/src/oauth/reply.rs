@@ -10,6 +10,9 @@ use claviger_store::error::{StoreError, WriteError};
 use serde::Serialize;
 use std::borrow::Cow;
 
+/// Of a code that comes a second time (rest-3x.md 1.3).
+const CODE_USED: &str = "Inactive authorization code received from token request";
+
 /// Why no token was issued or revoked.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
@@ -55,6 +58,9 @@ pub enum TokenError {
     /// Password, refresh token or code do not hold.
     #[error("invalid grant: {0}")]
     InvalidGrant(Cow<'static, str>),
+    /// The authorization code was used before; the tokens of that use are revoked.
+    #[error("the code was used before")]
+    CodeUsed,
     /// A scope is malformed or too wide.
     #[error("invalid scope")]
     InvalidScope,
@@ -141,6 +147,7 @@ pub fn reply(error: &TokenError, host: &str) -> Response {
             (StatusCode::BAD_REQUEST, Code::UnauthorizedClient, text.into())
         }
         TokenError::InvalidGrant(text) => (StatusCode::BAD_REQUEST, Code::InvalidGrant, text.clone()),
+        TokenError::CodeUsed => (StatusCode::BAD_REQUEST, Code::InvalidGrant, CODE_USED.into()),
         TokenError::InvalidScope => (StatusCode::BAD_REQUEST, Code::InvalidScope, "Invalid Scope!".into()),
         TokenError::MissingToken => {
             (StatusCode::BAD_REQUEST, Code::InvalidRequest, "Invalid revocation request".into())
@@ -194,6 +201,7 @@ fn write(status: StatusCode, error: &OAuthError) -> Response {
     reply::json_no_store(status, &ErrorBody { error_description: &error.description, error: error.code.as_str() })
 }
 
-fn escape_html(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+/// A text as it may stand in HTML, also as the value of an attribute.
+pub(super) fn escape_html(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;").replace('\'', "&#39;")
 }

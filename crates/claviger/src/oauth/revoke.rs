@@ -20,6 +20,7 @@ use claviger_proto::secret::Secret;
 use claviger_proto::time::Timestamp;
 use claviger_proto::user::Username;
 use claviger_store::clients::{self, Client, Hold};
+use claviger_store::codes;
 use claviger_store::conn::Conn;
 use claviger_store::error::StoreError;
 use claviger_store::revocations::{self, RevokedJwt};
@@ -142,6 +143,35 @@ pub async fn revoke_of_client(
         refresh: token.refresh.as_ref().map(|refresh| refresh.expose().to_owned()),
         user: format!("{domain}{}@{tenant}", token.key.user),
     }))
+}
+
+/// Ends the token that a code was used for: the code came a second time, so somebody has it who should not (RFC 6749 section
+/// 4.1.2, RFC 9700 section 4.5).
+pub(crate) async fn revoke_of_code(oauth: &OAuth, client: &Client, code_id: &str) -> Result<(), StoreError> {
+    let now = oauth.clock.now();
+    let ids = [uuid(&*oauth.rng), uuid(&*oauth.rng)];
+    let times = Times { now, ended_before: oauth.settings.ended_before(now) };
+    let shared = Arc::new((client.clone(), code_id.to_owned(), ids, oauth.outbox.clone()));
+    let write = oauth.store.write::<_, StoreError, _>(move |conn| {
+        let shared = shared.clone();
+        Box::pin(async move {
+            let (client, code_id, ids, outbox) = &*shared;
+            if clients::hold(conn, client, Hold::Alone).await?.is_none() {
+                return Ok(None);
+            }
+            let found = codes::find_token(conn, code_id).await?;
+            if let Some(token) = &found {
+                let is_jwt = client.settings.token_type == TokenType::Jwt;
+                let jwt = is_jwt.then_some(SeenJwt { signature: None });
+                end_row(conn, token, End { to: TokenState::Revoked, jwt, ids, times, outbox }).await?;
+            }
+            Ok(found)
+        })
+    });
+    let found = write.await?;
+    let token = found.map(|token| token.hash);
+    tracing::warn!(target: "audit", client_id = %client.key, token = ?token, outcome = "revoked", "authorization code used twice");
+    Ok(())
 }
 
 /// What a client wants revoked.

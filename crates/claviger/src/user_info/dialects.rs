@@ -48,7 +48,7 @@ const LOCAL_CLAIMS: &[(&str, &str)] = &[
 ];
 
 /// The dialect of OpenID Connect.
-const OPENID: &str = "http://wso2.org/oidc/claim";
+pub(super) const OPENID: &str = "http://wso2.org/oidc/claim";
 
 /// Name in the dialect of OpenID Connect, name in the local one.
 const OPENID_CLAIMS: &[(&str, &str)] = &[

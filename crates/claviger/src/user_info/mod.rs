@@ -32,6 +32,14 @@ pub fn routes(routes: Routes) -> Routes {
     )
 }
 
+/// The claims of a user by their names in OpenID Connect; `None` when there is no such user.
+pub(crate) async fn openid_claims(
+    app: &App,
+    username: &Username,
+) -> Result<Option<BTreeMap<String, String>>, StoreError> {
+    claims::find(app, username, dialects::OPENID).await
+}
+
 /// Why there are no claims to show.
 #[derive(Debug, thiserror::Error)]
 enum ClaimsError {

@@ -2,7 +2,8 @@
 //! search through all that the process wrote.
 
 use crate::harness::{
-    ADMIN, ADMIN_PASSWORD, Call as _, Directory, Process, Receiver, Reply, http2_client, plain_client, registration,
+    ADMIN, ADMIN_PASSWORD, Call as _, Directory, Process, Receiver, Reply, hidden, http2_client, plain_client,
+    registration, sent_back,
 };
 use claviger::files::TLS_CERTIFICATE_FILE;
 use claviger_proto::encode::base64;
@@ -13,6 +14,9 @@ const REGISTER: &str = "/keymanager-operations/dcr/register";
 const WRONG: &str = "planted-wrong-password";
 const WRONG_SECRET: &str = "planted_wrong_client_secret";
 const UNKNOWN_TOKEN: &str = "planted-unknown-token-c0ffee";
+/// RFC 7636 appendix B.
+const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
+const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
 
 /// The flows of one client, and every secret that was sent or received.
 struct Flows<'a> {
@@ -48,10 +52,16 @@ impl Flows<'_> {
         reply
     }
 
+    async fn open(&self, path: &str, cookie: &str) -> Reply {
+        self.http.get(format!("{}{path}", self.base)).header("cookie", cookie).call().await
+    }
+
     async fn run(&mut self, name: &str, token_type: &str) {
         let (id, secret) = (format!("planted_client_{name}"), self.plant(&format!("planted_secret_{name}")));
         let preset = json!({
             "ext_param_client_id": id, "ext_param_client_secret": secret, "token_type_extension": token_type,
+            "redirect_uris": ["https://app.example/cb"],
+            "grant_types": ["authorization_code", "client_credentials", "password", "refresh_token"],
         });
         self.plant_basic(ADMIN, ADMIN_PASSWORD);
         let request = self.http.post(format!("{}{REGISTER}", self.base)).basic_auth(ADMIN, Some(ADMIN_PASSWORD));
@@ -81,6 +91,33 @@ impl Flows<'_> {
         let form = [("grant_type", "refresh_token"), ("refresh_token", refresh.as_str())];
         let second = self.call("/oauth2/token", client, &form).await;
         assert_eq!(second.status, 200, "{second:?}");
+        assert_eq!(self.call("/oauth2/token", client, &form).await.status, 400);
+
+        // A code from the login page: password, code, verifier, and what the browser carries.
+        self.plant(VERIFIER);
+        let asked = format!(
+            "{}/oauth2/authorize?response_type=code&client_id={id}&state=s&code_challenge={CHALLENGE}&code_challenge_method=S256",
+            self.base
+        );
+        let begun = self.http.get(asked).call().await;
+        let cookie = begun.header("set-cookie").unwrap().split(';').next().unwrap().to_owned();
+        self.plant(cookie.split_once('=').unwrap().1);
+        let mut page = self.open(begun.header("location").unwrap(), &cookie).await;
+        let key = self.plant(&hidden(&page, "sessionDataKey"));
+        for password in [WRONG, ADMIN_PASSWORD] {
+            let form = [("sessionDataKey", key.as_str()), ("username", ADMIN), ("password", password)];
+            let request = self.http.post(format!("{}/commonauth", self.base)).header("cookie", &cookie).form(&form);
+            page = request.call().await;
+        }
+        while page.status != 200 {
+            page = self.open(page.header("location").unwrap(), &cookie).await;
+        }
+        let key = self.plant(&hidden(&page, "sessionDataKeyConsent"));
+        let form = [("sessionDataKeyConsent", key.as_str()), ("consent", "approve")];
+        let request = self.http.post(format!("{}/oauth2/authorize", self.base)).header("cookie", &cookie).form(&form);
+        let code = self.plant(&sent_back(&request.call().await)["code"]);
+        let form = [("grant_type", "authorization_code"), ("code", code.as_str()), ("code_verifier", VERIFIER)];
+        assert_eq!(self.call("/oauth2/token", client, &form).await.status, 200);
         assert_eq!(self.call("/oauth2/token", client, &form).await.status, 400);
 
         // Introspection and revocation of known and unknown tokens, by good and bad callers.

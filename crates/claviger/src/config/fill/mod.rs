@@ -276,6 +276,7 @@ impl Values<'_> {
     fn oauth(&mut self) -> OAuth {
         OAuth {
             timestamp_skew_s: self.signed("oauth.timestamp_skew"),
+            code_validity_s: self.signed("oauth.token_validation.authorization_code_validity"),
             app_access_token_validity: self.lifetime("oauth.token_validation.app_access_token_validity"),
             user_access_token_validity: self.lifetime("oauth.token_validation.user_access_token_validity"),
             refresh_token_validity: self.lifetime("oauth.token_validation.refresh_token_validity"),

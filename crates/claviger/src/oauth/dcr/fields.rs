@@ -15,7 +15,6 @@ use serde::Deserialize;
 
 /// Names an application may list though they are not grants of the token endpoint, or not of ours yet.
 const OTHER_GRANTS: &[&str] = &[
-    "authorization_code",
     "implicit",
     "iwa:ntlm",
     "kerberos",
@@ -25,7 +24,7 @@ const OTHER_GRANTS: &[&str] = &[
     "urn:ietf:params:oauth:grant-type:token-exchange",
 ];
 /// How the stored callback of several URIs begins.
-const EXPRESSION: &str = "regexp=";
+pub(crate) const EXPRESSION: &str = "regexp=";
 /// Most `application_scopes` of a client.
 const SCOPES_MAX: usize = 500;
 
@@ -211,7 +210,8 @@ pub fn check_callback(callback: &str) -> Result<(), RegistrationError> {
     if callback.starts_with(EXPRESSION) { Ok(()) } else { check_uri(callback) }
 }
 
-fn check_uri(uri: &str) -> Result<(), RegistrationError> {
+/// A URI that answers may be sent to: absolute, without fragment and credentials, and no program. An empty text passes.
+pub(crate) fn check_uri(uri: &str) -> Result<(), RegistrationError> {
     let refused = || RegistrationError::RedirectUri(uri.to_owned());
     if uri.is_empty() {
         return Ok(());

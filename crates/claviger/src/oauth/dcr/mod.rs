@@ -10,6 +10,7 @@ pub mod connector;
 mod fields;
 pub mod native;
 
+pub(crate) use fields::{EXPRESSION, check_uri};
 pub use fields::{check_callback, default_lifetimes};
 
 use crate::app::App;

@@ -37,7 +37,14 @@ impl Grant for ClientCredentials {
             // Holding a client's secret is not holding its owner's roles: no client opens the portal by itself.
             scopes.retain(|scope| !portal_scopes::is_portal_scope(scope));
             let username = Username { domain: client.owner_domain.clone(), name: client.owner.clone(), tenant };
-            Ok(Authorized { subject: username.with_tenant(), username, tenant: client.tenant, scopes, replaces: None })
+            Ok(Authorized {
+                subject: username.with_tenant(),
+                username,
+                tenant: client.tenant,
+                scopes,
+                replaces: None,
+                code: None,
+            })
         })
     }
 }

@@ -4,6 +4,7 @@
 //!
 //! `docs/adding-a-grant.md` shows the steps for a new one.
 
+mod authorization_code;
 mod client_credentials;
 mod password;
 mod refresh_token;
@@ -12,15 +13,19 @@ use crate::app::App;
 use crate::oauth::KnownClient;
 use crate::oauth::reply::TokenError;
 use claviger_proto::form::Form;
-use claviger_proto::ids::TenantId;
+use claviger_proto::ids::{SUPER_TENANT_DOMAIN, TenantId};
 use claviger_proto::scope::Scopes;
 use claviger_proto::user::Username;
 use claviger_store::tokens::{Token, UserType};
 use futures_util::future::BoxFuture;
 
 /// Every grant of the token endpoint.
-pub const GRANTS: &[&dyn Grant] =
-    &[&client_credentials::ClientCredentials, &password::Password, &refresh_token::RefreshToken];
+pub const GRANTS: &[&dyn Grant] = &[
+    &authorization_code::AuthorizationCode,
+    &client_credentials::ClientCredentials,
+    &password::Password,
+    &refresh_token::RefreshToken,
+];
 
 /// What a grant leaves to the pipeline, as data.
 #[derive(Clone, Copy, Debug)]
@@ -77,6 +82,13 @@ pub struct Authorized {
     pub scopes: Scopes,
     /// The pair that a refresh replaces.
     pub replaces: Option<Token>,
+    /// CODE_ID of the code that the token uses up.
+    pub code: Option<String>,
+}
+
+/// `sub` of a user: the plain name in the super tenant, with the tenant otherwise (rest-3x.md 1.6.3).
+pub(crate) fn subject_of(username: &Username) -> String {
+    if username.tenant == SUPER_TENANT_DOMAIN { username.with_domain() } else { username.with_tenant() }
 }
 
 /// The grant of this name.

@@ -2,7 +2,6 @@
 
 use super::{Authorized, Grant, Rules, TokenContext};
 use crate::oauth::reply::TokenError;
-use claviger_proto::ids::SUPER_TENANT_DOMAIN;
 use claviger_proto::secret::Secret;
 use claviger_proto::user::Username;
 use claviger_store::tokens::UserType;
@@ -45,11 +44,9 @@ impl Grant for Password {
                 );
                 return Err(TokenError::InvalidGrant(text.into()));
             }
-            let username = principal.username.clone();
-            // Plain name in the super tenant, with the tenant otherwise (rest-3x.md 1.6.3).
-            let subject =
-                if username.tenant == SUPER_TENANT_DOMAIN { username.with_domain() } else { username.with_tenant() };
-            Ok(Authorized { subject, username, tenant: principal.tenant, scopes: cx.scopes.clone(), replaces: None })
+            let (username, tenant) = (principal.username.clone(), principal.tenant);
+            let (subject, scopes) = (super::subject_of(&username), cx.scopes.clone());
+            Ok(Authorized { subject, username, tenant, scopes, replaces: None, code: None })
         })
     }
 }

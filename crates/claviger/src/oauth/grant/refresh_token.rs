@@ -45,7 +45,14 @@ impl Grant for RefreshToken {
             let gone = || TokenError::InvalidGrant("The user of the refresh token no longer exists".into());
             let username = user.ok_or_else(gone)?.username.clone();
             let tenant = stored.key.tenant;
-            Ok(Authorized { username, tenant, subject: stored.subject.clone(), scopes, replaces: Some(stored) })
+            Ok(Authorized {
+                username,
+                tenant,
+                subject: stored.subject.clone(),
+                scopes,
+                replaces: Some(stored),
+                code: None,
+            })
         })
     }
 }

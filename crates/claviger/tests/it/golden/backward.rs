@@ -1,11 +1,16 @@
 //! The backward leg: an old server finds every row that the program wrote.
 
 use super::forward::{Issued, Ledger};
-use crate::harness::{ADMIN, Registered, Server, register, registration};
+use crate::harness::{ADMIN, Browser, Registered, Server, register, registration};
 use claviger_golden::Release;
 use claviger_golden::golden::Golden;
 use claviger_golden::manifest::Token;
 use serde_json::json;
+
+const CALLBACK: &str = "https://coded.example/cb";
+/// RFC 7636 appendix B.
+const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
+const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
 
 /// Everything that the key manager's wire writes.
 pub(super) async fn write(golden: &Golden, server: &Server, ledger: &mut Ledger) {
@@ -34,6 +39,21 @@ async fn write_clients(golden: &Golden, server: &Server, ledger: &mut Ledger) {
     ledger.dead.push(revoked.identifier);
     ledger.issued.push(application);
     ledger.clients.push((client, "weather_board".to_owned()));
+
+    let more = json!({ "redirect_uris": [CALLBACK], "grant_types": ["authorization_code", "client_credentials"] });
+    let client = register(server, "coded", more).await;
+    let request = [
+        ("response_type", "code"),
+        ("client_id", client.id.as_str()),
+        ("redirect_uri", CALLBACK),
+        ("scope", "weather_forecast default"),
+        ("state", "s"),
+        ("code_challenge", CHALLENGE),
+        ("code_challenge_method", "S256"),
+    ];
+    let code = Browser::new(server).code(&request, (ADMIN, &server.admin_password)).await;
+    ledger.codes.push((client.id.clone(), code, VERIFIER.to_owned()));
+    ledger.clients.push((client, "coded".to_owned()));
 
     let client = register(server, "renewed", json!({})).await;
     let before = client.issue(server, &[("grant_type", "client_credentials")]).await;
@@ -116,6 +136,15 @@ pub(super) async fn check(golden: &Golden, ledger: &Ledger) {
     for dead in &ledger.dead {
         let found = old.token(dead).await.unwrap();
         assert!(found.as_ref().is_none_or(|token| !token.is_active(now)), "{found:?}");
+    }
+    for (client, code, verifier) in &ledger.codes {
+        let found =
+            old.code(client, code).await.unwrap().unwrap_or_else(|| panic!("the old server cannot find {code}"));
+        assert!(found.is_redeemable(now, Some(verifier)) && !found.is_redeemable(now, Some("x")), "{found:?}");
+        assert_eq!((found.callback.as_str(), found.user.as_str(), found.tenant_id), (CALLBACK, ADMIN, -1234));
+        assert_eq!(found.scopes.iter().collect::<Vec<_>>(), ["default", "weather_forecast"]);
+        // Made a few seconds after the swap.
+        assert!((300_000..=310_000).contains(&(found.expires_ms - now)), "{found:?}");
     }
     for (client, name) in &ledger.clients {
         let found = old.client(&client.id).await.unwrap().unwrap();

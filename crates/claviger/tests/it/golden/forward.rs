@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
 /// What the program gave away and an old server must find.
+#[derive(Default)]
 pub(super) struct Ledger {
     pub(super) issued: Vec<Issued>,
     /// Access tokens that are over: revoked or replaced.
@@ -17,6 +18,8 @@ pub(super) struct Ledger {
     pub(super) clients: Vec<(Registered, String)>,
     /// Client ids that are gone.
     pub(super) gone: Vec<String>,
+    /// Client ids with a code that nobody has used, and its verifier.
+    pub(super) codes: Vec<(String, String, String)>,
 }
 
 /// A token that the program issued.
@@ -50,11 +53,12 @@ impl Issued {
 
 /// Checks everything of the manifest that the program has a wire for.
 pub(super) async fn check(golden: &Golden, server: &Server) -> Ledger {
-    let mut ledger = Ledger { issued: Vec::new(), dead: Vec::new(), clients: Vec::new(), gone: Vec::new() };
+    let mut ledger = Ledger::default();
     check_tokens(golden, server).await;
     check_clients(golden, server).await;
     check_same_again(golden, server, &mut ledger).await;
     check_refresh(golden, server, &mut ledger).await;
+    check_codes(golden, server, &mut ledger).await;
     check_users(golden, server).await;
     check_scopes(golden, server).await;
     settle(server, &mut ledger).await;
@@ -212,6 +216,40 @@ async fn check_refresh(golden: &Golden, server: &Server, ledger: &mut Ledger) {
         ledger.dead.retain(|dead| *dead != issued.identifier);
         ledger.issued.push(issued);
     }
+}
+
+/// Codes are good for us as they are for the old server, once; who comes with a used one ends its token.
+async fn check_codes(golden: &Golden, server: &Server, ledger: &mut Ledger) {
+    let (manifest, old) = (&golden.manifest, golden.old_server());
+    let mut redeemed = 0;
+    for code in &manifest.codes {
+        let client = registered(manifest.clients.iter().find(|client| client.key == code.client).unwrap());
+        let before = old.code(&code.client, &code.value).await.unwrap().unwrap();
+        let mut form =
+            vec![("grant_type", "authorization_code"), ("code", &code.value), ("redirect_uri", &code.callback)];
+        form.extend(code.verifier.as_deref().map(|verifier| ("code_verifier", verifier)));
+        let reply = client.token(server, &form).await;
+        assert_eq!(reply.status == 200, code.is_redeemable, "{}: {reply:?}", code.name);
+        let after = old.code(&code.client, &code.value).await.unwrap().unwrap();
+        let active = old.active_of_client(&code.client).await.unwrap();
+        let is_active = active.iter().any(|token| Some(&token.id) == after.token_id.as_ref());
+        match code.state {
+            State::Inactive => {
+                assert_eq!((&after.token_id, is_active), (&before.token_id, false), "{}", code.name);
+            }
+            State::Active if code.is_redeemable => {
+                assert_eq!((after.state.as_str(), is_active), ("INACTIVE", true), "{}", code.name);
+                let issued = Issued::new(&client, &code.user, &reply);
+                assert!(issued.scopes.iter().all(|scope| code.scopes.contains(scope)), "{issued:?}");
+                ledger.dead.retain(|dead| *dead != issued.identifier);
+                ledger.issued.push(issued);
+                redeemed += 1;
+            }
+            State::Active => assert_eq!(after.state, "EXPIRED", "{}", code.name),
+            _ => assert_eq!(after, before, "{}", code.name),
+        }
+    }
+    assert_eq!(redeemed, 2);
 }
 
 async fn log_in(golden: &Golden, server: &Server, user: &User, password: &str, scope: &str) -> Reply {

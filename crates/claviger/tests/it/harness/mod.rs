@@ -1,6 +1,8 @@
 //! Starts what the tests talk to: `server` in this process, `process` as a program of its own, each on a directory and a
-//! database of its own; `wire` is the HTTP client, `people` the users that no wire can make, `receiver` what is told of dead tokens.
+//! database of its own; `wire` is the HTTP client, `browser` a browser, `people` the users that no wire can make, `receiver` what
+//! is told of dead tokens.
 
+mod browser;
 mod database;
 mod mortal;
 mod people;
@@ -10,9 +12,10 @@ mod relay;
 mod server;
 mod wire;
 
+pub(crate) use browser::{Browser, authorize_path, hidden, sent_back};
 pub(crate) use database::{Database, databases};
 pub(crate) use mortal::{Mortal, SmallDisk, galera, galera_alone, kill_galera_member, mortals, small_disks};
-pub(crate) use people::{insert_tenant, insert_user, permit};
+pub(crate) use people::{insert_tenant, insert_user, permit, remove_user};
 pub(crate) use process::{Process, free_offset};
 pub(crate) use receiver::{Post, Receiver};
 pub(crate) use relay::Relay;

@@ -9,6 +9,7 @@ use claviger_proto::secret::Secret;
 use claviger_proto::time::Clock as _;
 use claviger_store::error::StoreError;
 use claviger_store::seed::{self, TenantSeed};
+use claviger_store::sql::Sql;
 use claviger_store::users::NewUser;
 use claviger_store::{tenants, users};
 
@@ -33,6 +34,31 @@ pub(crate) async fn permit(server: &Server, tenant: TenantId, role: &'static str
         Box::pin(async move { users::grant(conn, tenant, "INTERNAL", role, path).await })
     });
     write.await.unwrap();
+}
+
+/// Removes a user, as an old server on the same tables does: nobody is told.
+pub(crate) async fn remove_user(server: &Server, tenant: TenantId, name: &'static str) {
+    static REMOVE: [Sql; 3] = [
+        Sql::new(
+            "DELETE FROM UM_USER_ATTRIBUTE WHERE UM_USER_ID IN (SELECT UM_ID FROM UM_USER WHERE UM_USER_NAME = ? AND UM_TENANT_ID = ?)",
+            &[],
+        ),
+        Sql::new(
+            "DELETE FROM UM_USER_ROLE WHERE UM_USER_ID IN (SELECT UM_ID FROM UM_USER WHERE UM_USER_NAME = ? AND UM_TENANT_ID = ?)",
+            &[],
+        ),
+        Sql::new("DELETE FROM UM_USER WHERE UM_USER_NAME = ? AND UM_TENANT_ID = ?", &[]),
+    ];
+    let write = server.app().store.write::<_, StoreError, _>(move |conn| {
+        Box::pin(async move {
+            for statement in &REMOVE {
+                conn.execute(statement, &[name.into(), tenant.into()]).await?;
+            }
+            Ok(())
+        })
+    });
+    write.await.unwrap();
+    server.app().forget_everything();
 }
 
 /// A user with roles: `admin` is the user store's, `Internal/x` a hybrid one.

@@ -19,7 +19,7 @@ pub(crate) fn http2_client(certificate_pem: &[u8]) -> Client {
 
 /// A client for plain ports.
 pub(crate) fn plain_client() -> Client {
-    Client::builder().no_proxy().http1_only().build().unwrap()
+    Client::builder().no_proxy().http1_only().redirect(redirect::Policy::none()).build().unwrap()
 }
 
 fn builder(certificate_pem: &[u8]) -> ClientBuilder {

@@ -12,7 +12,9 @@ async fn metadata_names_what_is_there() {
         let base = &server.base_path;
         for (name, path) in [
             ("issuer", "/oauth2/token"),
+            ("authorization_endpoint", "/oauth2/authorize"),
             ("token_endpoint", "/oauth2/token"),
+            ("userinfo_endpoint", "/oauth2/userinfo"),
             ("revocation_endpoint", "/oauth2/revoke"),
             ("introspection_endpoint", "/oauth2/introspect"),
             ("registration_endpoint", "/keymanager-operations/dcr/register"),

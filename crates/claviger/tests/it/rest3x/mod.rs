@@ -1,7 +1,9 @@
 //! The REST contract of API Manager 3.x and 4.x, statement by statement: a test `checklist_NN_...` shows the statement of that
 //! number (rest-3x.md 8); docs/compatibility.md is the list. Bodies and paths are written as the callers write them.
 
+mod authorize;
 mod claims;
+mod codes;
 mod events;
 mod events_delivery;
 mod events_hour;
@@ -10,6 +12,7 @@ mod registration_more;
 mod scopes;
 mod tenants;
 mod tokens;
+mod userinfo;
 
 use crate::harness::{ADMIN, ADMIN_PASSWORD, Call as _, Reply, Server};
 use claviger_proto::encode::base64;

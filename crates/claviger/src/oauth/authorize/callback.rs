@@ -1,0 +1,158 @@
+//! Which redirect URIs an application has registered: one, or `regexp=` with an expression that must match as a whole
+//! (contract rest-3x.md 1.8, oauth-oidc.md 4.2 row 9).
+//!
+//! A registration of several URIs stores them unescaped, `regexp=(a|b)`. Read as an expression its dots and question marks
+//! would match more than was registered; so where all alternatives are plain URIs, they are compared as texts.
+
+use crate::oauth::dcr::{EXPRESSION, check_uri};
+use regex_automata::nfa::thompson;
+use regex_automata::nfa::thompson::pikevm::PikeVM;
+use regex_automata::util::syntax;
+use regex_automata::{Anchored, Input, MatchKind};
+
+/// Longest redirect URI: the width of CALLBACK_URL.
+const URI_LENGTH_MAX: usize = 2048;
+/// Largest program of an expression. The column holds 2,048 characters, but a repetition may stand for many.
+const EXPRESSION_BYTES_MAX: usize = 256 * 1024;
+
+/// Where an answer goes: the URI that the request names if it is registered, else the registered one if there is just one.
+pub(super) fn resolve(stored: &str, named: Option<&str>) -> Option<String> {
+    let uri = match named {
+        Some(uri) => Some(uri).filter(|uri| is_registered(stored, uri)),
+        None => Some(stored).filter(|stored| !stored.starts_with(EXPRESSION) && is_safe(stored)),
+    };
+    uri.map(str::to_owned)
+}
+
+/// May an answer go to this URI?
+pub(super) fn is_registered(stored: &str, uri: &str) -> bool {
+    if !is_safe(uri) {
+        return false;
+    }
+    let Some(expression) = stored.strip_prefix(EXPRESSION) else { return stored == uri };
+    let list = expression.strip_prefix('(').and_then(|rest| rest.strip_suffix(')'));
+    let list = list.filter(|list| !list.contains(['(', ')'])).map(|list| list.split('|'));
+    match list {
+        Some(mut list) if list.clone().all(is_literal) => list.any(|listed| listed == uri),
+        _ => matches_whole(expression, uri),
+    }
+}
+
+/// A URI in one spelling only: no browser may take a part of it for something else than we do.
+fn is_safe(uri: &str) -> bool {
+    let is_clean = |byte: u8| matches!(byte, 0x21..=0x7e) && !matches!(byte, b'"' | b'<' | b'>' | b'\\');
+    (1..=URI_LENGTH_MAX).contains(&uri.len()) && uri.bytes().all(is_clean) && check_uri(uri).is_ok()
+}
+
+/// Is an alternative a URI and no expression? A dot or a question mark may stand in both.
+fn is_literal(alternative: &str) -> bool {
+    let is_expression = alternative.contains(['*', '[', ']', '{', '}', '^', '$', '\\'])
+        || alternative.contains(".+")
+        || alternative.ends_with('?');
+    !is_expression && is_safe(alternative)
+}
+
+/// In time that grows with the length of both, whatever the expression. One that cannot be read matches nothing.
+fn matches_whole(expression: &str, uri: &str) -> bool {
+    let machine = PikeVM::builder()
+        .syntax(syntax::Config::new().unicode(false).utf8(false))
+        .thompson(thompson::Config::new().utf8(false).nfa_size_limit(Some(EXPRESSION_BYTES_MAX)))
+        // Of all matches from the beginning on the longest is told.
+        .configure(PikeVM::config().match_kind(MatchKind::All))
+        .build(expression);
+    let machine = match machine {
+        Ok(machine) => machine,
+        Err(error) => {
+            tracing::warn!(%error, "the callback expression of an application cannot be read: it matches nothing");
+            return false;
+        }
+    };
+    let found = machine.find(&mut machine.create_cache(), Input::new(uri).anchored(Anchored::Yes));
+    found.is_some_and(|found| found.end() == uri.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn registered_uris_and_no_others() {
+        let check = |stored: &str, uri: &str, expected: bool| {
+            assert_eq!(is_registered(stored, uri), expected, "{stored} {uri}");
+        };
+        let one = "https://app.example/cb?a=1";
+        check(one, one, true);
+        for other in ["https://app.example/cb", "https://app.example/cb?a=1&b=2", "https://APP.example/cb?a=1", ""] {
+            check(one, other, false);
+        }
+        let two = "regexp=(https://a.example/cb|https://b.example/cb?x=1)";
+        check(two, "https://a.example/cb", true);
+        check(two, "https://b.example/cb?x=1", true);
+        for other in [
+            "https://aXexample/cb",
+            "https://b.example/cbx=1",
+            "https://b.example/cx=1",
+            "https://a.example/cb|https://b.example/cb?x=1",
+            "https://a.example/cb/../evil",
+            "https://a.example/cb#x",
+            "https://a.example/cb ",
+            "https://evil.example/?https://a.example/cb",
+            "regexp=(https://a.example/cb|https://b.example/cb?x=1)",
+        ] {
+            check(two, other, false);
+        }
+        let escaped = r"regexp=(https://m\.example/callback|https://m2\.example/callback)";
+        check(escaped, "https://m2.example/callback", true);
+        check(escaped, "https://mXexample/callback", false);
+        check(escaped, "https://m2.example/callback2", false);
+        check("regexp=https?://app.example/(a|b)*", "http://app.example/abba", true);
+        check("regexp=https?://app.example/(a|b)*", "http://app.example/abc", false);
+        check("regexp=a|https://b.example/cb", "https://b.example/cb.evil", false);
+        // Only what begins with the word is an expression.
+        check("https://.*", "https://evil.example/", false);
+    }
+
+    #[test]
+    fn what_a_browser_reads_in_another_way_is_refused() {
+        let any = "regexp=.*example/cb";
+        assert!(is_registered(any, "https://a.example/cb"));
+        for uri in [
+            "javascript:alert(1)//example/cb",
+            "data:text/html,example/cb",
+            "https://user@a.example/cb",
+            "https://user:password@a.example/cb",
+            "https://evil.com\\.a.example/cb",
+            "https://a.example/cb\n",
+            "/relative/example/cb",
+            "https://a.\u{e4}.example/cb",
+            "https://a.example/<b>example/cb",
+        ] {
+            assert!(!is_registered(any, uri), "{uri}");
+        }
+    }
+
+    #[test]
+    fn hostile_and_broken_expressions_end_soon_and_match_nothing() {
+        let long = format!("https://{}", "a".repeat(2000));
+        assert!(!is_registered("regexp=https://(a*)*(a*)*(a*)*b", &long));
+        for broken in [
+            "regexp=(",
+            "regexp=https://a.example/cb)|(x",
+            "regexp=(((a{1000}){1000}){1000})",
+            r"regexp=(a)\1",
+            "regexp=",
+        ] {
+            assert!(!is_registered(broken, "https://a.example/cb"), "{broken}");
+        }
+    }
+
+    #[test]
+    fn who_names_none_gets_the_only_one() {
+        let one = "https://app.example/cb";
+        assert_eq!(resolve(one, None).as_deref(), Some(one));
+        assert_eq!(resolve("regexp=(https://a.example/cb|https://b.example/cb)", None), None);
+        assert_eq!(resolve("", None), None);
+        assert_eq!(resolve("javascript:alert(1)", None), None);
+        assert_eq!(resolve(one, Some("https://other.example/cb")), None);
+    }
+}
