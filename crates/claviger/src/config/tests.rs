@@ -1,5 +1,6 @@
 //! Tests of the configuration. Rendered problems are files in tests/golden/config; `UPDATE_GOLDEN=1` rewrites them.
 
+mod access;
 mod databases;
 mod stored;
 
@@ -82,7 +83,7 @@ fn reference_is_up_to_date() {
 #[test]
 fn every_row_is_used() {
     READ.with_borrow_mut(Vec::clear);
-    let text = "[database.apim_db]\ntype='mysql'\nname='a'\nusername='u'\n[[datasource]]\nid='x'\n[keystore.tls]\nfile_name='a.pem'\n[truststore]\nfile_name='b.pem'";
+    let text = "[database.apim_db]\ntype='mysql'\nname='a'\nusername='u'\n[[datasource]]\nid='x'\n[keystore.tls]\nfile_name='a.pem'\n[truststore]\nfile_name='b.pem'\n[[resource.access_control]]\ncontext='x'";
     good(text);
     let read = READ.with_borrow(Vec::clone);
     let schema = Schema::new(KEYS);

@@ -42,25 +42,34 @@ fn is_granted(scope: &str, roles: Option<&[String]>, principal: Option<&Principa
         // The portal's own scopes always need their role: a token from anywhere else must not open it (CVE-2026-4052).
         return principal.is_some_and(|principal| portal_scopes::is_granted(scope, principal, admin_role));
     }
-    if let Some(permission) = portal_scopes::strip_prefix(scope, "internal_") {
-        return principal.is_some_and(|principal| holds_internal(permission, principal));
+    if is_internal(scope) {
+        return principal.is_some_and(|principal| holds_internal(scope, principal));
     }
     match roles {
-        None | Some([]) => !scope.eq_ignore_ascii_case("SYSTEM"),
+        None | Some([]) => true,
         Some(roles) => principal.is_some_and(|principal| principal.has_one_of(roles.iter().map(String::as_str))),
     }
 }
 
-/// `internal_application_mgt_view` stands for a permission (rest-3x.md 6.2); other internal scopes are granted to nobody.
-fn holds_internal(name: &str, principal: &Principal) -> bool {
-    const IDENTITY: &str = "/permission/admin/manage/identity";
-    let path = match name {
-        "application_mgt_create" => "applicationmgt/create",
-        "application_mgt_view" => "applicationmgt/view",
-        "application_mgt_update" => "applicationmgt/update",
-        "application_mgt_delete" => "applicationmgt/delete",
-        "user_mgt_list" => "usermgt/list",
-        _ => return false,
-    };
-    principal.permissions.may(&format!("{IDENTITY}/{path}"))
+/// Scopes that stand for a permission (rest-3x.md 6.2); other internal scopes are granted to nobody.
+const INTERNAL: [(&str, &str); 5] = [
+    ("internal_application_mgt_create", "/permission/admin/manage/identity/applicationmgt/create"),
+    ("internal_application_mgt_view", "/permission/admin/manage/identity/applicationmgt/view"),
+    ("internal_application_mgt_update", "/permission/admin/manage/identity/applicationmgt/update"),
+    ("internal_application_mgt_delete", "/permission/admin/manage/identity/applicationmgt/delete"),
+    ("internal_user_mgt_list", "/permission/admin/manage/identity/usermgt/list"),
+];
+
+/// Does the scope open routes by a permission, in whatever spelling?
+pub fn is_internal(scope: &str) -> bool {
+    portal_scopes::strip_prefix(scope, "internal_").is_some() || scope.eq_ignore_ascii_case("SYSTEM")
+}
+
+/// The scope that a token needs where a user needs this permission, if a token is enough there.
+pub fn scope_for(permission: &str) -> Option<&'static str> {
+    INTERNAL.iter().find(|(_, own)| *own == permission).map(|(scope, _)| *scope)
+}
+
+fn holds_internal(scope: &str, principal: &Principal) -> bool {
+    INTERNAL.iter().any(|(own, permission)| *own == scope && principal.permissions.may(permission))
 }

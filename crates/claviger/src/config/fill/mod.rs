@@ -3,6 +3,7 @@
 //! Owns: rules that need more than one key. Leaves to others: single values (`check`), the databases
 //! (`roles`, `database`, `zones`), `keystores` and `stored` forms.
 
+mod access;
 mod database;
 mod keystores;
 mod roles;
@@ -183,6 +184,8 @@ impl Values<'_> {
                 connections_max: self.number("limits.connections_max"),
                 request_timeout_s: self.number("limits.request_timeout_s"),
             },
+            access_rules: self.access_rules(),
+            tenant_paths: self.tenant_paths(),
             server,
         }
     }

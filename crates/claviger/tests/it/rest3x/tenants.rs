@@ -218,15 +218,43 @@ async fn a_tenant_sees_the_tokens_of_its_clients() {
         }
         let token = server.post("/t/acme.com/oauth2/token").basic_auth(&client.id, Some(&client.secret));
         assert_eq!(token.form(&[("grant_type", "client_credentials")]).call().await.status, 200);
-        for path in [
-            "/t/acme.com/health/live",
-            "/t/acme.com",
-            "/t/acme.com/",
-            "/t//oauth2/jwks",
-            "/t/acme.com/t/acme.com/oauth2/jwks",
-        ] {
+        for path in ["/t/acme.com/health/live", "/t/acme.com", "/t/acme.com/", "/t/acme.com/t/acme.com/oauth2/jwks"] {
             assert_eq!(call(server, Method::GET, path, None).await.status, 404, "{path}");
         }
+        assert_eq!(call(server, Method::GET, "/t//oauth2/jwks", None).await.status, 400);
+    })
+    .await;
+}
+
+/// `[tenant_context.rewrite]` adds paths; what is the server's or the portals' stays without tenants, whatever the list says.
+#[tokio::test]
+async fn paths_that_the_configuration_gives_to_tenants() {
+    const LIST: &str = "[tenant_context.rewrite]\nwebapps = ['/oauth2/', '/health/', '/']\ncustom_webapps = '/keymanager-operations/'\n";
+    on_sqlite(LIST, async |server| {
+        insert_acme(server).await;
+        assert_eq!(get(server, "/t/acme.com/health/live").await.status, 200);
+        assert_eq!(get(server, "/t/nowhere.com/health/live").await.status, 404);
+        assert_eq!(ask(server, BOSS, "", &format!("/t/acme.com{REGISTER}/x"), None).await.status, 401);
+        let mut asked = 0;
+        for entry in server.routes() {
+            let is_of_nobody = match entry.rule {
+                Rule::Permission(permission) => permission == claviger::http::access::ADMINISTER,
+                Rule::Portal(_) | Rule::BasicUser | Rule::PortalOrAnonymous | Rule::LoopbackOrPermission(_) => true,
+                Rule::Public(_) | Rule::OAuthClient => false,
+            };
+            if is_of_nobody {
+                let path = format!("/t/acme.com{}", entry.path.replace(['{', '}'], ""));
+                let reply = server.request(entry.method.clone(), &path).basic_auth(BOSS.0, Some(BOSS.1)).call().await;
+                assert_eq!(reply.status, 404, "{entry:?}: {reply:?}");
+                asked += 1;
+            }
+        }
+        assert!(asked > 50, "{asked}");
+    })
+    .await;
+    on_sqlite("", async |server| {
+        insert_acme(server).await;
+        assert_eq!(get(server, "/t/acme.com/health/live").await.status, 404);
     })
     .await;
 }
