@@ -45,7 +45,8 @@ const ALLOWED_SCOPES: Key = key(
     "apim.oauth_config.allowed_scopes",
     Texts,
     "^device_.*,openid",
-    "Scopes (regular expressions) that are granted without a role check.",
+    "Scopes (regular expressions for the whole name) that are granted without a role check. Those of the portals, `internal_` ones \
+     and `SYSTEM` are checked whatever it says.",
 );
 const STORE_FILE: Key = key(
     "<keystore>.file_name",
@@ -198,6 +199,7 @@ pub const KEYS: &[Key] = &[
     key("cleanup.interval_s", Duration { unit: Seconds, min: 1, may_be_never: false }, "300", "Ours. Rest between two runs of the cleaner."),
     key("cleanup.share_percent", Integer { min: 1, max: 100 }, "25", "Ours. Share of the time in which the cleaner has a statement under way; it pauses in proportion."),
     key("cleanup.time_budget_ms", millis(10), "60000", "Ours. Longest run of the cleaner; the next one goes on."),
+    key("oauth.allowed_scopes", Texts, "", "More scopes (regular expressions) that are granted without a role check, beside `apim.oauth_config.allowed_scopes`."),
     key("oauth.token_persistence.persist_jwt_access_tokens", Flag, "true", "Ours. Whether self-contained tokens are also stored."),
     key("service_provider.sp_name_regex", Text, r"^[\sa-zA-Z0-9._-]*$", "Names a service provider may have.").without_effect("names are checked by the default expression"),
 

@@ -353,8 +353,8 @@ pub struct KeyManager {
 pub struct ApimOAuth {
     /// Whether the token reaches the backend.
     pub is_outbound_auth_header_enabled: bool,
-    /// Patterns of scopes granted without a role check.
-    pub allowed_scopes: Vec<String>,
+    /// Patterns of scopes granted without a role check; `oauth.allowed_scopes` among them.
+    pub allowed_scopes: Vec<Pattern>,
 }
 
 /// One `[[apim.gateway.environment]]`.

@@ -8,6 +8,7 @@ use super::check::{Value, duration_text, nearest};
 use super::database::{DatabaseTls, DatabaseUrl, UrlError, parse_url};
 use super::keys::KEYS;
 use super::model::{AccessTokenType, Lifetime, PlainHttp};
+use super::pattern::Pattern;
 use super::profile::{Profile, Role};
 use super::schema::{Effect, Schema, Unit};
 use super::{Config, Host, Loaded, Problems, load, load_on, ports, reference};
@@ -117,7 +118,8 @@ fn defaults_are_those_of_the_contract() {
     assert_eq!(config.oauth.app_access_token_validity, Lifetime::Seconds(3600));
     assert_eq!(config.oauth.refresh_token_validity, Lifetime::Seconds(86_400));
     assert_eq!(config.oauth.access_token_type, AccessTokenType::PerApplication);
-    assert_eq!(config.apim_oauth.allowed_scopes, ["^device_.*", "openid"]);
+    let allowed: Vec<&str> = config.apim_oauth.allowed_scopes.iter().map(Pattern::text).collect();
+    assert_eq!(allowed, ["^device_.*", "openid"]);
     assert_eq!(config.key_manager.service_url, "https://localhost:9443/services/");
     assert_eq!(config.environments[0].https_endpoints, ["https://localhost:8243"]);
     assert_eq!(config.limits.body_bytes_max, 10 * 1024 * 1024);

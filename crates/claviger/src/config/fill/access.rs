@@ -106,6 +106,17 @@ impl Values<'_> {
         words.filter(|word| !word.is_empty() && !word.eq_ignore_ascii_case(NONE)).collect()
     }
 
+    /// The expressions of several lists.
+    pub(super) fn patterns(&mut self, paths: &[&str]) -> Vec<Pattern> {
+        let mut patterns = Vec::new();
+        for path in paths {
+            for text in self.texts(path) {
+                patterns.extend(self.pattern(path, &text));
+            }
+        }
+        patterns
+    }
+
     /// An expression of the file, compiled.
     pub(super) fn pattern(&mut self, path: &str, text: &str) -> Option<Pattern> {
         match Pattern::new(text) {

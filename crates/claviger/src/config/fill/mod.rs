@@ -162,7 +162,7 @@ impl Values<'_> {
             },
             apim_oauth: ApimOAuth {
                 is_outbound_auth_header_enabled: self.flag("apim.oauth_config.enable_outbound_auth_header"),
-                allowed_scopes: self.texts("apim.oauth_config.allowed_scopes"),
+                allowed_scopes: self.patterns(&["apim.oauth_config.allowed_scopes", "oauth.allowed_scopes"]),
             },
             environments: self.environments(),
             cors: Cors {

@@ -55,4 +55,5 @@ fn expressions_that_cannot_be_compiled_are_problems() {
     assert!(rule("(").contains("unclosed group"), "{}", rule("("));
     assert!(rule("(?!x)").contains("look-around"), "{}", rule("(?!x)"));
     assert!(bad("[[resource.access_control]]\nsecure = true").contains("a rule needs a `context`"));
+    assert!(bad("[apim.oauth_config]\nallowed_scopes = ['[']").contains("unclosed character class"));
 }
