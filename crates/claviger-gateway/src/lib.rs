@@ -27,7 +27,7 @@ mod guard;
 mod limit;
 mod listen;
 pub mod model;
-mod path;
+pub mod path;
 mod record;
 pub mod remote;
 mod resource;

@@ -8,19 +8,19 @@ use std::borrow::Cow;
 
 /// A path without a second reading.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct CheckedPath<'a> {
+pub struct CheckedPath<'a> {
     /// As it came and as it is forwarded.
-    pub(crate) raw: &'a str,
+    pub raw: &'a str,
     /// With its escapes resolved, for matching. Has the same slashes as `raw`.
-    pub(crate) decoded: Cow<'a, str>,
+    pub decoded: Cow<'a, str>,
 }
 
 /// The path has more than one reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Ambiguous;
+pub struct Ambiguous;
 
 /// Checks a path (without its query).
-pub(crate) fn check(raw: &str) -> Result<CheckedPath<'_>, Ambiguous> {
+pub fn check(raw: &str) -> Result<CheckedPath<'_>, Ambiguous> {
     let bytes = raw.as_bytes();
     if bytes.first() != Some(&b'/') {
         return Err(Ambiguous);

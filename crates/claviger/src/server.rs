@@ -11,6 +11,7 @@ use crate::files::DataDir;
 use crate::gateway_feed::{self, LocalControlPlane};
 use crate::http::access::Peer;
 use crate::http::routes::{RouteEntry, Routes};
+use crate::http::rules::AccessRules;
 use crate::http::serve::{ManagementConnection, Port, Stream, accept, serve_management};
 use crate::http::tls;
 use crate::ops::Metrics;
@@ -192,7 +193,7 @@ pub async fn start(launch: Launch, listeners: Listeners) -> anyhow::Result<Runni
         own_gateway = Some(gateway);
     }
     let (router, entries) = match &app {
-        Some(app) => management_routes(app, profile),
+        Some(app) => features(Routes::new(app.clone()), profile).finish(),
         None => (health::without_database(metrics.clone(), own_gateway), Vec::new()),
     };
     let limits = ops::Limits {
@@ -202,7 +203,8 @@ pub async fn start(launch: Launch, listeners: Listeners) -> anyhow::Result<Runni
     };
     let router = router.layer(DefaultBodyLimit::max(limits.body_bytes_max));
     let is_plain_open = config.server.plain_http == PlainHttp::All;
-    let management = Management { router, metrics, limits, is_plain_open, stopping };
+    let rules = Arc::new(AccessRules::new(&config.access_rules));
+    let management = Management { router, metrics, limits, rules, is_plain_open, stopping };
     management.open(listeners.management_https, Some(tls), &mut tasks);
     management.open(listeners.management_http, None, &mut tasks);
     Ok(Running {
@@ -228,22 +230,27 @@ fn control_plane(
     gateway_role::remote_control_plane(config, own_certificate)
 }
 
-fn management_routes(app: &Arc<App>, profile: Profile) -> (Router, Vec<RouteEntry>) {
-    let mut routes =
-        Routes::new(app.clone()).with(health::routes).with(gateway_feed::routes).with(notifications::routes);
+/// Every management route of a profile with its rule, without a server.
+pub fn route_list(profile: Profile) -> Vec<RouteEntry> {
+    Routes::list(|routes| features(routes, profile))
+}
+
+fn features(routes: Routes, profile: Profile) -> Routes {
+    let mut routes = routes.with(health::routes).with(gateway_feed::routes).with(notifications::routes);
     if profile.has(Role::KeyManager) {
         routes = routes.with(oauth::routes).with(user_info::routes);
     }
     if profile.has(Role::Portal) {
         routes = routes.with(portal::routes);
     }
-    routes.finish()
+    routes
 }
 
 struct Management {
     router: Router,
     metrics: Arc<Metrics>,
     limits: ops::Limits,
+    rules: Arc<AccessRules>,
     is_plain_open: bool,
     stopping: watch::Receiver<bool>,
 }
@@ -259,11 +266,13 @@ impl Management {
             )
         });
         let (router, metrics, limits) = (self.router.clone(), self.metrics.clone(), self.limits);
+        let rules = self.rules.clone();
         let port = Port { listener, tls, connections_max: limits.connections_max };
         tasks.spawn(accept(port, self.stopping.clone(), move |stream: Stream, peer: Peer, stopping| {
             let is_refused = is_loopback_only && !peer.address.ip().to_canonical().is_loopback();
             let router = if is_refused { refusal.clone() } else { router.clone() };
-            serve_management(ManagementConnection { router, metrics: metrics.clone(), limits, peer }, stream, stopping)
+            let (metrics, rules) = (metrics.clone(), rules.clone());
+            serve_management(ManagementConnection { router, metrics, limits, rules, peer }, stream, stopping)
         }));
     }
 }

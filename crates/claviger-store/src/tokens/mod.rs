@@ -170,6 +170,11 @@ impl UserType {
             Self::ApplicationUser => "APPLICATION_USER",
         }
     }
+
+    /// The type of a word.
+    pub fn from_word(word: &str) -> Option<Self> {
+        [Self::Application, Self::ApplicationUser].into_iter().find(|known| known.as_word() == word)
+    }
 }
 
 /// The tuple for which at most one token is ACTIVE (CON_APP_KEY, database.md 3.5).

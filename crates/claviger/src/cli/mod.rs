@@ -11,6 +11,8 @@ pub mod findings;
 mod tests;
 
 use crate::config::{self, Config, FILE_BYTES_MAX, Host, Loaded, Note, Problems};
+use crate::http::rules;
+use crate::server::route_list;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
@@ -302,12 +304,14 @@ pub fn load_config(
         None => in_data_dir.exists().then_some(in_data_dir),
     };
     let host = host(env, serve.port_offset);
-    let loaded = match &file {
+    let mut loaded = match &file {
         Some(file) => read_config(file, &host)?,
         None => config::load_on(&host, "", "(defaults)")?,
     };
+    let profile = serve.profile.unwrap_or(loaded.config.server.profile);
+    note_access_rules(&mut loaded, profile);
     let mut config = loaded.config.in_data_dir(&serve.data_dir);
-    config.server.profile = serve.profile.unwrap_or(config.server.profile);
+    config.server.profile = profile;
     // A gateway alone opens no database.
     if config.server.profile.roles().any(|role| role != Role::Gateway) {
         check_h2(&config, &h2_homes(serve, file.as_deref()), env)?;
@@ -352,6 +356,14 @@ fn host(env: &dyn Fn(&str) -> Option<String>, port_offset: Option<u16>) -> Host<
     Host { env, port_offset, localtime: std::fs::read_link("/etc/localtime").ok() }
 }
 
+/// What is to be said about the access rules of a file, beside the routes of its server.
+fn note_access_rules(loaded: &mut Loaded, profile: Profile) {
+    if profile.roles().any(|role| role != Role::Gateway) {
+        loaded.notes.extend(rules::notes(&loaded.config.access_rules, &route_list(profile)));
+        loaded.notes.sort_by_key(|note| note.line);
+    }
+}
+
 fn read_config(file: &Path, host: &Host<'_>) -> Result<Loaded, ConfigError> {
     let failed = |source| ConfigError::Io { path: file.to_owned(), source };
     let mut text = String::new();
@@ -366,7 +378,9 @@ fn read_config(file: &Path, host: &Host<'_>) -> Result<Loaded, ConfigError> {
 /// `claviger config check FILE`: prints notes and problems, returns the exit code.
 pub fn config_check(file: &Path, env: &dyn Fn(&str) -> Option<String>, out: &mut dyn Write) -> io::Result<u8> {
     match read_config(file, &host(env, None)) {
-        Ok(loaded) => {
+        Ok(mut loaded) => {
+            let profile = loaded.config.server.profile;
+            note_access_rules(&mut loaded, profile);
             for note in &loaded.notes {
                 writeln!(out, "{note}")?;
             }

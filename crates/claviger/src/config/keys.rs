@@ -45,7 +45,8 @@ const ALLOWED_SCOPES: Key = key(
     "apim.oauth_config.allowed_scopes",
     Texts,
     "^device_.*,openid",
-    "Scopes (regular expressions) that are granted without a role check.",
+    "Scopes (regular expressions for the whole name) that are granted without a role check. Those of the portals, `internal_` ones \
+     and `SYSTEM` are checked whatever it says.",
 );
 const STORE_FILE: Key = key(
     "<keystore>.file_name",
@@ -198,6 +199,7 @@ pub const KEYS: &[Key] = &[
     key("cleanup.interval_s", Duration { unit: Seconds, min: 1, may_be_never: false }, "300", "Ours. Rest between two runs of the cleaner."),
     key("cleanup.share_percent", Integer { min: 1, max: 100 }, "25", "Ours. Share of the time in which the cleaner has a statement under way; it pauses in proportion."),
     key("cleanup.time_budget_ms", millis(10), "60000", "Ours. Longest run of the cleaner; the next one goes on."),
+    key("oauth.allowed_scopes", Texts, "", "More scopes (regular expressions) that are granted without a role check, beside `apim.oauth_config.allowed_scopes`."),
     key("oauth.token_persistence.persist_jwt_access_tokens", Flag, "true", "Ours. Whether self-contained tokens are also stored."),
     key("service_provider.sp_name_regex", Text, r"^[\sa-zA-Z0-9._-]*$", "Names a service provider may have.").without_effect("names are checked by the default expression"),
 
@@ -230,6 +232,23 @@ pub const KEYS: &[Key] = &[
     key("apim.cors.allow_methods", Texts, "GET,PUT,POST,DELETE,PATCH,OPTIONS", "Allowed methods."),
     key("apim.cors.allow_headers", Texts, "authorization,Access-Control-Allow-Origin,Content-Type,SOAPAction,apikey", "Allowed request headers."),
     key("apim.cors.allow_credentials", Flag, "false", "Whether cookies and the like are allowed."),
+
+    key("resource.access_control[].context", Text, "", "Paths that the rule is for: a regular expression for the whole path, `/t/{tenant}` included. The first rule that matches path and method counts. Rules add to what each path asks for by itself and never take away from it."),
+    key("resource.access_control[].secure", Flag, "true", "Whether the rule asks for a user. `false` opens nothing that is protected without it."),
+    key("resource.access_control[].http_method", Text, "all", "`all`, or a text that holds the methods, such as `GET, HEAD`. `GET` covers `HEAD` too unless a rule names that."),
+    key("resource.access_control[].permissions", Texts, "none", "Permissions that the user must hold, every one; `none`: any user."),
+    key("resource.access_control[].scopes", Texts, "", "Scopes that a bearer token must have, every one; they stand for the permissions then."),
+    key("resource.access_control[].cross_tenant", Flag, "false", "Whether users of other tenants get in, where the path itself asks for no user."),
+    key("resource.access_control[].allowed_auth_handlers", Texts, "all", "Java classes that may find out the user.").without_effect("the old server's template passed over it, and Basic and bearer are the ways there are"),
+    key("resource.access_control[].cross_access_allowed_tenants", Texts, "", "Tenants whose users get in too.").without_effect("a user acts in his own tenant only"),
+    key("resource_access_control.default_access_allow", Flag, "false", "Whether paths without a rule are open.").without_effect("every path has a rule of its own, and what has none is refused"),
+    key("resource_access_control.disable_scope_validation", Flag, "false", "Whether scopes of bearer tokens are passed over.").without_effect("they are always checked"),
+    key("resource_access_control.introspect.secured", Flag, "true", "Whether introspection asks for a user.").without_effect("it always does"),
+    key("resource_access_control.introspect.permissions", Texts, "", "Permissions that introspection asks for besides its own: a rule behind those of `[[resource.access_control]]`."),
+
+    key("tenant_context.rewrite.webapps", Texts, "", "Beginnings of paths that are served below `/t/{tenant}` too; those of the key manager always are, and the server's and the portals' own never."),
+    key("tenant_context.rewrite.custom_webapps", Texts, "", "More of them."),
+    key("tenant_context.rewrite.servlets", Texts, "", "Patterns of servlets.").without_effect("there are no servlets"),
 
     key("gateway.resource_matching", OneOf(&["specific", "upstream"]), "specific", "Ours. `specific`: a template wins over a bare `/*`; `upstream`: the order of WSO2's gateway."),
     key("gateway.backend_fault_as_gateway_status", Flag, "false", "Ours. Answer 502, 503 or 504 when the backend fails, instead of WSO2's 500."),

@@ -8,6 +8,7 @@
 pub mod database;
 pub mod keys;
 pub mod model;
+pub mod pattern;
 pub mod ports;
 pub mod profile;
 pub mod schema;

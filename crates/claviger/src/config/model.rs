@@ -1,6 +1,7 @@
 //! `Config`: the typed values of deployment.toml. One struct per section; the words are in `keys`.
 
 use super::database::{DatabaseUrl, SQLITE_FILE};
+use super::pattern::Pattern;
 use super::profile::Profile;
 use claviger_proto::password::PasswordForm;
 use claviger_proto::secret::Secret;
@@ -46,6 +47,10 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// `[limits]`.
     pub limits: Limits,
+    /// `[[resource.access_control]]`, in file order.
+    pub access_rules: Vec<AccessRule>,
+    /// `[tenant_context.rewrite]`: beginnings of paths, more than the built-in ones, that are served below `/t/{tenant}`.
+    pub tenant_paths: Vec<String>,
 }
 
 impl Config {
@@ -354,8 +359,8 @@ pub struct KeyManager {
 pub struct ApimOAuth {
     /// Whether the token reaches the backend.
     pub is_outbound_auth_header_enabled: bool,
-    /// Patterns of scopes granted without a role check.
-    pub allowed_scopes: Vec<String>,
+    /// Patterns of scopes granted without a role check; `oauth.allowed_scopes` among them.
+    pub allowed_scopes: Vec<Pattern>,
 }
 
 /// One `[[apim.gateway.environment]]`.
@@ -453,6 +458,25 @@ pub struct Listener {
     pub headers: Vec<(HeaderName, Secret)>,
     /// Must the endpoint's certificate name its host?
     pub is_host_verified: bool,
+}
+
+/// One `[[resource.access_control]]` (rest-3x.md 6.1). It adds to what a path's own rule asks for and takes nothing away.
+#[derive(Clone, Debug)]
+pub struct AccessRule {
+    /// Where it stands in the file, from 1.
+    pub line: Option<usize>,
+    /// Which paths, `/t/{tenant}` included.
+    pub context: Pattern,
+    /// Whether anything is asked for at all.
+    pub is_secure: bool,
+    /// `all`, or a text with the methods in it.
+    pub methods: String,
+    /// What the user must hold, every one; none: any user will do.
+    pub permissions: Vec<String>,
+    /// What a bearer token must have, every one; then it stands for the permissions.
+    pub scopes: Vec<String>,
+    /// Whether the user may be of another tenant than the path's, where the path itself asks for no user.
+    pub is_cross_tenant: bool,
 }
 
 /// `[limits]`: the management ports.

@@ -1,5 +1,6 @@
 //! Tests of the configuration. Rendered problems are files in tests/golden/config; `UPDATE_GOLDEN=1` rewrites them.
 
+mod access;
 mod databases;
 mod listeners;
 mod stored;
@@ -8,6 +9,7 @@ use super::check::{Value, duration_text, nearest};
 use super::database::{DatabaseTls, DatabaseUrl, UrlError, parse_url};
 use super::keys::KEYS;
 use super::model::{AccessTokenType, Lifetime, PlainHttp};
+use super::pattern::Pattern;
 use super::profile::{Profile, Role};
 use super::schema::{Effect, Schema, Unit};
 use super::{Config, Host, Loaded, Problems, load, load_on, ports, reference};
@@ -84,7 +86,7 @@ fn reference_is_up_to_date() {
 fn every_row_is_used() {
     READ.with_borrow_mut(Vec::clear);
     let text = "[database.apim_db]\ntype='mysql'\nname='a'\nusername='u'\n[[datasource]]\nid='x'\n[keystore.tls]\nfile_name='a.pem'\n[truststore]\nfile_name='b.pem'\n\
-                [[event_listener]]\nid='x'\nname='com.example.Other'";
+                [[event_listener]]\nid='x'\nname='com.example.Other'\n[[resource.access_control]]\ncontext='x'";
     good(text);
     let read = READ.with_borrow(Vec::clone);
     let schema = Schema::new(KEYS);
@@ -118,7 +120,8 @@ fn defaults_are_those_of_the_contract() {
     assert_eq!(config.oauth.app_access_token_validity, Lifetime::Seconds(3600));
     assert_eq!(config.oauth.refresh_token_validity, Lifetime::Seconds(86_400));
     assert_eq!(config.oauth.access_token_type, AccessTokenType::PerApplication);
-    assert_eq!(config.apim_oauth.allowed_scopes, ["^device_.*", "openid"]);
+    let allowed: Vec<&str> = config.apim_oauth.allowed_scopes.iter().map(Pattern::text).collect();
+    assert_eq!(allowed, ["^device_.*", "openid"]);
     assert_eq!(config.key_manager.service_url, "https://localhost:9443/services/");
     assert_eq!(config.environments[0].https_endpoints, ["https://localhost:8243"]);
     assert_eq!(config.limits.body_bytes_max, 10 * 1024 * 1024);

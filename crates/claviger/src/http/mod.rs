@@ -1,9 +1,10 @@
-//! The management side's HTTP: who may call what ([`access`]), the list of routes ([`routes`]), the accept loops
-//! ([`serve`]), TLS ([`tls`]) and the replies every facade shares ([`reply`]).
+//! The management side's HTTP: who may call what ([`access`]) and what the operator asks for beside it ([`rules`]), the list of
+//! routes ([`routes`]), the accept loops ([`serve`]), TLS ([`tls`]) and the replies every facade shares ([`reply`]).
 
 pub mod access;
 pub mod reply;
 pub mod routes;
+pub mod rules;
 pub mod serve;
 pub mod tenant;
 pub mod tls;

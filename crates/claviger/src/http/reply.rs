@@ -135,6 +135,12 @@ pub async fn no_route(request: Request) -> Response {
     portal_error(StatusCode::NOT_FOUND, 404, "Not Found", "The requested resource is not available.")
 }
 
+/// 400 for a path with more than one reading: empty and dot segments, `;`, escapes that hide a slash or a dot.
+pub async fn ambiguous_path(request: Request) -> Response {
+    drain(request).await;
+    portal_error(StatusCode::BAD_REQUEST, 400, "Bad Request", "The path can be read in more than one way.")
+}
+
 /// 405 for a route that has other methods.
 pub async fn no_method(request: Request) -> Response {
     drain(request).await;

@@ -2,12 +2,12 @@
 //! access test walks.
 
 use crate::app::App;
-use crate::http::access::{Rule, enforce};
-use crate::http::{reply, tenant};
+use crate::http::access::{Rule, enforce, unserved};
+use crate::http::tenant;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::handler::Handler;
-use axum::http::Method;
+use axum::http::{Method, StatusCode};
 use axum::middleware::from_fn_with_state;
 use axum::routing::{MethodFilter, any, on};
 use std::sync::Arc;
@@ -25,7 +25,8 @@ pub struct RouteEntry {
 
 /// Routes under construction.
 pub struct Routes {
-    app: Arc<App>,
+    /// `None`: only the list is wanted.
+    app: Option<Arc<App>>,
     router: Router<Arc<App>>,
     entries: Vec<RouteEntry>,
 }
@@ -33,7 +34,12 @@ pub struct Routes {
 impl Routes {
     /// An empty list.
     pub fn new(app: Arc<App>) -> Self {
-        Self { app, router: Router::new(), entries: Vec::new() }
+        Self { app: Some(app), router: Router::new(), entries: Vec::new() }
+    }
+
+    /// The list that features make, without anything behind it.
+    pub fn list(features: impl FnOnce(Self) -> Self) -> Vec<RouteEntry> {
+        features(Self { app: None, router: Router::new(), entries: Vec::new() }).entries
     }
 
     /// Adds a route.
@@ -44,13 +50,14 @@ impl Routes {
         T: 'static,
     {
         let filter = MethodFilter::try_from(method.clone()).expect("routes use the standard methods");
+        self.entries.push(RouteEntry { method, path, rule });
+        let Some(app) = &self.app else { return self };
         let mut route = on(filter, handler);
-        // Open routes are on the hot path and have nothing to enforce.
-        if !matches!(rule, Rule::Public(_) | Rule::OAuthClient) {
-            route = route.layer(from_fn_with_state((self.app.clone(), rule), enforce));
+        // Open routes are on the hot path and have nothing to enforce, unless the operator wants it.
+        if !matches!(rule, Rule::Public(_) | Rule::OAuthClient) || !app.config.access_rules.is_empty() {
+            route = route.layer(from_fn_with_state((app.clone(), rule), enforce));
         }
         self.router = self.router.route(path, route);
-        self.entries.push(RouteEntry { method, path, rule });
         self
     }
 
@@ -62,11 +69,18 @@ impl Routes {
 
     /// The router and the list.
     pub fn finish(self) -> (Router, Vec<RouteEntry>) {
-        let router = self.router.fallback(reply::no_route).method_not_allowed_fallback(reply::no_method);
-        let router: Router = router.with_state(self.app.clone());
+        let app = self.app.expect("only `list` makes none, and keeps the value to itself");
+        let (no_route, no_method) = (app.clone(), app.clone());
+        let router = self
+            .router
+            .fallback(move |request: Request| unserved(no_route, request, StatusCode::NOT_FOUND))
+            .method_not_allowed_fallback(move |request: Request| {
+                unserved(no_method, request, StatusCode::METHOD_NOT_ALLOWED)
+            });
+        let router: Router = router.with_state(app.clone());
         // The same routes once more, with a tenant before them.
-        let limit = DefaultBodyLimit::max(self.app.limits.body_bytes_max);
-        let (app, inner) = (self.app, router.clone().layer(limit));
+        let limit = DefaultBodyLimit::max(app.limits.body_bytes_max);
+        let inner = router.clone().layer(limit);
         let forward = any(move |request: Request| tenant::forward(app, inner, request));
         (router.route(tenant::ROUTE, forward), self.entries)
     }

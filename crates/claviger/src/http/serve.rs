@@ -4,6 +4,7 @@
 
 use crate::http::access::Peer;
 use crate::http::reply;
+use crate::http::rules::AccessRules;
 use crate::ops::{Limits, Metrics};
 use axum::Router;
 use axum::body::Body;
@@ -152,6 +153,8 @@ pub struct ManagementConnection {
     pub metrics: Arc<Metrics>,
     /// Bounds.
     pub limits: Limits,
+    /// What the operator asks for beside the routes' own rules.
+    pub rules: Arc<AccessRules>,
     /// The other end.
     pub peer: Peer,
 }
@@ -216,7 +219,10 @@ async fn handle(
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let bound = Duration::from_secs(shared.limits.request_timeout_s);
     let response = match fault {
-        None => answer(&mut shared.router.clone(), request, bound).await,
+        None if shared.rules.admit(&method, &path, request.extensions_mut()).is_ok() => {
+            answer(&mut shared.router.clone(), request, bound).await
+        }
+        None => reply::ambiguous_path(request).await,
         Some(fault) => refuse(fault),
     };
     let elapsed = started.elapsed();
@@ -306,6 +312,7 @@ mod tests {
                 router: router.route("/large", get(async || vec![b'x'; LARGE_BYTES])),
                 metrics: Arc::default(),
                 limits: Limits { body_bytes_max: 1024, connections_max: 8, request_timeout_s: 30 },
+                rules: Arc::default(),
                 peer: Peer { address, is_tls: false },
             };
             serve_management(connection, Stream::Plain(stream), shutdown).await;

@@ -6,6 +6,7 @@
 use crate::app::App;
 use crate::http::access::{ADMINISTER, Peer};
 use crate::http::reply;
+use crate::http::rules::Demand;
 use crate::users::Principal;
 use axum::Router;
 use axum::body::Body;
@@ -23,8 +24,9 @@ use tower_service::Service as _;
 
 /// Where a tenant's paths begin.
 pub const ROUTE: &str = "/t/{tenant}/{*rest}";
-/// What may stand behind `/t/{tenant}`; everything else knows its tenant by other means.
-const PREFIXES: &[&str] =
+/// What may stand behind `/t/{tenant}`, beside what `[tenant_context.rewrite]` adds; everything else knows its tenant by other
+/// means.
+pub const PREFIXES: &[&str] =
     &["/oauth2/", "/keymanager-operations/", "/api/identity/oauth2/dcr/v1.1/", "/api/identity/oauth2/v1.0/"];
 /// Names the tenant that a request is for.
 const HEADER: &str = "x-wso2-tenant";
@@ -42,7 +44,7 @@ pub async fn forward(app: Arc<App>, mut router: Router, request: Request) -> Res
     let Some((tenant, rest)) = found.map(|(tenant, rest)| (tenant.to_ascii_lowercase(), format!("/{rest}"))) else {
         return reply::no_route(request).await;
     };
-    if !PREFIXES.iter().any(|prefix| rest.starts_with(prefix)) {
+    if !is_served(&app, &rest) {
         return reply::no_route(request).await;
     }
     match find(&app, &tenant).await {
@@ -63,11 +65,21 @@ pub async fn forward(app: Arc<App>, mut router: Router, request: Request) -> Res
     if let Some(peer) = parts.extensions.get::<Peer>() {
         inner.extensions_mut().insert(*peer);
     }
+    if let Some(demand) = parts.extensions.get::<Demand>() {
+        inner.extensions_mut().insert(demand.clone());
+    }
     inner.extensions_mut().insert(UrlTenant(tenant));
     match router.call(inner).await {
         Ok(response) => response,
         Err(never) => match never {},
     }
+}
+
+/// Is the path, given without its tenant, one that tenants have? Some routes of the operator's list are nobody's but the server's
+/// for all that (`Rule`).
+fn is_served(app: &App, path: &str) -> bool {
+    let own = app.config.tenant_paths.iter().map(String::as_str);
+    PREFIXES.iter().copied().chain(own).any(|start| path.starts_with(start) || start.strip_suffix('/') == Some(path))
 }
 
 /// 404 for a tenant that is unknown or not active.
@@ -98,17 +110,21 @@ fn named(headers: &HeaderMap) -> Option<String> {
 }
 
 /// As whom an authenticated user acts: as himself, or, if he is the configured administrator and the header names another
-/// tenant, as that tenant's administrator. `None`: nobody may do what the header says, or the path names another tenant than the
-/// user's. A path without a tenant is the super tenant's, unless the header has switched.
+/// tenant, as that tenant's administrator; a token (`is_by_token`) is its user's only. `None`: nobody may do what the header says,
+/// or the path names another tenant than the user's. A path without a tenant is the super tenant's, unless the header has switched.
 pub async fn acting(
     app: &App,
     principal: Arc<Principal>,
+    is_by_token: bool,
     headers: &HeaderMap,
     url: Option<&UrlTenant>,
 ) -> Result<Option<Arc<Principal>>, StoreError> {
     let own = principal.username.tenant.clone();
     let (principal, is_switched) = match named(headers) {
         Some(wanted) if wanted != own => {
+            if is_by_token {
+                return Ok(None);
+            }
             let admin = Username::parse(&app.config.super_admin.username).ok();
             let is_named = principal.tenant == TenantId::SUPER && admin.as_ref() == Some(&principal.username);
             // The name alone does not do: he may have been demoted.

@@ -1,12 +1,19 @@
 //! Keys and metadata (RFC 7517, RFC 8414; contract rest-3x.md 1.11, 1.13). Says what is there, not what IS 5.10 would have.
+//!
+//! One key signs the tokens of all tenants and one issuer is named in them. Below `/t/{tenant}` the document names the tenant's
+//! own addresses where the old server does: of registration and of the keys.
 
 use crate::app::App;
 use crate::http::reply;
+use crate::http::tenant::UrlTenant;
 use crate::oauth::grant::GRANTS;
+use crate::portal::context::tenant_prefix;
+use axum::Extension;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse as _, Response};
+use claviger_proto::ids::SUPER_TENANT_DOMAIN;
 use serde::Serialize;
 use std::sync::Arc;
 
@@ -41,22 +48,27 @@ pub async fn jwks(State(app): State<Arc<App>>) -> Response {
 }
 
 /// `GET /oauth2/{token|oidcdiscovery}/.well-known/openid-configuration`.
-pub async fn metadata(State(app): State<Arc<App>>, Path(name): Path<String>) -> Response {
+pub async fn metadata(
+    State(app): State<Arc<App>>,
+    Path(name): Path<String>,
+    tenant: Option<Extension<UrlTenant>>,
+) -> Response {
     if !matches!(name.as_str(), "token" | "oidcdiscovery") {
         let text = "Invalid path to the discovery document. The path is not resolvable";
         return (StatusCode::NOT_FOUND, [(CONTENT_TYPE, "text/plain")], text).into_response();
     }
-    document(&app)
+    document(&app, tenant.as_ref().map_or(SUPER_TENANT_DOMAIN, |Extension(UrlTenant(domain))| domain))
 }
 
 /// `GET /.well-known/oauth-authorization-server/oauth2/token`: our issuer's place by RFC 8414 section 3.1 (oauth-oidc.md 2.14).
 pub async fn authorization_server(State(app): State<Arc<App>>) -> Response {
-    document(&app)
+    document(&app, SUPER_TENANT_DOMAIN)
 }
 
-fn document(app: &App) -> Response {
+fn document(app: &App, tenant: &str) -> Response {
     let settings = &app.oauth.settings;
     let at = |path: &str| format!("{}{path}", settings.base_url);
+    let of_tenant = |path: &str| format!("{}{}{path}", settings.base_url, tenant_prefix(tenant));
     let metadata = Metadata {
         issuer: settings.issuer.clone(),
         authorization_endpoint: at("/oauth2/authorize"),
@@ -64,8 +76,8 @@ fn document(app: &App) -> Response {
         userinfo_endpoint: at("/oauth2/userinfo"),
         revocation_endpoint: at("/oauth2/revoke"),
         introspection_endpoint: at("/oauth2/introspect"),
-        registration_endpoint: at("/keymanager-operations/dcr/register"),
-        jwks_uri: at("/oauth2/jwks"),
+        registration_endpoint: of_tenant("/keymanager-operations/dcr/register"),
+        jwks_uri: of_tenant("/oauth2/jwks"),
         scopes_supported: ["default"],
         response_types_supported: ["code"],
         response_modes_supported: ["query"],

@@ -46,7 +46,7 @@ pub struct Introspected {
     pub issued_at: Timestamp,
     /// End of life.
     pub expires_at: Timestamp,
-    /// Whom it speaks for; `None` for a JWT without a row, which does not say so.
+    /// Whom it speaks for; `None` for a JWT without a row and without the claim `aut`.
     pub user_type: Option<UserType>,
 }
 
@@ -211,7 +211,8 @@ impl OAuth {
         if is_revoked || is_before_revocation || !known.client.is_active {
             return Ok(None);
         }
-        Ok(Some(Introspected { hash, consumer_key: key, username, scopes, issued_at, expires_at, user_type: None }))
+        let user_type = text("aut").and_then(UserType::from_word);
+        Ok(Some(Introspected { hash, consumer_key: key, username, scopes, issued_at, expires_at, user_type }))
     }
 
     /// Domain of a tenant; `None` when there is no such tenant.

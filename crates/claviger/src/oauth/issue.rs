@@ -484,10 +484,12 @@ fn new_token(oauth: &OAuth, order: &Order, key: TokenKey) -> Token {
     }
 }
 
-/// The claims of a JWT access token in the order of IS 5.10 (rest-3x.md 1.6.3).
+/// The claims of a JWT access token in the order of IS 5.10, with the `aut` of later ones (rest-3x.md 1.6.3).
 #[derive(Serialize)]
 struct Claims<'a> {
     sub: &'a str,
+    /// What API-M 4.x tells application tokens by; 3.2 passes over it.
+    aut: &'static str,
     aud: &'a str,
     nbf: i64,
     azp: &'a str,
@@ -507,6 +509,7 @@ fn present(oauth: &OAuth, token: &Token, may_refresh: bool, is_jwt: bool) -> Iss
     let access_token = if is_jwt {
         let claims = Claims {
             sub: &token.subject,
+            aut: token.key.user_type.as_word(),
             aud: token.consumer_key.as_str(),
             nbf: token.created.as_secs(),
             azp: token.consumer_key.as_str(),

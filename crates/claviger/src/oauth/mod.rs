@@ -23,6 +23,7 @@ pub mod token;
 pub mod userinfo;
 
 use crate::cache::ReadThrough;
+use crate::config::pattern::Pattern;
 use crate::http::access::Rule;
 use crate::http::routes::Routes;
 use crate::notifications::outbox::Outbox;
@@ -34,6 +35,7 @@ use claviger_proto::ids::{ConsumerKey, ConsumerKeyId, TenantId};
 use claviger_proto::secret::Secret;
 use claviger_proto::time::{Clock, Timestamp};
 use claviger_proto::user::NameRule;
+use claviger_store::client_details;
 use claviger_store::clients::{self, Client};
 use claviger_store::db::Store;
 use claviger_store::error::StoreError;
@@ -45,7 +47,7 @@ use quick_cache::sync::Cache;
 use std::hash::{BuildHasher as _, Hash, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Mutex, MutexGuard, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Mutex, MutexGuard, OnceCell, OwnedSemaphorePermit, Semaphore};
 
 /// Clients, tokens and token keys that are remembered.
 const CLIENTS_MAX: usize = 20_000;
@@ -95,7 +97,7 @@ pub struct OAuthSettings {
     /// Tolerance for clocks, added to what is left of a token.
     pub skew_ms: i64,
     /// Patterns of scopes that anybody may have (`apim.oauth_config.allowed_scopes`).
-    pub allowed_scopes: Vec<String>,
+    pub allowed_scopes: Vec<Pattern>,
     /// Ids of the listeners that are told of dead tokens.
     pub listeners: Vec<String>,
 }
@@ -122,13 +124,15 @@ pub struct KnownClient {
     pub client: Client,
     /// Self-contained tokens issued before this instant are dead.
     pub revoked_before: Option<Timestamp>,
+    /// Scopes assigned to it, once somebody has asked.
+    assigned: OnceCell<Vec<String>>,
 }
 
 impl KnownClient {
     /// The same with the secret that its requester is to be told: the database may hold only its hash.
     pub(crate) fn with_secret(&self, secret: &Secret) -> Arc<Self> {
         let client = Client { secret: ClientSecret::Text(secret.clone()), ..self.client.clone() };
-        Arc::new(Self { client, revoked_before: self.revoked_before })
+        Arc::new(Self { client, revoked_before: self.revoked_before, assigned: self.assigned.clone() })
     }
 }
 
@@ -217,9 +221,15 @@ impl OAuth {
             let mut conn = self.store.reader().await?;
             let Some(client) = clients::find(&mut conn, key).await? else { return Ok(None) };
             let revoked_before = revocations::find_client(&mut conn, key).await?;
-            Ok(Some(KnownClient { client, revoked_before }))
+            Ok(Some(KnownClient { client, revoked_before, assigned: OnceCell::new() }))
         };
         self.clients.find_or_load(key, load).await
+    }
+
+    /// The scopes assigned to an application (`application_scopes`); none for most. As old as what is known of the client.
+    pub async fn assigned_scopes<'a>(&self, known: &'a KnownClient) -> Result<&'a [String], StoreError> {
+        let load = || async { client_details::find_scopes(&mut self.store.reader().await?, &known.client).await };
+        Ok(known.assigned.get_or_try_init(load).await?)
     }
 
     /// A token by its opaque text or `jti`, whatever its state, as it is since its last change.

@@ -7,6 +7,7 @@
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 mod access;
+mod access_matrix;
 mod cleaner;
 mod cluster;
 mod concurrency;

@@ -3,6 +3,7 @@
 //! Owns: rules that need more than one key. Leaves to others: single values (`check`), the databases
 //! (`roles`, `database`, `zones`), `keystores` and `stored` forms.
 
+mod access;
 mod database;
 mod keystores;
 mod listeners;
@@ -162,7 +163,7 @@ impl Values<'_> {
             },
             apim_oauth: ApimOAuth {
                 is_outbound_auth_header_enabled: self.flag("apim.oauth_config.enable_outbound_auth_header"),
-                allowed_scopes: self.texts("apim.oauth_config.allowed_scopes"),
+                allowed_scopes: self.patterns(&["apim.oauth_config.allowed_scopes", "oauth.allowed_scopes"]),
             },
             environments: self.environments(),
             cors: Cors {
@@ -185,6 +186,8 @@ impl Values<'_> {
                 connections_max: self.number("limits.connections_max"),
                 request_timeout_s: self.number("limits.request_timeout_s"),
             },
+            access_rules: self.access_rules(),
+            tenant_paths: self.tenant_paths(),
             server,
         }
     }

@@ -6,6 +6,8 @@ use claviger_proto::hash::TokenHash;
 use claviger_proto::time::Timestamp;
 use reqwest::{Certificate, Client, ClientBuilder, Method, RequestBuilder, redirect};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 /// A client that trusts this certificate only. It has HTTP/1.1 connections of its own for parallel requests.
 pub(crate) fn client(certificate_pem: &[u8]) -> Client {
@@ -213,4 +215,17 @@ impl Told {
 /// The claims of a JWT, unverified.
 pub(crate) fn claims(jwt: &str) -> Value {
     Value::Object(claviger_proto::jose::unverified_claims(jwt).unwrap())
+}
+
+/// The status of a request that is written by hand: a client's library would put the path right.
+pub(crate) async fn raw_status(port: u16, method: &Method, path: &str, (user, password): (&str, &str)) -> u16 {
+    let credentials = claviger_proto::encode::base64(format!("{user}:{password}").as_bytes());
+    let head = format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\nauthorization: Basic {credentials}\r\n");
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    stream.write_all(format!("{head}connection: close\r\n\r\n").as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+    let answer = String::from_utf8_lossy(&answer);
+    let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok());
+    status.unwrap_or_else(|| panic!("{method} {path}: {answer}"))
 }

@@ -36,7 +36,7 @@ async fn header_claims_and_signature() {
         let (text, claims) = part(&token, 1);
         let now = server.clock.now().as_secs();
         let expected = json!({
-            "sub": "admin@carbon.super", "aud": client.id, "azp": client.id, "nbf": now, "iat": now, "exp": now + 3600,
+            "sub": "admin@carbon.super", "aut": "APPLICATION", "aud": client.id, "azp": client.id, "nbf": now, "iat": now, "exp": now + 3600,
             "scope": "a b", "iss": format!("{}/oauth2/token", server.base_path), "jti": jti(&token),
         });
         assert_eq!(claims, expected, "{text}");

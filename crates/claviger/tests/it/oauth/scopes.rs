@@ -151,3 +151,61 @@ async fn a_role_that_was_taken_ends_with_the_next_refresh() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn allowed_scopes_need_no_role_and_open_nothing_protected() {
+    on_sqlite("", async |server| {
+        insert_user(server, TenantId::SUPER, "clerk", "p", &["Internal/subscriber"]).await;
+        bind(server, "device_of_admins", &["admin"]).await;
+        bind(server, "a_device_of_admins", &["admin"]).await;
+        let client = register(server, "devices", json!({})).await;
+        let got = granted(server, &client, Some(("clerk", "p")), "device_of_admins a_device_of_admins").await;
+        assert_eq!(got, "device_of_admins");
+    })
+    .await;
+    let everything = "[apim.oauth_config]\nallowed_scopes = ['orders:.*']\n[oauth]\nallowed_scopes = '.*'\n";
+    on_sqlite(everything, async |server| {
+        insert_user(server, TenantId::SUPER, "clerk", "p", &["Internal/subscriber"]).await;
+        bind(server, "bound", &["admin"]).await;
+        let client = register(server, "everything", json!({})).await;
+        let wanted = "bound apim:admin APIM:api_publish internal_application_mgt_view Internal_user_mgt_list SYSTEM x";
+        assert_eq!(granted(server, &client, Some(("clerk", "p")), wanted).await, "bound x");
+        assert_eq!(granted(server, &client, None, wanted).await, "bound x");
+    })
+    .await;
+    let one = "[apim.oauth_config]\nwhite_listed_scopes = ['orders:.*']\n";
+    on_sqlite(one, async |server| {
+        insert_user(server, TenantId::SUPER, "clerk", "p", &["Internal/subscriber"]).await;
+        bind(server, "orders:write", &["admin"]).await;
+        bind(server, "device_x", &["admin"]).await;
+        let client = register(server, "orders", json!({})).await;
+        assert_eq!(granted(server, &client, Some(("clerk", "p")), "orders:write device_x").await, "orders:write");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_application_gets_the_scopes_assigned_to_it() {
+    on_every_engine("", async |server| {
+        let more = json!({ "application_scopes": ["orders:read", "orders:list"] });
+        let client = register(server, "assigned", more).await;
+        let all = "am_application_scope device_7 orders:read orders:write";
+        let got = async |scopes: &str| granted(server, &client, None, scopes).await;
+        assert_eq!(got(all).await, "am_application_scope device_7 orders:read", "{}", server.engine);
+        assert_eq!(got("orders:write").await, "default", "{}", server.engine);
+        assert_eq!(got("ORDERS:READ").await, "default", "{}", server.engine);
+        // Its users have what their roles give them.
+        let users = granted(server, &client, Some((ADMIN, ADMIN_PASSWORD)), "orders:write").await;
+        assert_eq!(users, "orders:write", "{}", server.engine);
+        let change = async |scopes: serde_json::Value| {
+            let changed = client.change(server, &json!({ "application_scopes": scopes })).await;
+            assert_eq!(changed.status, 200, "{changed:?}");
+        };
+        change(json!(["orders:write"])).await;
+        assert_eq!(got(all).await, "am_application_scope device_7 orders:write", "{}", server.engine);
+        // One without assigned scopes is one of an older connector's: it gets what it asks for.
+        change(json!([])).await;
+        assert_eq!(got(all).await, all, "{}", server.engine);
+    })
+    .await;
+}

@@ -1,6 +1,7 @@
 //! The REST contract of API Manager 3.x and 4.x, statement by statement: a test `checklist_NN_...` shows the statement of that
 //! number (rest-3x.md 8); docs/compatibility.md is the list. Bodies and paths are written as the callers write them.
 
+mod access;
 mod authorize;
 mod claims;
 mod codes;

@@ -211,22 +211,83 @@ async fn a_tenant_sees_the_tokens_of_its_clients() {
         assert!(sees(BOSS, "", &tenants, &own).await && !sees(BOSS, "", &tenants, &foreign).await);
         assert!(sees(SUPER, "acme.com", &tenants, &own).await && !sees(SUPER, "acme.com", &tenants, &foreign).await);
         assert!(sees(SUPER, "", INTROSPECT, &own).await && sees(SUPER, "", INTROSPECT, &foreign).await);
-        // Keys, metadata and tokens answer under the tenant's path too.
-        for path in ["/oauth2/jwks", "/oauth2/token/.well-known/openid-configuration"] {
-            let (with, without) = (get(server, &format!("/t/acme.com{path}")).await, get(server, path).await);
-            assert_eq!((with.status, &with.body), (200, &without.body), "{path}");
-        }
+        // Keys and tokens answer under the tenant's path too.
+        let (with, without) = (get(server, "/t/acme.com/oauth2/jwks").await, get(server, "/oauth2/jwks").await);
+        assert_eq!((with.status, &with.body), (200, &without.body));
         let token = server.post("/t/acme.com/oauth2/token").basic_auth(&client.id, Some(&client.secret));
         assert_eq!(token.form(&[("grant_type", "client_credentials")]).call().await.status, 200);
-        for path in [
-            "/t/acme.com/health/live",
-            "/t/acme.com",
-            "/t/acme.com/",
-            "/t//oauth2/jwks",
-            "/t/acme.com/t/acme.com/oauth2/jwks",
-        ] {
+        for path in ["/t/acme.com/health/live", "/t/acme.com", "/t/acme.com/", "/t/acme.com/t/acme.com/oauth2/jwks"] {
             assert_eq!(call(server, Method::GET, path, None).await.status, 404, "{path}");
         }
+        assert_eq!(call(server, Method::GET, "/t//oauth2/jwks", None).await.status, 400);
+    })
+    .await;
+}
+
+/// What a tenant's document names as its own, and that its issuer is the one of its tokens.
+#[tokio::test]
+async fn the_metadata_of_a_tenant() {
+    on_sqlite("", async |server| {
+        insert_acme(server).await;
+        let made = ask(server, BOSS, "", &format!("/t/acme.com{REGISTER}"), Some(&order("issued", "bob"))).await;
+        let client = Registered { id: made.text("client_id"), secret: made.text("client_secret") };
+        let claims = crate::harness::claims(&client.application_token(server).await);
+        for name in ["token", "oidcdiscovery"] {
+            let path = format!("/oauth2/{name}/.well-known/openid-configuration");
+            let own = get(server, &format!("/t/acme.com{path}")).await.json();
+            let (of_super, by_name) = (get(server, &path).await.json(), format!("/t/carbon.super{path}"));
+            assert_eq!(get(server, &by_name).await.json(), of_super);
+            assert_eq!(own["issuer"], claims["iss"]);
+            for (member, value) in own.as_object().unwrap() {
+                if matches!(member.as_str(), "registration_endpoint" | "jwks_uri") {
+                    let path = of_super[member].as_str().unwrap().strip_prefix(&server.base_path).unwrap();
+                    assert_eq!(*value, format!("{}/t/acme.com{path}", server.base_path), "{member}");
+                } else {
+                    assert_eq!(*value, of_super[member], "{member}");
+                }
+            }
+        }
+        // The keys that the document leads to check the tenant's tokens.
+        let head = format!("{}/t/acme.com", server.base_path);
+        let keys = get(server, "/t/acme.com/oauth2/jwks").await;
+        let document = get(server, "/t/acme.com/oauth2/token/.well-known/openid-configuration").await.json();
+        assert_eq!(document["jwks_uri"], format!("{head}/oauth2/jwks"));
+        let keys: claviger_proto::jose::JwkSet = serde_json::from_str(&keys.body).unwrap();
+        let token = client.application_token(server).await;
+        assert!(claviger_proto::jose::VerifyingKeys::new(&keys).verify(&token).is_ok());
+    })
+    .await;
+}
+
+/// `[tenant_context.rewrite]` adds paths; what is the server's or the portals' stays without tenants, whatever the list says.
+#[tokio::test]
+async fn paths_that_the_configuration_gives_to_tenants() {
+    const LIST: &str = "[tenant_context.rewrite]\nwebapps = ['/oauth2/', '/health/', '/']\ncustom_webapps = '/keymanager-operations/'\n";
+    on_sqlite(LIST, async |server| {
+        insert_acme(server).await;
+        assert_eq!(get(server, "/t/acme.com/health/live").await.status, 200);
+        assert_eq!(get(server, "/t/nowhere.com/health/live").await.status, 404);
+        assert_eq!(ask(server, BOSS, "", &format!("/t/acme.com{REGISTER}/x"), None).await.status, 401);
+        let mut asked = 0;
+        for entry in server.routes() {
+            let is_of_nobody = match entry.rule {
+                Rule::Permission(permission) => permission == claviger::http::access::ADMINISTER,
+                Rule::Portal(_) | Rule::BasicUser | Rule::PortalOrAnonymous | Rule::LoopbackOrPermission(_) => true,
+                Rule::Public(_) | Rule::OAuthClient => false,
+            };
+            if is_of_nobody {
+                let path = format!("/t/acme.com{}", entry.path.replace(['{', '}'], ""));
+                let reply = server.request(entry.method.clone(), &path).basic_auth(BOSS.0, Some(BOSS.1)).call().await;
+                assert_eq!(reply.status, 404, "{entry:?}: {reply:?}");
+                asked += 1;
+            }
+        }
+        assert!(asked > 50, "{asked}");
+    })
+    .await;
+    on_sqlite("", async |server| {
+        insert_acme(server).await;
+        assert_eq!(get(server, "/t/acme.com/health/live").await.status, 404);
     })
     .await;
 }

@@ -65,6 +65,34 @@ async fn checklist_16_opaque_tokens_again_and_jwts_anew() {
 }
 
 #[tokio::test]
+async fn checklist_17_what_a_jwt_names() {
+    on_every_engine("", async |server| {
+        let client = register(server, "named", json!({ "token_type_extension": "JWT" })).await;
+        let application = client.application_token(server).await;
+        let login = client.log_in(server, "a b").await;
+        let refreshed = client.refresh(server, &login.text("refresh_token")).await.text("access_token");
+        for (token, aut) in [
+            (application, "APPLICATION"),
+            (login.text("access_token"), "APPLICATION_USER"),
+            (refreshed, "APPLICATION_USER"),
+        ] {
+            let claims = claims(&token);
+            let members = ["aud", "aut", "azp", "exp", "iat", "iss", "jti", "nbf", "scope", "sub"];
+            let names: std::collections::BTreeSet<&String> = claims.as_object().unwrap().keys().collect();
+            assert!(names.into_iter().eq(members.iter()), "{}: {claims}", server.engine);
+            assert_eq!((&claims["aut"], &claims["aud"]), (&json!(aut), &json!(client.id)), "{}", server.engine);
+            let head = token.split('.').next().and_then(claviger_proto::encode::from_base64url).unwrap();
+            let head: Value = serde_json::from_slice(&head).unwrap();
+            let names: std::collections::BTreeSet<&String> = head.as_object().unwrap().keys().collect();
+            assert!(names.into_iter().eq(["alg", "kid", "x5t"].iter()), "{head}");
+            let keys = get(server, "/oauth2/jwks").await.json();
+            assert!(keys["keys"].as_array().unwrap().iter().any(|key| key["kid"] == head["kid"]), "{}", server.engine);
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn checklist_18_azp_and_scope_of_a_jwt() {
     on_sqlite("", async |server| {
         let client = register(server, "azp", json!({ "token_type_extension": "JWT" })).await;
@@ -198,6 +226,25 @@ async fn checklist_27_introspection_tells_application_tokens_from_others() {
             let user = server.introspect(&refreshed.text("access_token")).await;
             assert_eq!(user["aut"], "APPLICATION_USER", "{}: {token_type}, refreshed", server.engine);
         }
+    })
+    .await;
+}
+
+/// Where JWTs have no row, they say it themselves.
+#[tokio::test]
+async fn checklist_27_jwts_without_a_row_tell_whose_they_are() {
+    let sections = "[oauth.token_persistence]\npersist_jwt_access_tokens = false\n";
+    on_sqlite(sections, async |server| {
+        let client = register(server, "rowless", json!({ "token_type_extension": "JWT" })).await;
+        let application = client.application_token(server).await;
+        assert_eq!(server.active_rows(&client.id).await, 0, "no row says it");
+        assert_eq!(server.introspect(&application).await["aut"], "APPLICATION");
+        // One that can be refreshed has its row; a client without that grant gets one that has none.
+        let grants = json!({ "token_type_extension": "JWT", "grant_types": ["password"] });
+        let user = register(server, "rowless-user", grants).await;
+        let token = user.log_in(server, "a").await.text("access_token");
+        assert_eq!(server.active_rows(&user.id).await, 0, "no row says it");
+        assert_eq!(server.introspect(&token).await["aut"], "APPLICATION_USER");
     })
     .await;
 }
