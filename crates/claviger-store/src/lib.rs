@@ -16,6 +16,7 @@ pub mod conn;
 pub mod db;
 pub mod error;
 pub mod events;
+pub mod feed;
 pub mod forms;
 mod galera;
 pub mod leases;
@@ -35,6 +36,7 @@ pub mod start_lock;
 pub mod status;
 pub mod subscriptions;
 pub mod tenants;
+pub mod throttling;
 pub mod tokens;
 pub mod users;
 pub mod value;
@@ -51,6 +53,7 @@ pub fn statements() -> impl Iterator<Item = (&'static str, &'static sql::Sql)> {
         client_details::STATEMENTS,
         clients::STATEMENTS,
         events::STATEMENTS,
+        feed::STATEMENTS,
         leases::STATEMENTS,
         policies::STATEMENTS,
         registry::STATEMENTS,
@@ -61,6 +64,7 @@ pub fn statements() -> impl Iterator<Item = (&'static str, &'static sql::Sql)> {
         seed::STATEMENTS,
         subscriptions::STATEMENTS,
         tenants::STATEMENTS,
+        throttling::STATEMENTS,
         users::STATEMENTS,
     ]
     .into_iter()

@@ -10,6 +10,7 @@ mod clients;
 mod concurrency;
 mod database;
 mod events;
+mod feed;
 mod leases;
 mod plan_rows;
 mod plans;
