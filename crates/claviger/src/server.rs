@@ -15,7 +15,7 @@ use crate::http::serve::{ManagementConnection, Port, Stream, accept, serve_manag
 use crate::http::tls;
 use crate::ops::Metrics;
 use crate::startup::{self, Administrator};
-use crate::{events, gateway_role, health, oauth, ops, portal, user_info};
+use crate::{data_api, events, gateway_role, health, oauth, ops, portal, user_info};
 use anyhow::Context as _;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -228,7 +228,7 @@ fn control_plane(
 }
 
 fn management_routes(app: &Arc<App>, profile: Profile) -> (Router, Vec<RouteEntry>) {
-    let mut routes = Routes::new(app.clone()).with(health::routes).with(gateway_feed::routes);
+    let mut routes = Routes::new(app.clone()).with(health::routes).with(gateway_feed::routes).with(data_api::routes);
     if profile.has(Role::KeyManager) {
         routes = routes.with(oauth::routes).with(user_info::routes);
     }

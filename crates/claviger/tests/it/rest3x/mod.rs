@@ -2,6 +2,9 @@
 //! number (rest-3x.md 8); docs/compatibility.md is the list. Bodies and paths are written as the callers write them.
 
 mod claims;
+mod data_api;
+mod data_api_more;
+mod notify;
 mod registration;
 mod registration_more;
 mod scopes;
