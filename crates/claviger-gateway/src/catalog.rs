@@ -15,6 +15,7 @@ use claviger_proto::hash::TokenHash;
 use claviger_proto::ids::{ApiId, ApplicationId, ConsumerKey};
 use claviger_proto::jose::VerifyingKeys;
 use claviger_proto::time::Timestamp;
+use claviger_proto::user::Username;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -53,6 +54,8 @@ pub(crate) struct Catalog {
     clients: papaya::HashMap<ConsumerKey, Arc<[Client]>>,
     revoked_tokens: papaya::HashMap<TokenHash, Timestamp>,
     revoked_clients: papaya::HashMap<ConsumerKey, Timestamp>,
+    /// By `[DOMAIN/]user@tenant`.
+    revoked_users: papaya::HashMap<String, Timestamp>,
     /// What the writers alone need. Requests never take this lock.
     writing: Mutex<Writing>,
 }
@@ -80,6 +83,7 @@ impl Catalog {
             clients: papaya::HashMap::new(),
             revoked_tokens: papaya::HashMap::new(),
             revoked_clients: papaya::HashMap::new(),
+            revoked_users: papaya::HashMap::new(),
             writing: Mutex::default(),
         }
     }
@@ -111,6 +115,16 @@ impl Catalog {
         self.revoked_clients.pin().get(consumer_key).is_some_and(|before| issued_at < *before)
     }
 
+    /// Were the self-contained tokens revoked that the user whom a token names was issued at this instant?
+    pub(crate) fn is_user_revoked(&self, name: &str, issued_at: Timestamp) -> bool {
+        // As a rule there are none, and nothing is parsed.
+        if self.revoked_users.is_empty() {
+            return false;
+        }
+        let Ok(user) = Username::parse(name) else { return false };
+        self.revoked_users.pin().get(&user.with_tenant()).is_some_and(|before| issued_at < *before)
+    }
+
     /// Revoked tokens that are remembered.
     pub(crate) fn revoked_count(&self) -> usize {
         self.revoked_tokens.len()
@@ -125,6 +139,10 @@ impl Catalog {
             }
             Event::ClientRevoked { consumer_key, before } => {
                 self.revoke_client(consumer_key, *before);
+                true
+            }
+            Event::UserRevoked { subject, before } => {
+                self.revoke_user(subject, *before);
                 true
             }
             Event::ApiChanged { .. }
@@ -148,6 +166,11 @@ impl Catalog {
         self.revoked_clients.pin().update_or_insert(consumer_key.clone(), later, before);
     }
 
+    fn revoke_user(&self, subject: &str, before: Timestamp) {
+        let later = |known: &Timestamp| (*known).max(before);
+        self.revoked_users.pin().update_or_insert(subject.to_owned(), later, before);
+    }
+
     /// Forgets the revocations of tokens that are past their end in any case.
     pub(crate) fn expire_revocations(&self, now: Timestamp, config: &GatewayConfig) {
         let kept_ms = config.clock_skew_ms.saturating_add(REVOCATION_MARGIN_MS);
@@ -161,6 +184,9 @@ impl Catalog {
         }
         for revoked in &snapshot.revoked_clients {
             self.revoke_client(&revoked.consumer_key, revoked.before);
+        }
+        for revoked in &snapshot.revoked_users {
+            self.revoke_user(&revoked.subject, revoked.before);
         }
         let mut writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         self.store_issuers(&mut writing, snapshot.issuers);

@@ -123,6 +123,7 @@ impl Refetch {
             // Revocations carry all they need; the rest does not concern a gateway yet (policies: a later piece).
             Event::TokenRevoked { .. }
             | Event::ClientRevoked { .. }
+            | Event::UserRevoked { .. }
             | Event::ClientChanged { .. }
             | Event::PoliciesChanged { .. }
             | Event::TokenRetired { .. }

@@ -22,6 +22,9 @@ pub struct Snapshot {
     pub revoked_tokens: Vec<RevokedToken>,
     /// Clients whose self-contained tokens up to an instant are dead.
     pub revoked_clients: Vec<RevokedClient>,
+    /// Users whose self-contained tokens up to an instant are dead. An older control plane says none.
+    #[serde(default)]
+    pub revoked_users: Vec<RevokedUser>,
 }
 
 /// An API as a gateway serves it: status, resources, security, endpoints.
@@ -218,6 +221,15 @@ pub struct RevokedToken {
 pub struct RevokedClient {
     /// Client id.
     pub consumer_key: ConsumerKey,
+    /// JWTs issued before this instant are dead.
+    pub before: Timestamp,
+}
+
+/// A user whose older self-contained tokens (JWTs) must be refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RevokedUser {
+    /// `[DOMAIN/]user@tenant`.
+    pub subject: String,
     /// JWTs issued before this instant are dead.
     pub before: Timestamp,
 }

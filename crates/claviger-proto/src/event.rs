@@ -61,6 +61,14 @@ pub enum Event {
         /// Name as `[DOMAIN/]user@tenant`.
         username: String,
     },
+    /// Every self-contained token of a user issued before an instant is dead, as a key manager says that keeps no rows of its
+    /// tokens.
+    UserRevoked {
+        /// Whose: `[DOMAIN/]user@tenant`.
+        subject: String,
+        /// JWTs issued before this instant are refused.
+        before: Timestamp,
+    },
     /// An event of a newer version, which this one passes over. Its number counts as seen.
     #[serde(other)]
     Unknown,

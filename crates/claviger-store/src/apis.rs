@@ -16,6 +16,8 @@ queries! {
                 UPDATED_BY, UPDATED_TIME FROM AM_API WHERE API_PROVIDER = ? AND API_NAME = ? AND API_VERSION = ?";
     FIND_API_BY_ID = "SELECT API_ID, API_PROVIDER, API_NAME, API_VERSION, CONTEXT, CONTEXT_TEMPLATE, API_TIER, API_TYPE, CREATED_BY, CREATED_TIME, \
                 UPDATED_BY, UPDATED_TIME FROM AM_API WHERE API_ID = ?";
+    LIST_BY_CONTEXT = "SELECT API_ID, API_PROVIDER, API_NAME, API_VERSION, CONTEXT, CONTEXT_TEMPLATE, API_TIER, API_TYPE, CREATED_BY, CREATED_TIME, \
+                UPDATED_BY, UPDATED_TIME FROM AM_API WHERE CONTEXT = ? ORDER BY API_ID";
     LIST_APIS = "SELECT API_ID, API_PROVIDER, API_NAME, API_VERSION, CONTEXT, CONTEXT_TEMPLATE, API_TIER, API_TYPE, CREATED_BY, CREATED_TIME, \
                 UPDATED_BY, UPDATED_TIME FROM AM_API ORDER BY API_ID";
     LIST_NEIGHBOURS = "SELECT API_ID, API_PROVIDER, API_NAME, API_VERSION, CONTEXT, CONTEXT_TEMPLATE, API_TIER, API_TYPE, CREATED_BY, CREATED_TIME, \
@@ -155,6 +157,14 @@ pub async fn find(conn: &mut Conn, provider: &str, name: &str, version: &str) ->
 /// An API by its number.
 pub async fn find_by_id(conn: &mut Conn, id: ApiId) -> Result<Option<ApiRow>, StoreError> {
     conn.row(&FIND_API_BY_ID, &[id.into()]).await?.map(|row| decode(&row)).transpose()
+}
+
+/// The APIs that have exactly this context, which contains the version.
+pub async fn list_by_context(conn: &mut Conn, context: &str) -> Result<Vec<ApiRow>, StoreError> {
+    let found = conn.rows(&LIST_BY_CONTEXT, &[context.into()]).await?;
+    let mut found = found.iter().map(decode).collect::<Result<Vec<_>, _>>()?;
+    found.retain(|api| api.context == context);
+    Ok(found)
 }
 
 /// Every API of every tenant.

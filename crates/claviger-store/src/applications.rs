@@ -50,6 +50,8 @@ queries! {
     DELETE_ATTRIBUTES = "DELETE FROM AM_APPLICATION_ATTRIBUTES WHERE APPLICATION_ID = ?";
     LIST_KEYS = "SELECT UUID, CONSUMER_KEY, KEY_TYPE, STATE, CREATE_MODE, KEY_MANAGER, APP_INFO FROM AM_APPLICATION_KEY_MAPPING WHERE APPLICATION_ID = ?";
     LIST_ALL_KEYS = "SELECT UUID, CONSUMER_KEY, KEY_TYPE, STATE, CREATE_MODE, KEY_MANAGER, APP_INFO, APPLICATION_ID FROM AM_APPLICATION_KEY_MAPPING";
+    LIST_KEYS_OF_CLIENT = "SELECT UUID, CONSUMER_KEY, KEY_TYPE, STATE, CREATE_MODE, KEY_MANAGER, APP_INFO, APPLICATION_ID \
+                  FROM AM_APPLICATION_KEY_MAPPING WHERE CONSUMER_KEY = ?";
     FIND_OF_KEY = "SELECT APPLICATION_ID, CONSUMER_KEY FROM AM_APPLICATION_KEY_MAPPING WHERE CONSUMER_KEY = ?";
     INSERT_KEY = "INSERT INTO AM_APPLICATION_KEY_MAPPING (UUID, APPLICATION_ID, CONSUMER_KEY, KEY_TYPE, STATE, CREATE_MODE, APP_INFO, KEY_MANAGER) \
                   VALUES (?, ?, ?, ?, 'COMPLETED', ?, ?, ?)";
@@ -313,6 +315,21 @@ pub async fn list_keys(conn: &mut Conn, id: ApplicationId) -> Result<Vec<KeyMapp
 pub async fn list_all_keys(conn: &mut Conn) -> Result<Vec<(ApplicationId, KeyMapping)>, StoreError> {
     let rows = conn.rows(&LIST_ALL_KEYS, &[]).await?;
     rows.iter().map(|row| Ok((ApplicationId(row.int(7)?), decode_key(row)?))).collect()
+}
+
+/// The mappings of one client, which several key managers may know by the same id.
+pub async fn list_keys_of_client(
+    conn: &mut Conn,
+    key: &ConsumerKey,
+) -> Result<Vec<(ApplicationId, KeyMapping)>, StoreError> {
+    let mut found = Vec::new();
+    for row in conn.rows(&LIST_KEYS_OF_CLIENT, &[key.into()]).await? {
+        let mapping = decode_key(&row)?;
+        if mapping.consumer_key.as_ref() == Some(key) {
+            found.push((ApplicationId(row.int(7)?), mapping));
+        }
+    }
+    Ok(found)
 }
 
 /// The application that a client belongs to.

@@ -14,7 +14,7 @@ queries! {
                  'IDN_OAUTH2_SCOPE', 'IDN_OAUTH2_SCOPE_BINDING', 'IDN_OAUTH_CONSUMER_APPS', 'IDN_OIDC_PROPERTY', \
                  'IDN_OAUTH2_AUTHZ_CODE_SCOPE', 'IDN_OAUTH2_ACCESS_TOKEN_SCOPE', 'IDN_AUTH_SESSION_STORE', 'SP_APP', 'IDP', 'AM_API', \
                  'AM_APPLICATION', 'AM_APPLICATION_ATTRIBUTES', 'AM_APPLICATION_KEY_MAPPING', 'AM_KEY_MANAGER', 'AM_REVOKED_JWT', \
-                 'AM_REVISION', 'UM_USER', 'UM_TENANT', 'REG_RESOURCE') \
+                 'AM_API_CATEGORIES', 'AM_REVISION', 'UM_USER', 'UM_TENANT', 'REG_RESOURCE') \
                  UNION ALL SELECT UPPER(CONCAT(constraint_name, '.', column_name)) FROM information_schema.key_column_usage \
                  WHERE table_schema = DATABASE() AND table_name = 'IDN_OAUTH2_ACCESS_TOKEN' AND constraint_name = 'CON_APP_KEY'",
         // The views of information_schema take ten times as long here.
@@ -103,6 +103,8 @@ capabilities! {
     ApiType, "api_type", Api, "AM_API.API_TYPE";
     /// Revoked JWTs are listed (3.0).
     RevokedJwt, "revoked_jwt", Api, "AM_REVOKED_JWT.SIGNATURE";
+    /// There are categories of APIs (3.1).
+    ApiCategory, "api_category", Api, "AM_API_CATEGORIES.UUID";
     /// Keys belong to one of several key managers (3.2).
     KeyManager, "key_manager", Api, "AM_APPLICATION_KEY_MAPPING.KEY_MANAGER";
     /// Users have a UUID (3.1).
@@ -127,6 +129,7 @@ const IDENTITY_STEPS: &[(&str, &[Capability])] = {
 const API_STEPS: &[(&str, &[Capability])] = &[
     ("2.6", &[Capability::AppTokenType]),
     ("3.0", &[Capability::ApiType, Capability::RevokedJwt]),
+    ("3.1", &[Capability::ApiCategory]),
     ("3.2", &[Capability::KeyManager]),
 ];
 

@@ -17,6 +17,7 @@ pub mod conn;
 pub mod db;
 pub mod error;
 pub mod events;
+pub mod feed;
 pub mod forms;
 mod galera;
 pub mod leases;
@@ -38,6 +39,7 @@ pub mod start_lock;
 pub mod status;
 pub mod subscriptions;
 pub mod tenants;
+pub mod throttling;
 pub mod tokens;
 pub mod users;
 pub mod value;
@@ -55,6 +57,7 @@ pub fn statements() -> impl Iterator<Item = (&'static str, &'static sql::Sql)> {
         clients::STATEMENTS,
         codes::STATEMENTS,
         events::STATEMENTS,
+        feed::STATEMENTS,
         leases::STATEMENTS,
         notifications::STATEMENTS,
         policies::STATEMENTS,
@@ -66,6 +69,7 @@ pub fn statements() -> impl Iterator<Item = (&'static str, &'static sql::Sql)> {
         seed::STATEMENTS,
         subscriptions::STATEMENTS,
         tenants::STATEMENTS,
+        throttling::STATEMENTS,
         users::STATEMENTS,
     ]
     .into_iter()

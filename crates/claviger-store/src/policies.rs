@@ -6,16 +6,18 @@ use crate::error::StoreError;
 use crate::sql::queries;
 use crate::value::Row;
 use claviger_proto::ids::TenantId;
+use std::collections::HashMap;
 
 queries! {
-    LIST_APPLICATION = "SELECT NAME, DISPLAY_NAME, DESCRIPTION, QUOTA_TYPE, QUOTA, QUOTA_UNIT, UNIT_TIME, TIME_UNIT, UUID, CUSTOM_ATTRIBUTES \
+    LIST_APPLICATION = "SELECT NAME, DISPLAY_NAME, DESCRIPTION, QUOTA_TYPE, QUOTA, QUOTA_UNIT, UNIT_TIME, TIME_UNIT, UUID, POLICY_ID, CUSTOM_ATTRIBUTES \
                         FROM AM_POLICY_APPLICATION WHERE TENANT_ID = ? ORDER BY POLICY_ID";
-    LIST_SUBSCRIPTION = "SELECT NAME, DISPLAY_NAME, DESCRIPTION, QUOTA_TYPE, QUOTA, QUOTA_UNIT, UNIT_TIME, TIME_UNIT, UUID, CUSTOM_ATTRIBUTES, \
-                         BILLING_PLAN, STOP_ON_QUOTA_REACH FROM AM_POLICY_SUBSCRIPTION WHERE TENANT_ID = ? ORDER BY POLICY_ID";
+    LIST_SUBSCRIPTION = "SELECT NAME, DISPLAY_NAME, DESCRIPTION, QUOTA_TYPE, QUOTA, QUOTA_UNIT, UNIT_TIME, TIME_UNIT, UUID, POLICY_ID, \
+                         CUSTOM_ATTRIBUTES, BILLING_PLAN, STOP_ON_QUOTA_REACH, RATE_LIMIT_COUNT, RATE_LIMIT_TIME_UNIT, MAX_COMPLEXITY, MAX_DEPTH FROM AM_POLICY_SUBSCRIPTION WHERE TENANT_ID = ? ORDER BY POLICY_ID";
     LIST_API = "SELECT NAME, DISPLAY_NAME, DESCRIPTION, DEFAULT_QUOTA_TYPE, DEFAULT_QUOTA, DEFAULT_QUOTA_UNIT, DEFAULT_UNIT_TIME, \
-                DEFAULT_TIME_UNIT, UUID FROM AM_API_THROTTLE_POLICY WHERE TENANT_ID = ? ORDER BY POLICY_ID";
+                DEFAULT_TIME_UNIT, UUID, POLICY_ID, APPLICABLE_LEVEL FROM AM_API_THROTTLE_POLICY WHERE TENANT_ID = ? ORDER BY POLICY_ID";
     LIST_KEY_MANAGERS = "SELECT UUID, NAME, DISPLAY_NAME, DESCRIPTION, TYPE, CONFIGURATION, ENABLED FROM AM_KEY_MANAGER WHERE TENANT_DOMAIN = ? \
                          ORDER BY NAME";
+    LIST_KEY_MANAGER_NAMES = "SELECT UUID, NAME FROM AM_KEY_MANAGER";
 }
 
 /// The three kinds of policies that the portals show.
@@ -32,6 +34,8 @@ pub enum Level {
 /// A policy's default limit and texts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
+    /// POLICY_ID.
+    pub id: i64,
     /// NAME.
     pub name: String,
     /// DISPLAY_NAME.
@@ -56,6 +60,23 @@ pub struct Policy {
     pub billing_plan: Option<String>,
     /// Refuse calls past the quota; of subscription policies.
     pub is_stopping_on_quota: bool,
+    /// Spike arrest and the bounds of GraphQL queries; of subscription policies.
+    pub bounds: SubscriptionBounds,
+    /// `apiLevel` or `userLevel`; of API policies.
+    pub applicable_level: Option<String>,
+}
+
+/// What only subscription policies bound.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SubscriptionBounds {
+    /// RATE_LIMIT_COUNT: calls in a unit of time, beside the quota.
+    pub rate_count: Option<i64>,
+    /// RATE_LIMIT_TIME_UNIT: `sec` or `min`.
+    pub rate_time_unit: Option<String>,
+    /// MAX_COMPLEXITY of a GraphQL query; 0: none.
+    pub complexity_max: i64,
+    /// MAX_DEPTH of a GraphQL query; 0: none.
+    pub depth_max: i64,
 }
 
 /// A key manager of a tenant.
@@ -90,7 +111,18 @@ pub async fn list(conn: &mut Conn, tenant: TenantId, level: Level) -> Result<Vec
 
 fn decode(row: &Row, level: Level) -> Result<Policy, StoreError> {
     let is_subscription = level == Level::Subscription;
+    let bounds = if is_subscription {
+        SubscriptionBounds {
+            rate_count: row.opt_int(13)?,
+            rate_time_unit: row.opt_text(14)?,
+            complexity_max: row.opt_int(15)?.unwrap_or(0),
+            depth_max: row.opt_int(16)?.unwrap_or(0),
+        }
+    } else {
+        SubscriptionBounds::default()
+    };
     Ok(Policy {
+        id: row.int(9)?,
         name: row.text(0)?,
         display_name: row.opt_text(1)?,
         description: row.opt_text(2)?,
@@ -100,9 +132,11 @@ fn decode(row: &Row, level: Level) -> Result<Policy, StoreError> {
         unit_time: row.int(6)?,
         time_unit: row.text(7)?,
         uuid: row.opt_text(8)?,
-        attributes: if level == Level::Api { None } else { row.opt_bytes(9)? },
-        billing_plan: if is_subscription { row.opt_text(10)? } else { None },
-        is_stopping_on_quota: is_subscription && row.bool(11)?,
+        attributes: if level == Level::Api { None } else { row.opt_bytes(10)? },
+        billing_plan: if is_subscription { row.opt_text(11)? } else { None },
+        is_stopping_on_quota: is_subscription && row.bool(12)?,
+        bounds,
+        applicable_level: if level == Level::Api { row.opt_text(10)? } else { None },
     })
 }
 
@@ -121,4 +155,10 @@ pub async fn list_key_managers(conn: &mut Conn, tenant_domain: &str) -> Result<V
         })
     };
     rows.iter().map(decode).collect()
+}
+
+/// The names of all key managers by their UUIDs: key mappings name a key manager by either (database.md 2.5).
+pub async fn list_key_manager_names(conn: &mut Conn) -> Result<HashMap<String, String>, StoreError> {
+    let rows = conn.rows(&LIST_KEY_MANAGER_NAMES, &[]).await?;
+    rows.iter().map(|row| Ok((row.text(0)?, row.opt_text(1)?.unwrap_or_default()))).collect()
 }

@@ -54,6 +54,13 @@ queries! {
                        JOIN REG_RESOURCE_PROPERTY L ON L.REG_PATH_ID = R.REG_PATH_ID AND L.REG_RESOURCE_NAME = R.REG_NAME AND L.REG_TENANT_ID = R.REG_TENANT_ID \
                        JOIN REG_PROPERTY P ON P.REG_ID = L.REG_PROPERTY_ID AND P.REG_TENANT_ID = L.REG_TENANT_ID \
                        WHERE R.REG_MEDIA_TYPE = ? AND R.REG_TENANT_ID = ?";
+    LIST_MEDIA_TYPE_PLACES = "SELECT R.REG_UUID, P.REG_PATH_VALUE FROM REG_RESOURCE R \
+                       JOIN REG_PATH P ON P.REG_PATH_ID = R.REG_PATH_ID AND P.REG_TENANT_ID = R.REG_TENANT_ID \
+                       WHERE R.REG_MEDIA_TYPE = ? AND R.REG_TENANT_ID = ? ORDER BY R.REG_VERSION";
+    LIST_MEDIA_TYPE_PROPERTY = "SELECT R.REG_UUID, P.REG_VALUE FROM REG_RESOURCE R \
+                       JOIN REG_RESOURCE_PROPERTY L ON L.REG_PATH_ID = R.REG_PATH_ID AND L.REG_RESOURCE_NAME = R.REG_NAME AND L.REG_TENANT_ID = R.REG_TENANT_ID \
+                       JOIN REG_PROPERTY P ON P.REG_ID = L.REG_PROPERTY_ID AND P.REG_TENANT_ID = L.REG_TENANT_ID \
+                       WHERE R.REG_MEDIA_TYPE = ? AND R.REG_TENANT_ID = ? AND P.REG_NAME = ?";
     LIST_MEDIA_TYPE_TAGS = "SELECT R.REG_UUID, T.REG_TAG_NAME FROM REG_RESOURCE R \
                        JOIN REG_RESOURCE_TAG L ON L.REG_PATH_ID = R.REG_PATH_ID AND L.REG_RESOURCE_NAME = R.REG_NAME AND L.REG_TENANT_ID = R.REG_TENANT_ID \
                        JOIN REG_TAG T ON T.REG_ID = L.REG_TAG_ID AND T.REG_TENANT_ID = L.REG_TENANT_ID \
@@ -184,6 +191,29 @@ pub async fn list_labels(
         labels.entry(row.text(0)?).or_default().tags.push(row.text(1)?);
     }
     Ok(labels)
+}
+
+/// Where every resource of one media type is and what a property of it says, without its content: the UUID and the value by
+/// the resource's collection. Of several in one collection the newest counts.
+pub async fn list_places(
+    conn: &mut Conn,
+    tenant: TenantId,
+    media_type: &str,
+    property: &str,
+) -> Result<HashMap<String, (String, Option<String>)>, StoreError> {
+    let mut values: HashMap<String, String> = HashMap::new();
+    for row in conn.rows(&LIST_MEDIA_TYPE_PROPERTY, &[media_type.into(), tenant.into(), property.into()]).await? {
+        if let Some(value) = row.opt_text(1)? {
+            values.insert(row.text(0)?, value);
+        }
+    }
+    let mut places = HashMap::new();
+    for row in conn.rows(&LIST_MEDIA_TYPE_PLACES, &[media_type.into(), tenant.into()]).await? {
+        let uuid = row.text(0)?;
+        let value = values.remove(&uuid);
+        places.insert(row.text(1)?, (uuid, value));
+    }
+    Ok(places)
 }
 
 /// What hangs on a resource beside its content.

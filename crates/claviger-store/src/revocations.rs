@@ -3,7 +3,7 @@
 
 use crate::capability::Capability;
 use crate::conn::Conn;
-use crate::error::StoreError;
+use crate::error::{self, StoreError};
 use crate::sql::queries;
 use crate::value::Row;
 use claviger_proto::encode::{from_hex, hex};
@@ -14,6 +14,9 @@ use claviger_proto::time::Timestamp;
 
 const TOKEN: &str = "TOKEN";
 const CLIENT: &str = "CLIENT";
+const USER: &str = "USER";
+/// TOKEN_TYPE of a JWT's row.
+const JWT: &str = "JWT";
 /// Rows read by one statement.
 const PAGE_MAX: usize = 2_000;
 
@@ -26,7 +29,10 @@ queries! {
     LIST = "SELECT SUBJECT, REVOKED_BEFORE, EXPIRES_AT FROM CLV_REVOCATION WHERE KIND = ? AND SUBJECT > ? AND EXPIRES_AT > ? \
             ORDER BY SUBJECT LIMIT ?";
     INSERT_JWT = "INSERT INTO AM_REVOKED_JWT (UUID, SIGNATURE, EXPIRY_TIMESTAMP, TENANT_ID, TOKEN_TYPE, TIME_CREATED) \
-                  VALUES (?, ?, ?, ?, 'JWT', ?)";
+                  VALUES (?, ?, ?, ?, ?, ?)";
+    FIND_JWT = "SELECT EXPIRY_TIMESTAMP FROM AM_REVOKED_JWT WHERE UUID = ?";
+    LIST_JWTS = "SELECT UUID, SIGNATURE, EXPIRY_TIMESTAMP, TENANT_ID FROM AM_REVOKED_JWT WHERE UUID > ? AND EXPIRY_TIMESTAMP > ? \
+                 ORDER BY UUID LIMIT ?";
 }
 
 /// A JWT's row in AM_REVOKED_JWT.
@@ -60,11 +66,98 @@ pub async fn insert_token(
     };
     let jwt = jwt.filter(|_| capabilities.has(Capability::RevokedJwt));
     if let Some((jwt, name)) = jwt.and_then(|jwt| named(&jwt).map(|name| (jwt, name))) {
-        let args = [jwt.uuid.into(), (&name).into(), expires_at.as_millis().into(), jwt.tenant_id.into(), now.into()];
-        conn.execute(&INSERT_JWT, &args).await?;
+        let received =
+            Received { event_id: jwt.uuid, token: &name, token_type: JWT, tenant_id: jwt.tenant_id, expires_at };
+        insert_row(conn, &received, now).await?;
     }
     conn.emit(Event::TokenRevoked { token, expires_at }, now).await?;
     Ok(())
+}
+
+/// A token that a key manager says it has revoked (rest-3x.md 5.2, 5.3).
+#[derive(Clone, Copy, Debug)]
+pub struct Received<'a> {
+    /// The event's id, under which its row stands: an event that comes again finds it.
+    pub event_id: &'a str,
+    /// The opaque token, or a JWT's `jti`.
+    pub token: &'a str,
+    /// `JWT`, `Default`.
+    pub token_type: &'a str,
+    /// Tenant of the token; a stranger's is what its key manager calls it.
+    pub tenant_id: TenantId,
+    /// End of the token's life.
+    pub expires_at: Timestamp,
+}
+
+/// Records what a key manager says of a token, and emits the event unless the token is on the list already. The row of the list
+/// and the one that old gateways read are looked for one by one: they may live in two databases, and a delivery may have ended
+/// between them. False when there was nothing to do.
+pub async fn insert_received(conn: &mut Conn, received: &Received<'_>, now: Timestamp) -> Result<bool, StoreError> {
+    error::check_widths(&[
+        ("the event's id", received.event_id, 255),
+        ("the token", received.token, 2048),
+        ("the token's type", received.token_type, 15),
+    ])?;
+    let token = TokenHash::of(received.token);
+    let has_row = conn.row(&FIND_JWT, &[received.event_id.into()]).await?.is_some();
+    let is_known = is_token_revoked(conn, token).await?;
+    // A JWT that was revoked here has its row, under a number of its own; an opaque token has none.
+    let is_listed = has_row || (is_known && received.token_type.eq_ignore_ascii_case(JWT));
+    if !is_listed {
+        insert_row(conn, received, now).await.map_err(StoreError::or_repeat)?;
+    }
+    if !is_known {
+        upsert(conn, TOKEN, &hex(&token.0), now, received.expires_at).await?;
+        conn.emit(Event::TokenRevoked { token, expires_at: received.expires_at }, now).await?;
+    }
+    Ok(!is_listed || !is_known)
+}
+
+async fn insert_row(conn: &mut Conn, received: &Received<'_>, now: Timestamp) -> Result<(), StoreError> {
+    let args = [
+        received.event_id.into(),
+        received.token.into(),
+        received.expires_at.as_millis().into(),
+        received.tenant_id.into(),
+        received.token_type.into(),
+        now.into(),
+    ];
+    conn.execute(&INSERT_JWT, &args).await.map(|_| ())
+}
+
+/// A row of AM_REVOKED_JWT.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedJwt {
+    /// SIGNATURE: a `jti`, an opaque token, or before 3.2 the third part of a JWT.
+    pub name: String,
+    /// EXPIRY_TIMESTAMP.
+    pub expires_at: Timestamp,
+    /// TENANT_ID.
+    pub tenant_id: TenantId,
+}
+
+/// The rows of AM_REVOKED_JWT that still matter at `now`, read by pages of the key. None before 3.0.
+pub async fn list_jwts(conn: &mut Conn, now: Timestamp) -> Result<Vec<ListedJwt>, StoreError> {
+    let mut listed = Vec::new();
+    if !conn.capabilities().has(Capability::RevokedJwt) {
+        return Ok(listed);
+    }
+    let page_max = i64::try_from(PAGE_MAX).unwrap_or(i64::MAX);
+    let mut after = String::new();
+    loop {
+        let page = conn.rows(&LIST_JWTS, &[(&after).into(), now.as_millis().into(), page_max.into()]).await?;
+        for row in &page {
+            listed.push(ListedJwt {
+                name: row.text(1)?,
+                expires_at: Timestamp::from_millis(row.int(2)?),
+                tenant_id: TenantId(row.opt_int(3)?.unwrap_or(-1)),
+            });
+        }
+        match page.last() {
+            Some(last) if page.len() == PAGE_MAX => after = last.text(0)?,
+            _ => return Ok(listed),
+        }
+    }
 }
 
 /// Records that every self-contained token of a client issued before an instant is dead, and emits the event.
@@ -77,6 +170,21 @@ pub async fn insert_client(
 ) -> Result<(), StoreError> {
     upsert(conn, CLIENT, consumer_key.as_str(), before, expires_at).await?;
     conn.emit(Event::ClientRevoked { consumer_key: consumer_key.clone(), before }, now).await?;
+    Ok(())
+}
+
+/// Records that every self-contained token of a user, `[DOMAIN/]user@tenant`, issued before an instant is dead, and emits the
+/// event.
+pub async fn insert_user(
+    conn: &mut Conn,
+    subject: &str,
+    before: Timestamp,
+    expires_at: Timestamp,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    error::check_widths(&[("the user's name", subject, 255)])?;
+    upsert(conn, USER, subject, before, expires_at).await?;
+    conn.emit(Event::UserRevoked { subject: subject.to_owned(), before }, now).await?;
     Ok(())
 }
 
@@ -115,6 +223,12 @@ pub async fn list_clients(conn: &mut Conn, now: Timestamp) -> Result<Vec<(Consum
     rows.iter().map(|row| Ok((ConsumerKey(row.text(0)?), Timestamp::from_millis(row.int(1)?)))).collect()
 }
 
+/// Users whose older tokens must still be refused at `now`, with the instant before which they were issued.
+pub async fn list_users(conn: &mut Conn, now: Timestamp) -> Result<Vec<(String, Timestamp)>, StoreError> {
+    let rows = list(conn, USER, now).await?;
+    rows.iter().map(|row| Ok((row.text(0)?, Timestamp::from_millis(row.int(1)?)))).collect()
+}
+
 /// All rows of a kind that still matter, read page by page.
 async fn list(conn: &mut Conn, kind: &str, now: Timestamp) -> Result<Vec<Row>, StoreError> {
     let mut rows: Vec<Row> = Vec::new();
@@ -134,7 +248,16 @@ async fn list(conn: &mut Conn, kind: &str, now: Timestamp) -> Result<Vec<Row>, S
 
 /// The instant before which a client's self-contained tokens are dead.
 pub async fn find_client(conn: &mut Conn, consumer_key: &ConsumerKey) -> Result<Option<Timestamp>, StoreError> {
-    let row = conn.row(&FIND_BEFORE, &[CLIENT.into(), consumer_key.into()]).await?;
+    find_before(conn, CLIENT, consumer_key.as_str()).await
+}
+
+/// The instant before which a user's self-contained tokens are dead.
+pub async fn find_user(conn: &mut Conn, subject: &str) -> Result<Option<Timestamp>, StoreError> {
+    find_before(conn, USER, subject).await
+}
+
+async fn find_before(conn: &mut Conn, kind: &str, subject: &str) -> Result<Option<Timestamp>, StoreError> {
+    let row = conn.row(&FIND_BEFORE, &[kind.into(), subject.into()]).await?;
     row.map(|row| Ok(Timestamp::from_millis(row.int(0)?))).transpose()
 }
 

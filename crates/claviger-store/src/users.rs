@@ -41,6 +41,7 @@ queries! {
                  WHERE UM_USER_NAME = ? AND UM_TENANT_ID = ?";
     FIND_USER_ANY_CASE = "SELECT UM_ID, UM_USER_NAME, UM_USER_PASSWORD, UM_SALT_VALUE, UM_REQUIRE_CHANGE, UM_CHANGED_TIME FROM UM_USER \
                           WHERE LOWER(UM_USER_NAME) = LOWER(?) AND UM_TENANT_ID = ?";
+    FIND_USER_BY_UUID = "SELECT UM_USER_NAME FROM UM_USER WHERE [user_id:UM_USER_ID|UM_USER_NAME] = ? AND UM_TENANT_ID = ?";
     INSERT_USER = "INSERT INTO UM_USER ([user_id:UM_USER_ID, ]UM_USER_NAME, UM_USER_PASSWORD, UM_SALT_VALUE, UM_REQUIRE_CHANGE, UM_CHANGED_TIME, \
                    UM_TENANT_ID) VALUES ([user_id:?, ]?, ?, ?, ?, ?, ?)",
         Postgres = "INSERT INTO UM_USER ([user_id:UM_USER_ID, ]UM_USER_NAME, UM_USER_PASSWORD, UM_SALT_VALUE, UM_REQUIRE_CHANGE, UM_CHANGED_TIME, \
@@ -116,6 +117,16 @@ pub async fn find(conn: &mut Conn, tenant: TenantId, name: &str, rule: NameRule)
     let sql = any_case(conn).await?;
     let mut users = or_nobody(list(conn, sql, tenant, name, rule).await, name)?;
     Ok(if users.len() == 1 { users.pop() } else { None })
+}
+
+/// The name of the user with this UUID, `[DOMAIN/]`-less: users of other stores have no row here. None before 3.1.
+pub async fn find_name_by_uuid(conn: &mut Conn, tenant: TenantId, uuid: &str) -> Result<Option<String>, StoreError> {
+    // A UUID has no other letters, and some databases could not say them.
+    if !uuid.is_ascii() || !conn.capabilities().has(Capability::UserId) {
+        return Ok(None);
+    }
+    let row = conn.row(&FIND_USER_BY_UUID, &[uuid.into(), tenant.into()]).await?;
+    row.map(|row| row.text(0)).transpose()
 }
 
 /// [`find`] by [`NameRule::Exact`] for some names at once (at most [`NAMES_MAX`]), an answer for each. One among several that

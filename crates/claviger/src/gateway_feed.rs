@@ -17,8 +17,8 @@ use axum::http::{Method, StatusCode};
 use axum::response::Response;
 use claviger_gateway::control::{ControlError, ControlPlane, EventPage};
 use claviger_gateway::model::{
-    ApiDeployment, ApplicationEntry, ApplicationKey, Issuer, KeyType, RevokedClient, RevokedToken, Snapshot,
-    SubscriptionEntry, SubscriptionStatus, TokenVerdict,
+    ApiDeployment, ApplicationEntry, ApplicationKey, Issuer, KeyType, RevokedClient, RevokedToken, RevokedUser,
+    Snapshot, SubscriptionEntry, SubscriptionStatus, TokenVerdict,
 };
 use claviger_proto::follow::{EventsRequest, GAPS_ASKED_MAX};
 use claviger_proto::ids::{ApiId, ApplicationId, EventId};
@@ -102,6 +102,7 @@ async fn read_snapshot(app: &App) -> Result<Snapshot, StoreError> {
     let ended_before = app.oauth.settings.ended_before(app.clock.now());
     let revoked_tokens = revocations::list_tokens(&mut conn, ended_before).await?;
     let revoked_clients = revocations::list_clients(&mut conn, ended_before).await?;
+    let revoked_users = revocations::list_users(&mut conn, ended_before).await?;
     drop(conn);
     Ok(Snapshot {
         as_of,
@@ -116,6 +117,7 @@ async fn read_snapshot(app: &App) -> Result<Snapshot, StoreError> {
             .into_iter()
             .map(|(consumer_key, before)| RevokedClient { consumer_key, before })
             .collect(),
+        revoked_users: revoked_users.into_iter().map(|(subject, before)| RevokedUser { subject, before }).collect(),
     })
 }
 

@@ -7,6 +7,7 @@ pub mod cache;
 pub mod cleaner;
 pub mod cli;
 pub mod config;
+pub mod data_api;
 pub mod events;
 pub mod files;
 pub mod gateway_feed;

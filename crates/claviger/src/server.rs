@@ -16,7 +16,7 @@ use crate::http::serve::{ManagementConnection, Port, Stream, accept, serve_manag
 use crate::http::tls;
 use crate::ops::Metrics;
 use crate::startup::{self, Administrator};
-use crate::{events, gateway_role, health, notifications, oauth, ops, portal, user_info};
+use crate::{data_api, events, gateway_role, health, notifications, oauth, ops, portal, user_info};
 use anyhow::Context as _;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -236,7 +236,8 @@ pub fn route_list(profile: Profile) -> Vec<RouteEntry> {
 }
 
 fn features(routes: Routes, profile: Profile) -> Routes {
-    let mut routes = routes.with(health::routes).with(gateway_feed::routes).with(notifications::routes);
+    let mut routes =
+        routes.with(health::routes).with(gateway_feed::routes).with(notifications::routes).with(data_api::routes);
     if profile.has(Role::KeyManager) {
         routes = routes.with(oauth::routes).with(user_info::routes);
     }

@@ -108,6 +108,7 @@ impl Users {
             | Event::PoliciesChanged { .. }
             | Event::TokenRetired { .. }
             | Event::TokenRevoked { .. }
+            | Event::UserRevoked { .. }
             | Event::Unknown => {}
         }
     }

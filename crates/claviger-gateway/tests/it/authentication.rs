@@ -2,7 +2,7 @@
 
 use crate::world::{KEY_MANAGER, START, World, active, api, application};
 use claviger_gateway::GatewayConfig;
-use claviger_gateway::model::{Issuer, RevokedToken, SubscriptionStatus};
+use claviger_gateway::model::{Issuer, RevokedToken, RevokedUser, SubscriptionStatus};
 use claviger_proto::encode::base64url;
 use claviger_proto::event::Event;
 use claviger_proto::hash::TokenHash;
@@ -445,6 +445,44 @@ async fn a_revoked_client_loses_its_older_jwts_only() {
     // An older event that comes late changes nothing.
     world.gateway.apply_revocations(&[revoke(0)]);
     assert_eq!(call(&issued_at("between", 1)).await, 401);
+}
+
+#[tokio::test]
+async fn a_revoked_user_loses_his_older_jwts_only() {
+    let world = world_with_issuer().await;
+    let issued_at = |jti: &str, user: &str, seconds: i64| {
+        let now = START.as_secs();
+        let claims = claims(jti, "").replace(&format!(r#""iat":{now}"#), &format!(r#""iat":{}"#, now + seconds));
+        KEYS[0].sign(&claims.replace(r#""sub":"user""#, &format!(r#""sub":"{user}""#)))
+    };
+    let call = async |token: &str| world.get("/weather/city/1", token).await.status;
+    let spelled = ["user", "user@carbon.super", "primary/user@CARBON.super"];
+    let old: Vec<String> = spelled.iter().map(|user| issued_at(user, user, 0)).collect();
+    let others = [issued_at("a", "other", 0), issued_at("b", "user@acme.com", 0), issued_at("c", "LDAP/user", 0)];
+    for token in old.iter().chain(&others).map(String::as_str).chain(["token-prod-1"]) {
+        assert_eq!(call(token).await, 200);
+    }
+    let subject = "user@carbon.super".to_owned();
+    world.gateway.apply_revocations(&[Event::UserRevoked { subject, before: START.plus_millis(2_000) }]);
+    for token in &old {
+        assert_eq!(call(token).await, 401, "its verdict was cached");
+    }
+    for token in others.iter().map(String::as_str).chain(["token-prod-1"]) {
+        assert_eq!(call(token).await, 200, "another user, or an opaque token");
+    }
+    assert_eq!(call(&issued_at("new", "user", 2)).await, 200);
+}
+
+#[tokio::test]
+async fn revoked_users_of_the_snapshot_count() {
+    let revoked = RevokedUser { subject: "user@carbon.super".to_owned(), before: START.plus_millis(1_000) };
+    let world = World::start_with(GatewayConfig::default(), |control| {
+        let mut state = control.state();
+        state.issuers = vec![issuer(&[&KEYS[0]])];
+        state.revoked_users = vec![revoked];
+    })
+    .await;
+    assert_eq!(world.get("/weather/city/1", &KEYS[0].sign(&claims("old", ""))).await.status, 401);
 }
 
 #[tokio::test]

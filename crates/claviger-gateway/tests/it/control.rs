@@ -20,6 +20,7 @@ pub(crate) struct State {
     pub(crate) issuers: Vec<Issuer>,
     pub(crate) revoked_tokens: Vec<RevokedToken>,
     pub(crate) revoked_clients: Vec<RevokedClient>,
+    pub(crate) revoked_users: Vec<RevokedUser>,
     pub(crate) tokens: HashMap<String, ActiveToken>,
     pub(crate) events: Vec<NumberedEvent>,
     pub(crate) as_of: i64,
@@ -87,6 +88,7 @@ impl ControlPlane for FakeControl {
                 issuers: state.issuers.clone(),
                 revoked_tokens: state.revoked_tokens.clone(),
                 revoked_clients: state.revoked_clients.clone(),
+                revoked_users: state.revoked_users.clone(),
             })
         }
         .boxed()

@@ -83,6 +83,7 @@ async fn every_question_has_its_path() {
         issuers: Vec::new(),
         revoked_tokens: Vec::new(),
         revoked_clients: Vec::new(),
+        revoked_users: Vec::new(),
     };
     server.next(StatusCode::OK, serde_json::to_string(&snapshot).unwrap());
     let answer = remote.snapshot().await.unwrap();

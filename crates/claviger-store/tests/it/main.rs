@@ -11,6 +11,7 @@ mod codes;
 mod concurrency;
 mod database;
 mod events;
+mod feed;
 mod leases;
 mod notifications;
 mod plan_rows;

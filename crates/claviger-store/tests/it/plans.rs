@@ -247,6 +247,8 @@ const HOT: &[Hot] = &[
     ),
     hot("revocations::FIND", &[text("TOKEN"), text("subject_500_0")]),
     hot("revocations::FIND_BEFORE", &[text("CLIENT"), text("subject_500_0")]),
+    hot("revocations::FIND_JWT", &[text("uuid_500_0")]),
+    hot("revocations::LIST_JWTS", &[text("uuid_500_0"), int(20), int(2_000)]),
     hot("revocations::UPDATE", &[int(5), int(5), int(6), int(6), text("TOKEN"), text("subject_500_0")]),
     hot("revocations::LIST", &[text("TOKEN"), text("subject_500_0"), int(20), int(2_000)]),
     // Leases: their signs of life.
@@ -305,6 +307,7 @@ const HOT: &[Hot] = &[
     hot("cleaning::log::DELETE_NOTIFICATIONS", &CLEANED_EVENTS),
     // Applications, subscriptions.
     hot("applications::FIND_OF_KEY", &[CLIENT_KEY]),
+    hot("applications::LIST_KEYS_OF_CLIENT", &[CLIENT_KEY]),
     hot("applications::FIND_BY_UUID", &[text("application_500")]),
     hot("applications::FIND_BY_ID", &[int(100_500)]),
     scanning(
@@ -332,7 +335,14 @@ const HOT: &[Hot] = &[
     scanning("applications::LIST_ALL", &[], &[("A", ALL_WANTED), ("S", ALL_WANTED)]),
     scanning("applications::LIST_ALL_KEYS", &[], &[("AM_APPLICATION_KEY_MAPPING", ALL_WANTED)]),
     scanning("apis::LIST_APIS", &[], &[("AM_API", ALL_WANTED)]),
+    hot("feed::LIST_ALL_MAPPINGS", &[int(109_000), int(2_000)]),
+    scanning("feed::LIST_ALL_RESOURCE_SCOPES", &[], &[("AM_API_RESOURCE_SCOPE_MAPPING", ALL_WANTED)]),
+    scanning("feed::LIST_ALL_PRODUCT_MAPPINGS", &[], &[("AM_API_PRODUCT_MAPPING", ALL_WANTED)]),
+    scanning("feed::LIST_ALL_DEFAULTS", &[], &[("AM_API_DEFAULT_VERSION", ALL_WANTED)]),
+    scanning("feed::LIST_ALL_GROUPS", &[], &[("AM_APPLICATION_GROUP_MAPPING", ALL_WANTED)]),
+    scanning("feed::LIST_ALL_ATTRIBUTES", &[], &[("AM_APPLICATION_ATTRIBUTES", ALL_WANTED)]),
     // APIs and their artifacts.
+    hot("apis::LIST_BY_CONTEXT", &[text("/context_500/1.0.0")]),
     hot("apis::FIND_API", &[text("provider_500"), text("api_500"), text("1.0.0")]),
     hot("apis::FIND_API_BY_ID", &[int(100_500)]),
     scanning(

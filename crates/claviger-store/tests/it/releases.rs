@@ -43,6 +43,8 @@ const ASKED_FOR: &[(&str, Capability)] = &[
     ("clients::DELETE_PROPERTIES", Capability::OidcProperty),
     ("clients::INSERT_PROPERTY", Capability::OidcProperty),
     ("revocations::INSERT_JWT", Capability::RevokedJwt),
+    ("revocations::FIND_JWT", Capability::RevokedJwt),
+    ("revocations::LIST_JWTS", Capability::RevokedJwt),
     ("scopes::DELETE_BINDINGS", Capability::ScopeBinding),
     ("scopes::INSERT_BINDING", Capability::ScopeBinding),
     ("codes::INSERT_SCOPE", Capability::CodeScopes),

@@ -151,10 +151,13 @@ impl OAuth {
         let Some(jti) = claims.get("jti").and_then(Value::as_str).filter(|_| is_ours && is_alive) else {
             return Ok(None);
         };
-        if let Some(token) = self.introspect_identifier(jti, TokenType::Jwt, time_claim(&claims, "iat")).await? {
-            return Ok(Some(token));
+        let mut found = self.introspect_identifier(jti, TokenType::Jwt, time_claim(&claims, "iat")).await?;
+        if found.is_none() && !self.settings.is_jwt_persisted {
+            found = self.introspect_claims(jti, &claims).await?;
         }
-        if self.settings.is_jwt_persisted { Ok(None) } else { self.introspect_claims(jti, &claims).await }
+        let Some(token) = found else { return Ok(None) };
+        let dead_before = self.find_user_revocation(&token.username).await?;
+        Ok(dead_before.is_none_or(|before| token.issued_at >= before).then_some(token))
     }
 
     /// Looks at the row under an identifier that was presented as this kind of token.

@@ -34,7 +34,7 @@ use claviger_proto::hash::TokenHash;
 use claviger_proto::ids::{ConsumerKey, ConsumerKeyId, TenantId};
 use claviger_proto::secret::Secret;
 use claviger_proto::time::{Clock, Timestamp};
-use claviger_proto::user::NameRule;
+use claviger_proto::user::{NameRule, Username};
 use claviger_store::client_details;
 use claviger_store::clients::{self, Client};
 use claviger_store::db::Store;
@@ -54,6 +54,8 @@ const CLIENTS_MAX: usize = 20_000;
 const TOKENS_MAX: usize = 200_000;
 /// Tenants whose identity provider is remembered.
 const TENANTS_MAX: usize = 10_000;
+/// Users of whom it is remembered whether their JWTs were revoked.
+const USERS_MAX: usize = 20_000;
 /// How far the clocks of the key manager and of a gateway may be apart.
 const CLOCKS_APART_MS_MAX: i64 = 60_000;
 /// What a commit and the reading of its event may take beside the wait for the next look.
@@ -159,6 +161,8 @@ pub struct OAuth {
     hasher: RandomState,
     /// IDP.ID of a tenant's resident identity provider, where token rows name it.
     idps: ReadThrough<TenantId, Option<i64>>,
+    /// By `[DOMAIN/]user@tenant`.
+    revoked_users: ReadThrough<String, Option<Timestamp>>,
     together: together::Together,
     /// Where API Manager's news is written down.
     outbox: Outbox,
@@ -177,6 +181,7 @@ impl OAuth {
             together: together::Together::new(store.clone(), settings.name_rule),
             outbox: Outbox::new(settings.listeners.clone(), settings.is_jwt_persisted, rng.clone()),
             idps: ReadThrough::new(TENANTS_MAX),
+            revoked_users: ReadThrough::new(USERS_MAX),
             store,
             clock,
             rng,
@@ -201,6 +206,7 @@ impl OAuth {
                 self.tokens.forget_all();
             }
             Event::UserChanged { .. } => self.tokens.forget_all(),
+            Event::UserRevoked { subject, .. } => self.revoked_users.forget(subject),
             Event::ApiChanged { .. }
             | Event::ApplicationChanged { .. }
             | Event::PoliciesChanged { .. }
@@ -213,6 +219,7 @@ impl OAuth {
     pub fn forget_everything(&self) {
         self.clients.forget_all();
         self.tokens.forget_all();
+        self.revoked_users.forget_all();
     }
 
     /// A client by its exact id.
@@ -239,6 +246,13 @@ impl OAuth {
             tokens::find_by_access(&mut conn, identifier).await
         };
         self.tokens.find_or_load(hash, load).await
+    }
+
+    /// The instant before which a user's JWTs are dead, if a key manager said so.
+    async fn find_user_revocation(&self, user: &Username) -> Result<Option<Timestamp>, StoreError> {
+        let subject = user.with_tenant();
+        let load = async || revocations::find_user(&mut self.store.reader().await?, &subject).await.map(Some);
+        Ok(self.revoked_users.find_or_load(&subject, load).await?.and_then(|before| *before))
     }
 
     /// A tenant's resident identity provider as token rows name it.

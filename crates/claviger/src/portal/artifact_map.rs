@@ -21,7 +21,8 @@ use std::collections::BTreeMap;
 pub const MEDIA_TYPE: &str = "application/vnd.wso2-api+xml";
 /// Name of the lifecycle aspect.
 pub const LIFECYCLE: &str = "APILifeCycle";
-const LIFECYCLE_STATE: &str = "registry.lifecycle.APILifeCycle.state";
+/// Property of an artifact that says its state: `Published`.
+pub const LIFECYCLE_STATE: &str = "registry.lifecycle.APILifeCycle.state";
 const META_PREFIX: &str = "api_meta.";
 const OWN_GROUP: &str = "claviger";
 const OWN_FIELDS: &str = "fields";
