@@ -51,7 +51,11 @@ fn serve(options: &Serve) -> u8 {
         tracing::info!(file = %file.display(), "configuration read");
     }
     for note in &notes {
-        tracing::info!("{note}");
+        if note.is_warning {
+            tracing::warn!("{note}");
+        } else {
+            tracing::info!("{note}");
+        }
     }
     if let Some(password) = environment("CLAVIGER_ADMIN_PASSWORD").filter(|password| !password.is_empty()) {
         let is_guessable = password == "admin" || password == config.super_admin.username;

@@ -69,22 +69,28 @@ async fn token_of(server: &Server, client: &Registered, (user, password): (&str,
 async fn checklist_39_the_documented_rules_are_loaded_and_explained() {
     let directory = crate::harness::Directory::new();
     let file = directory.path().join("deployment.toml");
-    std::fs::write(&file, documented()).unwrap();
+    let text = documented();
+    std::fs::write(&file, &text).unwrap();
     let mut out = Vec::new();
     assert_eq!(config_check(&file, &|_| None, &mut out).unwrap(), EXIT_OK);
     let out = String::from_utf8(out).unwrap();
+    let line_of = |index: usize| {
+        let line = format!("context = \"{}\"", DOCUMENTED[index].0);
+        text.lines().position(|own| own == line).unwrap() + 1
+    };
     let warnings: Vec<&str> = out.lines().filter(|line| line.starts_with("warning: ")).collect();
-    let expected = "warning: line 2: access rule `(.)/keymanager-operations/user-info/claims(.)` (GET): no path ever matches, \
-                    because `(.)` stands for exactly one character (`(.*)` was meant?); \
-                    built-in rules protect GET /keymanager-operations/user-info/claims";
+    let expected = format!(
+        "warning: line {}: access rule `(.)/keymanager-operations/user-info/claims(.)` (GET): no path ever matches, because \
+         `(.)` stands for exactly one character (`(.*)` was meant?); built-in rules protect GET \
+         /keymanager-operations/user-info/claims",
+        line_of(0)
+    );
     assert_eq!(warnings, [expected], "{out}");
     // The third rule ends too early; what it leaves out has a rule of its own.
-    let ends =
-        out.lines().find(|line| line.starts_with("note: line 16: access rule ")).unwrap_or_else(|| panic!("{out}"));
-    assert!(
-        ends.contains("the rule ends with its path: built-in rules alone protect POST /keymanager-operations/dcr/register/{client_id}/"),
-        "{ends}"
-    );
+    let start = format!("note: line {}: access rule ", line_of(2));
+    let ends = out.lines().find(|line| line.starts_with(&start)).unwrap_or_else(|| panic!("{out}"));
+    let alone = "the rule ends with its path: built-in rules alone protect POST /keymanager-operations/dcr/register/{client_id}/";
+    assert!(ends.contains(alone), "{ends}");
     // And the server that runs with them is as closed as without.
     let sections: &'static str = documented().leak();
     let server = Server::start(&Database::Sqlite, Options { sections, ..Options::default() }).await;
