@@ -115,7 +115,7 @@ pub async fn revoke_of_client(
     // A JWT is found by its jti, when we signed it. (Who knows the jti of a stored JWT of his own client may name it by that.)
     let claims = jose::has_jws_shape(text).then(|| oauth.keys.verifying.verify(text).ok()).flatten();
     let jti = claims.as_ref().and_then(|claims| claims.get("jti").and_then(Value::as_str).map(str::to_owned));
-    let is_jwt = claims.is_some() || client.settings.token_type == TokenType::Jwt;
+    let is_jwt = claims.is_some() || client.settings.token_type.kind() == TokenType::Jwt;
     let presented =
         Presented { identifier: jti.unwrap_or_else(|| text.to_owned()), text: text.to_owned(), is_refresh_first };
     let mut conn = oauth.store.reader().await?;

@@ -252,7 +252,7 @@ fn show(status: StatusCode, known: &KnownClient, scopes: Option<&[String]>) -> R
         pkce_mandatory: settings.is_pkce_mandatory,
         pkce_support_plain: settings.may_pkce_be_plain,
         bypass_client_credentials: settings.is_public,
-        token_type_extension: settings.token_type.as_word(),
+        token_type_extension: settings.token_type.as_str(),
         application_scopes: scopes,
     };
     reply::json_private(status, &body)

@@ -243,13 +243,13 @@ pub async fn change(
                 let mut settings = edit(client.settings.clone())?;
                 if !conn.capabilities().has(Capability::OidcProperty) {
                     // There is no place for another type (2.1).
-                    settings.token_type = client.settings.token_type;
+                    settings.token_type = client.settings.token_type.clone();
                 }
                 check(&settings)?;
                 if settings.name != client.settings.name {
                     check_free(conn, client.tenant, &settings.name).await?;
                 }
-                let is_other_type = settings.token_type != client.settings.token_type;
+                let is_other_type = settings.token_type.kind() != client.settings.token_type.kind();
                 if is_other_type && !token_end.end_some(conn, &client, TokenState::Expired).await? {
                     return Ok(false);
                 }
