@@ -104,10 +104,7 @@ pub async fn enforce(State((app, rule)): State<(Arc<App>, Rule)>, mut request: R
             }
             next.run(request).await
         }
-        Err(refusal) => {
-            reply::drain(request).await;
-            refusal.into_response(rule)
-        }
+        Err(refusal) => refusal.into_response(rule),
     }
 }
 

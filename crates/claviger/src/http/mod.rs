@@ -7,3 +7,4 @@ pub mod routes;
 pub mod serve;
 pub mod tenant;
 pub mod tls;
+pub mod unread;
