@@ -1,7 +1,10 @@
 //! The management side's HTTP: who may call what ([`access`]), the list of routes ([`routes`]), the accept loops
-//! ([`serve`]), TLS ([`tls`]) and the replies every facade shares ([`reply`]).
+//! ([`serve`]), what handlers take of a request ([`extract`], [`json`]), what nobody took of it ([`unread`]), TLS ([`tls`])
+//! and the replies every facade shares ([`reply`]).
 
 pub mod access;
+pub mod extract;
+pub mod json;
 pub mod reply;
 pub mod routes;
 pub mod serve;

@@ -13,10 +13,8 @@ pub const CORRELATION_ID: HeaderName = HeaderName::from_static("activityid");
 /// Seconds a client should wait after a 503.
 const RETRY_AFTER_S: HeaderValue = HeaderValue::from_static("2");
 
-/// Most that is read of the body of a refused request.
-const DRAIN_BYTES_MAX: usize = 64 * 1024;
-/// Longest wait for it.
-const DRAIN_MS_MAX: u64 = 1_000;
+/// What clients hear of [`StoreError::Unwritable`].
+pub const UNWRITABLE: &str = "a text holds a character that cannot be stored";
 
 static FAILURES: AtomicU64 = AtomicU64::new(0);
 

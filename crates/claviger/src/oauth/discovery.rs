@@ -1,9 +1,10 @@
 //! Keys and metadata (RFC 7517, RFC 8414; contract rest-3x.md 1.11, 1.13). Says what is there, not what IS 5.10 would have.
 
 use crate::app::App;
+use crate::http::extract::Path;
 use crate::http::reply;
 use crate::oauth::grant::GRANTS;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse as _, Response};

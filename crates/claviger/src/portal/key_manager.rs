@@ -212,6 +212,7 @@ impl From<RegistrationError> for PortalError {
             RegistrationError::IdTaken(key) => Self::KeyManager(format!("Client id {key} already exist in the system")),
             RegistrationError::RedirectUri(uri) => Self::KeyManager(format!("Invalid redirect URI: {uri}")),
             RegistrationError::Malformed(text) | RegistrationError::Metadata(text) => Self::KeyManager(text),
+            RegistrationError::Unreadable(error) => Self::KeyManager(error.to_string()),
             RegistrationError::UnknownOwner => Self::KeyManager("the owner is not a user".to_owned()),
             RegistrationError::NotFound => Self::KeyManager("the client no longer exists".to_owned()),
         }

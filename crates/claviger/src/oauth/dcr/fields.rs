@@ -2,6 +2,7 @@
 //! 2.1).
 
 use super::{KEY_LENGTH, RegistrationError};
+use crate::http::json;
 use crate::oauth::OAuth;
 use crate::oauth::grant::GRANTS;
 use claviger_proto::entropy::key_text;
@@ -59,7 +60,7 @@ pub(super) struct Fields {
 impl Fields {
     /// Reads a body.
     pub(super) fn parse(body: &[u8]) -> Result<Self, RegistrationError> {
-        serde_json::from_slice(body).map_err(|error| RegistrationError::Malformed(error.to_string()))
+        json::object(body).map_err(|error| RegistrationError::Malformed(error.to_string()))
     }
 
     /// The settings of a new client.

@@ -14,6 +14,8 @@ pub use fields::{check_callback, default_lifetimes};
 
 use crate::app::App;
 use crate::http::access::{ADMINISTER, Caller};
+use crate::http::extract::Unreadable;
+use crate::http::reply::UNWRITABLE;
 use crate::oauth::client_end::TokenEnd;
 use crate::oauth::{KnownClient, OAuth};
 use claviger_proto::encode::from_base64url_padded;
@@ -75,9 +77,22 @@ pub enum RegistrationError {
     /// No such client in the caller's tenant.
     #[error("no such client")]
     NotFound,
+    /// A part of the request cannot be taken.
+    #[error(transparent)]
+    Unreadable(#[from] Unreadable),
     /// The database.
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Store(StoreError),
+}
+
+impl From<StoreError> for RegistrationError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::TooLong(what) => Self::Metadata(format!("{what} is too long")),
+            StoreError::Unwritable(_) => Self::Metadata(UNWRITABLE.to_owned()),
+            error => Self::Store(error),
+        }
+    }
 }
 
 impl WriteError for RegistrationError {
@@ -95,8 +110,7 @@ impl RegistrationError {
         match error {
             // Lost a race for the name (or, on MySQL, for a name or id that differs in case only).
             StoreError::Conflict(_) => Self::NameTaken(name.to_owned()),
-            StoreError::TooLong(what) => Self::Metadata(format!("{what} is too long")),
-            error => Self::Store(error),
+            error => error.into(),
         }
     }
 }

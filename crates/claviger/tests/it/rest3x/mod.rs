@@ -7,6 +7,7 @@ mod registration_more;
 mod scopes;
 mod tenants;
 mod tokens;
+mod unusual;
 
 use crate::harness::{ADMIN, ADMIN_PASSWORD, Call as _, Reply, Server};
 use claviger_proto::encode::base64;
