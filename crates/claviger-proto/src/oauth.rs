@@ -81,21 +81,49 @@ pub enum TokenType {
     Jwt,
 }
 
-impl TokenType {
-    /// From the stored or sent word. Unknown words are refused, absence is opaque.
-    pub fn from_word(word: &str) -> Option<Self> {
+/// The word by which an application asks for its kind of token: `Default` (also `DEFAULT` and `OAUTH`) or `JWT`. It is given
+/// back as it was sent: API-M 4.4 and later compare what they read with their own spelling (rest-3x.md 2.1, 2.2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenTypeWord(String);
+
+impl TokenTypeWord {
+    /// A word as a caller sends it: `None` when it is unknown; none at all is `Default`.
+    pub fn parse(word: &str) -> Option<Self> {
         match word {
-            "" | "Default" | "DEFAULT" | "OAUTH" => Some(Self::Opaque),
-            "JWT" => Some(Self::Jwt),
+            "" => Some(Self::default()),
+            "Default" | "DEFAULT" | "OAUTH" | "JWT" => Some(Self(word.to_owned())),
             _ => None,
         }
     }
 
-    /// The word in IDN_OIDC_PROPERTY.tokenType and in events.
-    pub fn as_word(self) -> &'static str {
-        match self {
-            Self::Opaque => "Default",
-            Self::Jwt => "JWT",
-        }
+    /// A word as it stands in IDN_OIDC_PROPERTY.tokenType, whatever it is: an old server took any.
+    pub fn stored(word: String) -> Self {
+        if word.is_empty() { Self::default() } else { Self(word) }
+    }
+
+    /// What is issued. Every word but `JWT`, written like that, means opaque tokens, as in the old server's table of issuers.
+    pub fn kind(&self) -> TokenType {
+        if self.0 == "JWT" { TokenType::Jwt } else { TokenType::Opaque }
+    }
+
+    /// The word as it was sent or stored.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<TokenType> for TokenTypeWord {
+    fn from(kind: TokenType) -> Self {
+        let word = match kind {
+            TokenType::Opaque => "Default",
+            TokenType::Jwt => "JWT",
+        };
+        Self(word.to_owned())
+    }
+}
+
+impl Default for TokenTypeWord {
+    fn default() -> Self {
+        TokenType::Opaque.into()
     }
 }

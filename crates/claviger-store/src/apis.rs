@@ -174,7 +174,7 @@ pub async fn list(conn: &mut Conn) -> Result<Vec<ApiRow>, StoreError> {
 
 /// APIs of the same name in any letter case, of any tenant, and APIs with the same context template.
 pub async fn list_neighbours(conn: &mut Conn, name: &str, template: &str) -> Result<Vec<ApiRow>, StoreError> {
-    conn.rows(&LIST_NEIGHBOURS, &[name.into(), template.into()]).await?.iter().map(decode).collect()
+    conn.rows_of_any(&LIST_NEIGHBOURS, &[name.into(), template.into()]).await?.iter().map(decode).collect()
 }
 
 /// Inserts an API. A taken (provider, name, version) is [`StoreError::Conflict`].

@@ -162,7 +162,7 @@ pub async fn find_subscribers(
         NameRule::AnyCase => usual_spellings(&user.name).map(typed),
     };
     let args = [(&name).into(), (&lower).into(), (&upper).into(), (&capitalised).into(), tenant.into()];
-    let mut rows = conn.rows(&FIND_SUBSCRIBERS, &args).await?;
+    let mut rows = conn.rows_of_any(&FIND_SUBSCRIBERS, &args).await?;
     if rows.is_empty() && rule == NameRule::AnyCase {
         rows = conn.rows(&FIND_SUBSCRIBERS_ANY_CASE, &[(&name).into(), tenant.into()]).await?;
     }

@@ -10,7 +10,7 @@ use crate::tokens;
 use crate::users;
 use crate::value::Row;
 use claviger_proto::ids::{ConsumerKey, ConsumerKeyId, TenantId};
-use claviger_proto::oauth::TokenType;
+use claviger_proto::oauth::TokenTypeWord;
 use claviger_proto::secret::Secret;
 
 /// Clients, each with its properties, a row per property. The join is `LEFT JOIN IDN_OIDC_PROPERTY P ON ..` for any engine.
@@ -127,8 +127,8 @@ pub struct ClientSettings {
     pub callback: String,
     /// Allowed grants.
     pub grants: Vec<String>,
-    /// Opaque or JWT.
-    pub token_type: TokenType,
+    /// Opaque or JWT, in the word that asked for it.
+    pub token_type: TokenTypeWord,
     /// PKCE is required.
     pub is_pkce_mandatory: bool,
     /// `plain` is allowed.
@@ -250,7 +250,7 @@ fn decode(forms: &Forms, rows: &[Row]) -> Result<Vec<Client>, StoreError> {
         if let (Some(client), Some(property)) = (clients.last_mut(), row.opt_text(16)?) {
             let value = row.opt_text(17)?.unwrap_or_default();
             match property.as_str() {
-                TOKEN_TYPE => client.settings.token_type = TokenType::from_word(&value).unwrap_or_default(),
+                TOKEN_TYPE => client.settings.token_type = TokenTypeWord::stored(value),
                 BYPASS => client.settings.is_public = value == "true",
                 RENEW_REFRESH => client.settings.is_refresh_renewed = value.parse().ok(),
                 _ => {}
@@ -273,7 +273,7 @@ fn decode_one(forms: &Forms, row: &Row) -> Result<Client, StoreError> {
             name: row.opt_text(6)?.unwrap_or_default(),
             callback: row.opt_text(7)?.unwrap_or_default(),
             grants: row.opt_text(8)?.unwrap_or_default().split_whitespace().map(str::to_owned).collect(),
-            token_type: TokenType::Opaque,
+            token_type: TokenTypeWord::default(),
             is_pkce_mandatory: flag(9)?,
             may_pkce_be_plain: flag(10)?,
             is_public: false,
@@ -450,7 +450,7 @@ async fn write_properties(
     }
     let renew = settings.is_refresh_renewed.map(|is_renewed| is_renewed.to_string());
     let properties = [
-        (TOKEN_TYPE, Some(settings.token_type.as_word())),
+        (TOKEN_TYPE, Some(settings.token_type.as_str())),
         (BYPASS, Some(if settings.is_public { "true" } else { "false" })),
         (RENEW_REFRESH, renew.as_deref()),
     ];

@@ -248,13 +248,22 @@ impl Conn {
         }
     }
 
-    /// All rows of a query.
+    /// All rows of a query. None has a text that its column cannot hold: who looks for such a text finds nothing. (On
+    /// PostgreSQL a text that its server refuses has ended the transaction; inside one it is [`StoreError::Unwritable`].)
+    ///
+    /// For a query all of whose conditions must hold; for others see [`Self::rows_of_any`].
     pub async fn rows(&mut self, sql: &'static Sql, args: &[Arg<'_>]) -> Result<Vec<Row>, StoreError> {
         self.rows_in(sql.family(), sql, args).await
     }
 
-    /// [`Self::rows`] of a statement whose plan must know its arguments. PostgreSQL soon makes a plan for any arguments of a
-    /// statement that it is given again and again, and takes the narrowest index for it. This costs a trip to the server.
+    /// [`Self::rows`] of a query that looks for several texts at once (`IN`, `OR`): one that no column can hold says nothing
+    /// about the others, and fails it with [`StoreError::Unwritable`].
+    pub(crate) async fn rows_of_any(&mut self, sql: &'static Sql, args: &[Arg<'_>]) -> Result<Vec<Row>, StoreError> {
+        self.query(sql.family(), sql, args, Plan::Kept).await
+    }
+
+    /// [`Self::rows_of_any`] of a statement whose plan must know its arguments. PostgreSQL soon makes a plan for any arguments
+    /// of a statement that it is given again and again, and takes the narrowest index for it. This costs a trip to the server.
     pub(crate) async fn rows_planned_anew(
         &mut self,
         sql: &'static Sql,
@@ -270,7 +279,16 @@ impl Conn {
         sql: &'static Sql,
         args: &[Arg<'_>],
     ) -> Result<Vec<Row>, StoreError> {
-        self.query(family, sql, args, Plan::Kept).await
+        match self.query(family, sql, args, Plan::Kept).await {
+            Err(StoreError::Unwritable(driver)) => self.nothing(family, driver).map(|()| Vec::new()),
+            rows => rows,
+        }
+    }
+
+    /// What a look-up that a text stood in the way of has found: nothing, unless its transaction is at an end.
+    fn nothing(&self, family: Family, driver: Option<sqlx::Error>) -> Result<(), StoreError> {
+        let is_ended = driver.is_some() && self.is_in_transaction && self.engine_of(family) == Engine::Postgres;
+        if is_ended { Err(StoreError::Unwritable(driver)) } else { Ok(()) }
     }
 
     async fn query(
@@ -280,6 +298,7 @@ impl Conn {
         args: &[Arg<'_>],
         plan: Plan,
     ) -> Result<Vec<Row>, StoreError> {
+        check_texts(args)?;
         let is_kept = plan == Plan::Kept || self.engine_of(family) != Engine::Postgres;
         let bound = Bound::of(self.is_in_transaction);
         self.set_busy(family, true).await?;
@@ -290,11 +309,19 @@ impl Conn {
         });
         let rows = rows.await;
         self.set_busy(family, matches!(rows, Err(StoreError::Timeout))).await?;
-        rows
+        rows.map_err(|error| error.of_texts(args))
     }
 
-    /// The first row of a query.
+    /// The first row of a query; what [`Self::rows`] says of texts holds here too.
     pub async fn row(&mut self, sql: &'static Sql, args: &[Arg<'_>]) -> Result<Option<Row>, StoreError> {
+        match self.first_row(sql, args).await {
+            Err(StoreError::Unwritable(driver)) => self.nothing(sql.family(), driver).map(|()| None),
+            row => row,
+        }
+    }
+
+    async fn first_row(&mut self, sql: &'static Sql, args: &[Arg<'_>]) -> Result<Option<Row>, StoreError> {
+        check_texts(args)?;
         let (bound, family) = (Bound::of(self.is_in_transaction), sql.family());
         self.set_busy(family, true).await?;
         let row = bound.hold(async {
@@ -304,14 +331,12 @@ impl Conn {
         });
         let row = row.await;
         self.set_busy(family, matches!(row, Err(StoreError::Timeout))).await?;
-        row
+        row.map_err(|error| error.of_texts(args))
     }
 
-    /// Runs a statement and returns the number of rows it touched.
+    /// Runs a statement and returns the number of rows it touched. [`StoreError::Unwritable`] for a text that cannot be held.
     pub async fn execute(&mut self, sql: &'static Sql, args: &[Arg<'_>]) -> Result<u64, StoreError> {
-        Ok(
-            on_link!(self, sql.family(), sql, args, link, query, _zone => query.execute(&mut **link).await?.rows_affected()),
-        )
+        self.change(sql, args, Plan::Kept).await
     }
 
     /// [`Self::execute`] of a statement whose plan must know its arguments and the present size of its table, as
@@ -321,14 +346,28 @@ impl Conn {
         sql: &'static Sql,
         args: &[Arg<'_>],
     ) -> Result<u64, StoreError> {
-        let is_kept = self.engine_of(sql.family()) != Engine::Postgres;
-        Ok(on_link!(self, sql.family(), sql, args, link, query, _zone => {
-            query.persistent(is_kept).execute(&mut **link).await?.rows_affected()
-        }))
+        self.change(sql, args, Plan::Anew).await
+    }
+
+    async fn change(&mut self, sql: &'static Sql, args: &[Arg<'_>], plan: Plan) -> Result<u64, StoreError> {
+        check_texts(args)?;
+        let is_kept = plan == Plan::Kept || self.engine_of(sql.family()) != Engine::Postgres;
+        let changed = async {
+            Ok(on_link!(self, sql.family(), sql, args, link, query, _zone => {
+                query.persistent(is_kept).execute(&mut **link).await?.rows_affected()
+            }))
+        };
+        changed.await.map_err(|error: StoreError| error.of_texts(args))
     }
 
     /// Inserts one row and returns its generated number. The PostgreSQL text ends with `RETURNING column`.
+    /// [`StoreError::Unwritable`] for a text that cannot be held.
     pub async fn insert(&mut self, sql: &'static Sql, args: &[Arg<'_>]) -> Result<i64, StoreError> {
+        check_texts(args)?;
+        self.insert_checked(sql, args).await.map_err(|error| error.of_texts(args))
+    }
+
+    async fn insert_checked(&mut self, sql: &'static Sql, args: &[Arg<'_>]) -> Result<i64, StoreError> {
         let databases = self.databases();
         let clock = databases.clock_of(sql.family(), sql.face());
         let (link, rendered) = self.link_for(sql.family(), sql).await?;
@@ -362,6 +401,11 @@ impl Conn {
         }
         Ok(())
     }
+}
+
+/// Refuses what is never sent: on PostgreSQL the error would end the transaction.
+fn check_texts(args: &[Arg<'_>]) -> Result<(), StoreError> {
+    if args.iter().any(Arg::has_nul) { Err(StoreError::Unwritable(None)) } else { Ok(()) }
 }
 
 /// May a statement keep its plan?

@@ -1,5 +1,6 @@
 //! What can go wrong below a store function, without HTTP in it.
 
+use crate::value::Arg;
 use sqlx::Error as Driver;
 use sqlx::error::DatabaseError;
 use sqlx::mysql::MySqlDatabaseError;
@@ -21,6 +22,10 @@ pub enum StoreError {
     /// A value is wider than its column (database.md 1.6).
     #[error("{0} is longer than its column")]
     TooLong(&'static str),
+    /// A text that was to be written has a character that the database, or the column's character set, cannot hold
+    /// (database.md 1.5).
+    #[error("a text has a character that the database cannot hold")]
+    Unwritable(#[source] Option<Driver>),
     /// A row holds what the contract does not allow.
     #[error("unexpected content in the database: {0}")]
     Corrupt(String),
@@ -57,11 +62,16 @@ impl StoreError {
         self.is_numbered(&[1050, 1061], &["42P07"])
     }
 
-    /// Does a text that was looked for have a character that the column's character set, or the database's, has not?
-    pub(crate) fn is_unwritable(&self) -> bool {
-        // Illegal mix of collations (of two, three, many: MariaDB), no conversion of a string, of a parameter (MySQL 8);
-        // not in the repertoire (NUL), not translatable.
-        self.is_numbered(&[1267, 1270, 1271, 3854, 3988], &["22021", "22P05"])
+    /// Tells what a statement's texts are to blame for: a character that the column's character set, or the database's, has
+    /// not. Texts in plain ASCII never are, and such an error is then one of the schema.
+    pub(crate) fn of_texts(self, args: &[Arg<'_>]) -> Self {
+        // Illegal mix of collations (of two, three, many: MariaDB), incorrect string value, no conversion of a string, of a
+        // parameter (MySQL 8); not in the repertoire, not translatable.
+        let is_of_text = self.is_numbered(&[1267, 1270, 1271, 1366, 3854, 3988], &["22021", "22P05"]);
+        match self {
+            Self::Database(driver) if is_of_text && !args.iter().all(Arg::is_ascii) => Self::Unwritable(Some(driver)),
+            other => other,
+        }
     }
 
     fn is_numbered(&self, mysql: &[u16], postgres: &[&str]) -> bool {

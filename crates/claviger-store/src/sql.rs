@@ -221,7 +221,7 @@ macro_rules! queries {
 }
 pub(crate) use queries;
 
-/// A literal 1, 4 or 16 times, with commas or another separator between: the rows of a statement, the members of a set,
+/// A literal 1, 4, 16 or 64 times, with commas or another separator between: the rows of a statement, the members of a set,
 /// alternatives.
 macro_rules! repeated {
     ($times:tt, $text:literal) => {
@@ -242,6 +242,17 @@ macro_rules! repeated {
             $crate::sql::repeated!(4, $text, $between),
             $between,
             $crate::sql::repeated!(4, $text, $between)
+        )
+    };
+    (64, $text:literal, $between:literal) => {
+        concat!(
+            $crate::sql::repeated!(16, $text, $between),
+            $between,
+            $crate::sql::repeated!(16, $text, $between),
+            $between,
+            $crate::sql::repeated!(16, $text, $between),
+            $between,
+            $crate::sql::repeated!(16, $text, $between)
         )
     };
 }

@@ -110,12 +110,12 @@ pub struct User {
 /// name differs in case alone: of two nobody can say which is meant. What else the collation takes for equal is a miss
 /// (database.md 1.5, 5.3).
 pub async fn find(conn: &mut Conn, tenant: TenantId, name: &str, rule: NameRule) -> Result<Option<User>, StoreError> {
-    let exact = or_nobody(list(conn, &FIND_USER, tenant, name, NameRule::Exact).await, name)?.into_iter().next();
+    let exact = list(conn, &FIND_USER, tenant, name, NameRule::Exact).await?.into_iter().next();
     if exact.is_some() || rule == NameRule::Exact {
         return Ok(exact);
     }
     let sql = any_case(conn).await?;
-    let mut users = or_nobody(list(conn, sql, tenant, name, rule).await, name)?;
+    let mut users = list(conn, sql, tenant, name, rule).await?;
     Ok(if users.len() == 1 { users.pop() } else { None })
 }
 
@@ -159,24 +159,14 @@ async fn list_some(
     debug_assert!(names.len() <= NAMES_MAX, "a statement looks for {NAMES_MAX} names");
     if let [name] = names {
         // As a rule; a database plans for one name what it would not for fifty.
-        let rows = conn.rows(for_one, &[(*name).into(), tenant.into()]).await;
-        return or_nobody(rows, name)?.iter().map(decode).collect();
+        let rows = conn.rows(for_one, &[(*name).into(), tenant.into()]).await?;
+        return rows.iter().map(decode).collect();
     }
     let mut args: Vec<Arg<'_>> = names.iter().map(|name| Arg::from(*name)).collect();
     // No name equals NULL.
     args.resize(NAMES_MAX, Arg::Text(None));
     args.push(tenant.into());
-    conn.rows(for_many, &args).await?.iter().map(decode).collect()
-}
-
-/// Nobody has a name that cannot stand in the column. MySQL and MariaDB say that of latin1 and utf8mb3 with an error, PostgreSQL
-/// of a NUL (database.md 1.5); a name in plain ASCII is never its cause.
-fn or_nobody<T>(found: Result<Vec<T>, StoreError>, name: &str) -> Result<Vec<T>, StoreError> {
-    let is_plain = name.bytes().all(|byte| byte.is_ascii() && byte != 0);
-    match found {
-        Err(error) if !is_plain && error.is_unwritable() => Ok(Vec::new()),
-        found => found,
-    }
+    conn.rows_of_any(for_many, &args).await?.iter().map(decode).collect()
 }
 
 /// Does equality of names ignore case (database.md 1.5)? Then an index on the names serves every spelling.

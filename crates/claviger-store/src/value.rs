@@ -28,6 +28,19 @@ pub enum Arg<'a> {
     Time(Option<Timestamp>),
 }
 
+impl Arg<'_> {
+    /// Can no database fail to hold the text? Everything that is no text can be held.
+    pub(crate) fn is_ascii(&self) -> bool {
+        !matches!(self, Self::Text(Some(text)) if !text.is_ascii())
+    }
+
+    /// Is it a text with U+0000? PostgreSQL has none, and the others keep none from clients either, so that a text is wrong
+    /// on all engines or on none.
+    pub(crate) fn has_nul(&self) -> bool {
+        matches!(self, Self::Text(Some(text)) if text.contains('\0'))
+    }
+}
+
 /// Conversions into a parameter.
 macro_rules! arg_from {
     ($($type:ty, $value:ident => $arg:expr;)*) => { $(

@@ -5,13 +5,14 @@
 
 use crate::app::App;
 use crate::http::access::{ADMINISTER, Rule};
+use crate::http::extract::Path;
 use crate::http::reply;
 use crate::http::routes::Routes;
 use crate::oauth::form_request::FormRequest;
 use crate::oauth::introspect;
 use crate::portal::deployed;
 use crate::portal::error::PortalError;
-use axum::extract::{FromRequestParts, Path, Query, State};
+use axum::extract::{FromRequestParts, Query, State};
 use axum::http::request::Parts;
 use axum::http::{Method, StatusCode};
 use axum::response::Response;

@@ -23,7 +23,7 @@ pub(crate) fn new_client(name: &str, key: &str) -> NewClient {
             name: name.into(),
             callback: String::new(),
             grants: vec!["client_credentials".into(), "password".into()],
-            token_type: TokenType::Jwt,
+            token_type: TokenType::Jwt.into(),
             is_pkce_mandatory: false,
             may_pkce_be_plain: true,
             is_public: false,
@@ -85,7 +85,7 @@ async fn an_update_and_a_delete_reach_every_table() {
     on_every_engine(|store| async move {
         let client = insert(&store, new_client("shop", "Key_1")).await.unwrap();
         let changed =
-            ClientSettings { name: "shop two".into(), token_type: TokenType::Opaque, ..client.settings.clone() };
+            ClientSettings { name: "shop two".into(), token_type: TokenType::Opaque.into(), ..client.settings.clone() };
         let read = store
             .write::<_, StoreError, _>({
                 let (client, changed) = (client.clone(), changed.clone());

@@ -9,7 +9,8 @@ use super::notification::{self, DeadToken, Malformed, Notification, Subject};
 use super::{refusal_by_release, refuse};
 use crate::app::App;
 use crate::http::reply;
-use crate::oauth::revoke::{SeenJwt, Times, end_row};
+use crate::notifications::outbox::Outbox;
+use crate::oauth::revoke::{End, SeenJwt, Times, end_row};
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
@@ -88,13 +89,13 @@ async fn revoke_token(app: &App, event_id: String, tenant_id: TenantId, token: D
     let now = app.clock.now();
     let times = Times { now, ended_before: app.oauth.settings.ended_before(now) };
     let client = find_client_of(app, &token.identifier).await?;
-    let shared = Arc::new((client, event_id, token, uuid(&*app.rng)));
+    let shared = Arc::new((client, event_id, token, uuid(&*app.rng), app.oauth.outbox.clone()));
     let write = app.store.write::<_, StoreError, _>(move |conn| {
         let shared = shared.clone();
         Box::pin(async move {
-            let (client, event_id, token, id) = &*shared;
+            let (client, event_id, token, id, outbox) = &*shared;
             if let Some(client) = client {
-                end_own(conn, client, token, [id.clone(), event_id.clone()], times).await?;
+                end_own(conn, client, token, [id.clone(), event_id.clone()], times, outbox).await?;
             }
             if token.expires_at <= times.ended_before {
                 return Ok(());
@@ -127,6 +128,7 @@ async fn end_own(
     token: &DeadToken,
     ids: [String; 2],
     times: Times,
+    outbox: &Outbox,
 ) -> Result<(), StoreError> {
     // First in the transaction: what is read must not be older than the lock.
     let Some(client) = clients::hold(conn, client, Hold::Alone).await? else { return Ok(()) };
@@ -135,9 +137,9 @@ async fn end_own(
     }
     let found = tokens::find_by_access(conn, &token.identifier).await?;
     if let Some(row) = found.filter(|row| row.state == TokenState::Active) {
-        let is_jwt = client.settings.token_type == TokenType::Jwt;
+        let is_jwt = client.settings.token_type.kind() == TokenType::Jwt;
         let jwt = is_jwt.then_some(SeenJwt { signature: None });
-        end_row(conn, &row, TokenState::Revoked, jwt, &ids, times).await?;
+        end_row(conn, &row, End { to: TokenState::Revoked, jwt, ids: &ids, times, outbox }).await?;
     }
     Ok(())
 }

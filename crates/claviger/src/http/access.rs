@@ -109,7 +109,7 @@ pub struct Peer {
 /// Lets a request through to its handler when the rule holds, and what the operator asks for beside it.
 pub async fn enforce(State((app, rule)): State<(Arc<App>, Rule)>, mut request: Request, next: Next) -> Response {
     if !rule.has_tenants() && request.extensions().get::<UrlTenant>().is_some() {
-        return reply::no_route(request).await;
+        return reply::no_route().await;
     }
     match check(&app, rule, request.headers(), request.extensions()).await {
         Ok(caller) => {
@@ -118,10 +118,7 @@ pub async fn enforce(State((app, rule)): State<(Arc<App>, Rule)>, mut request: R
             }
             next.run(request).await
         }
-        Err(refusal) => {
-            reply::drain(request).await;
-            refusal.into_response(rule.is_portal())
-        }
+        Err(refusal) => refusal.into_response(rule.is_portal()),
     }
 }
 
@@ -137,14 +134,9 @@ pub async fn unserved(app: Arc<App>, request: Request, status: StatusCode) -> Re
         && let Err(refusal) = authenticate(&app, request.headers()).await
     {
         let is_portal = is_below("/api/am");
-        reply::drain(request).await;
         return refusal.into_response(is_portal);
     }
-    if status == StatusCode::METHOD_NOT_ALLOWED {
-        reply::no_method(request).await
-    } else {
-        reply::no_route(request).await
-    }
+    if status == StatusCode::METHOD_NOT_ALLOWED { reply::no_method().await } else { reply::no_route().await }
 }
 
 enum Refusal {

@@ -1,25 +1,20 @@
 //! Replies that several facades share. A 5xx tells the client a correlation id and nothing else; the cause goes to the log.
 
 use axum::body::Body;
-use axum::extract::Request;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, PRAGMA, RETRY_AFTER, WWW_AUTHENTICATE};
-use axum::http::{HeaderName, HeaderValue, Response as HttpResponse, StatusCode, Version};
+use axum::http::{HeaderName, HeaderValue, Response as HttpResponse, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use claviger_store::error::StoreError;
-use http_body_util::{BodyExt as _, Limited};
 use serde::Serialize;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 /// Header that carries the correlation id of a failed request.
 pub const CORRELATION_ID: HeaderName = HeaderName::from_static("activityid");
 /// Seconds a client should wait after a 503.
 const RETRY_AFTER_S: HeaderValue = HeaderValue::from_static("2");
 
-/// Most that is read of the body of a refused request.
-const DRAIN_BYTES_MAX: usize = 64 * 1024;
-/// Longest wait for it.
-const DRAIN_MS_MAX: u64 = 1_000;
+/// What clients hear of [`StoreError::Unwritable`].
+pub const UNWRITABLE: &str = "a text holds a character that cannot be stored";
 
 static FAILURES: AtomicU64 = AtomicU64::new(0);
 
@@ -119,31 +114,18 @@ fn failure_body(status: StatusCode, id: &str) -> Response {
     response
 }
 
-/// Reads what is left of a refused HTTP/2 request, within bounds. An answer before the end of the body makes the server reset
-/// the stream; RFC 9113 section 8.1 allows that, but curl before 7.89 and others report an error in place of the answer.
-pub async fn drain(request: Request) {
-    if request.version() != Version::HTTP_2 {
-        return;
-    }
-    let rest = Limited::new(request.into_body(), DRAIN_BYTES_MAX).collect();
-    drop(tokio::time::timeout(Duration::from_millis(DRAIN_MS_MAX), rest).await);
-}
-
 /// 404 for a path that is no route.
-pub async fn no_route(request: Request) -> Response {
-    drain(request).await;
+pub async fn no_route() -> Response {
     portal_error(StatusCode::NOT_FOUND, 404, "Not Found", "The requested resource is not available.")
 }
 
 /// 400 for a path with more than one reading: empty and dot segments, `;`, escapes that hide a slash or a dot.
-pub async fn ambiguous_path(request: Request) -> Response {
-    drain(request).await;
+pub fn ambiguous_path() -> Response {
     portal_error(StatusCode::BAD_REQUEST, 400, "Bad Request", "The path can be read in more than one way.")
 }
 
 /// 405 for a route that has other methods.
-pub async fn no_method(request: Request) -> Response {
-    drain(request).await;
+pub async fn no_method() -> Response {
     portal_error(StatusCode::METHOD_NOT_ALLOWED, 405, "Method Not Allowed", "The resource has no such method.")
 }
 

@@ -3,13 +3,13 @@
 //! One loop serves any protocol: the gateway's ports use it with the gateway's own connection handler.
 
 use crate::http::access::Peer;
-use crate::http::reply;
 use crate::http::rules::AccessRules;
+use crate::http::{reply, unread};
 use crate::ops::{Limits, Metrics};
 use axum::Router;
 use axum::body::Body;
-use axum::http::header::CONNECTION;
-use axum::http::{HeaderValue, Request, Response, StatusCode};
+use axum::http::header::{CONNECTION, EXPECT};
+use axum::http::{HeaderValue, Request, Response, StatusCode, Version};
 use claviger_gateway::connection::{Bounds, Connection, HeadFault};
 use futures_util::FutureExt as _;
 use hyper::body::Incoming;
@@ -214,15 +214,20 @@ async fn handle(
     fault: Option<HeadFault>,
 ) -> Response<Body> {
     let started = Instant::now();
-    let mut request = request.map(Body::new);
+    let is_http1 = request.version() < Version::HTTP_2;
+    let is_waited_for = request.headers().contains_key(EXPECT);
+    let (head, body) = request.into_parts();
+    let (body, mut rest) = unread::lend(body);
+    let mut request = Request::from_parts(head, Body::new(body));
     request.extensions_mut().insert(shared.peer);
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let bound = Duration::from_secs(shared.limits.request_timeout_s);
-    let response = match fault {
+    let is_faulty = fault.is_some();
+    let mut response = match fault {
         None if shared.rules.admit(&method, &path, request.extensions_mut()).is_ok() => {
             answer(&mut shared.router.clone(), request, bound).await
         }
-        None => reply::ambiguous_path(request).await,
+        None => reply::ambiguous_path(),
         Some(fault) => refuse(fault),
     };
     let elapsed = started.elapsed();
@@ -236,6 +241,14 @@ async fn handle(
         status = response.status().as_u16(),
         duration_us = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
     );
+    // Behind a faulty head nobody knows what the body is.
+    if !is_faulty && let Ok(rest) = rest.try_recv() {
+        // As much as a request that is taken may have.
+        let bytes_max = shared.limits.body_bytes_max as u64;
+        if !rest.is_read_out(bytes_max, is_waited_for).await && is_http1 {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+    }
     response
 }
 
@@ -309,7 +322,7 @@ mod tests {
             let (stream, address) = listener.accept().await.unwrap();
             let router = Router::new().route("/good", get(async || "good"));
             let connection = ManagementConnection {
-                router: router.route("/large", get(async || vec![b'x'; LARGE_BYTES])),
+                router: router.fallback(reply::no_route).route("/large", get(async || vec![b'x'; LARGE_BYTES])),
                 metrics: Arc::default(),
                 limits: Limits { body_bytes_max: 1024, connections_max: 8, request_timeout_s: 30 },
                 rules: Arc::default(),
@@ -374,6 +387,53 @@ mod tests {
         for sent in [head, "GET /good HTTP/1.1\r\n\r\n", &pipelined] {
             let (answer, _) = talk(sent.as_bytes()).await;
             assert!(answer.contains("HTTP/1.1 400 Bad Request"), "{answer}");
+        }
+    }
+
+    /// What a client has read by the end of an answer that is one JSON object.
+    async fn read_answer(client: &mut TcpStream) -> String {
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"}") {
+            let read = client.read_buf(&mut answer).await.unwrap();
+            assert!(read > 0, "the connection ended: {}", String::from_utf8_lossy(&answer));
+        }
+        String::from_utf8_lossy(&answer).to_ascii_lowercase()
+    }
+
+    /// In real time: while the body is on its way there is nothing to do, and virtual time would run.
+    #[tokio::test]
+    async fn a_body_that_nobody_wants_does_not_end_the_connection() {
+        let (mut client, _served) = connect(b"").await;
+        for _ in 0..3 {
+            client.write_all(b"POST /none HTTP/1.1\r\nhost: x\r\ncontent-length: 900\r\n\r\n").await.unwrap();
+            // The server sees the head before the body, which comes in two pieces.
+            for _ in 0..2 {
+                tokio::task::yield_now().await;
+                client.write_all(&[b'x'; 450]).await.unwrap();
+            }
+            let answer = read_answer(&mut client).await;
+            assert!(answer.starts_with("http/1.1 404") && !answer.contains("connection: close"), "{answer}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_whose_body_is_left_unread_is_closed_with_a_word_of_it() {
+        for head in [
+            // More than is read of any body.
+            "content-length: 100000\r\n\r\nxx",
+            "transfer-encoding: chunked\r\n\r\n800\r\n",
+            // A client that asks first whether its body is wanted.
+            "content-length: 900\r\nexpect: 100-continue\r\n\r\n",
+            // A body that does not come.
+            "content-length: 900\r\n\r\nx",
+        ] {
+            let is_large_chunk = head.contains("800");
+            let mut sent = format!("POST /none HTTP/1.1\r\nhost: x\r\n{head}").into_bytes();
+            sent.extend(std::iter::repeat_n(b'x', if is_large_chunk { 2048 } else { 0 }));
+            let (answer, elapsed) = talk(&sent).await;
+            assert!(answer.starts_with("HTTP/1.1 404"), "{head}: {answer}");
+            assert!(answer.contains("connection: close"), "{head}: {answer}");
+            assert!(elapsed < Duration::from_secs(3), "{head}: {elapsed:?}");
         }
     }
 

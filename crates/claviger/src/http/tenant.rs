@@ -9,7 +9,6 @@ use crate::http::reply;
 use crate::http::rules::Demand;
 use crate::users::Principal;
 use axum::Router;
-use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::Response;
@@ -42,21 +41,21 @@ pub async fn forward(app: Arc<App>, mut router: Router, request: Request) -> Res
     let path = request.uri().path();
     let found = path.strip_prefix("/t/").and_then(|rest| rest.split_once('/'));
     let Some((tenant, rest)) = found.map(|(tenant, rest)| (tenant.to_ascii_lowercase(), format!("/{rest}"))) else {
-        return reply::no_route(request).await;
+        return reply::no_route().await;
     };
     if !is_served(&app, &rest) {
-        return reply::no_route(request).await;
+        return reply::no_route().await;
     }
     match find(&app, &tenant).await {
         Ok(Some(_)) => {}
-        Ok(None) => return unknown(request, &tenant).await,
+        Ok(None) => return unknown(&tenant),
         Err(error) => return reply::store_failure(&error),
     }
     let uri = match request.uri().query() {
         Some(query) => format!("{rest}?{query}").parse::<Uri>(),
         None => rest.parse::<Uri>(),
     };
-    let Ok(uri) = uri else { return reply::no_route(request).await };
+    let Ok(uri) = uri else { return reply::no_route().await };
     // A request of its own: what the router noted about the long path does not concern the short one.
     let (parts, body) = request.into_parts();
     let mut inner = Request::new(body);
@@ -83,14 +82,13 @@ fn is_served(app: &App, path: &str) -> bool {
 }
 
 /// 404 for a tenant that is unknown or not active.
-async fn unknown(request: Request<Body>, tenant: &str) -> Response {
+fn unknown(tenant: &str) -> Response {
     #[derive(Serialize)]
     struct Fault<'a> {
         code: u16,
         message: &'a str,
         description: &'a str,
     }
-    reply::drain(request).await;
     let text = format!("invalid tenant domain : {tenant}");
     reply::json(StatusCode::NOT_FOUND, &Fault { code: 404, message: &text, description: &text })
 }

@@ -83,7 +83,8 @@ pub fn check_unchanged(authenticated: &Client, present: Option<&Client>) -> Resu
         return Err(TokenError::InactiveClient);
     }
     // Its own tokens speak for the owner.
-    if present.settings.token_type != authenticated.settings.token_type || owner(present) != owner(authenticated) {
+    let kind = |client: &Client| client.settings.token_type.kind();
+    if kind(present) != kind(authenticated) || owner(present) != owner(authenticated) {
         return Err(TokenError::ClientChanged);
     }
     Ok(())

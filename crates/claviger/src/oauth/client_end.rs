@@ -70,7 +70,7 @@ impl TokenEnd {
     pub(super) async fn end_some(&self, conn: &mut Conn, client: &Client, to: TokenState) -> Result<bool, StoreError> {
         let now = self.now();
         let times = Times { now, ended_before: self.settings.ended_before(now) };
-        let jwt = (client.settings.token_type == TokenType::Jwt).then_some(SeenJwt { signature: None });
+        let jwt = (client.settings.token_type.kind() == TokenType::Jwt).then_some(SeenJwt { signature: None });
         let tokens = tokens::list_active_of_client(conn, client.id, TOKENS_PER_WRITE).await?;
         for token in &tokens {
             let ids = [uuid(&*self.rng), uuid(&*self.rng)];

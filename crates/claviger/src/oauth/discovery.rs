@@ -4,12 +4,13 @@
 //! own addresses where the old server does: of registration and of the keys.
 
 use crate::app::App;
+use crate::http::extract::Path;
 use crate::http::reply;
 use crate::http::tenant::UrlTenant;
 use crate::oauth::grant::GRANTS;
 use crate::portal::context::tenant_prefix;
 use axum::Extension;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse as _, Response};

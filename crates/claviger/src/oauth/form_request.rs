@@ -1,6 +1,7 @@
 //! A request of the OAuth endpoints, read whole.
 
 use crate::app::App;
+use crate::http::extract;
 use crate::oauth::reply::{self, TokenError};
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
@@ -8,7 +9,6 @@ use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::Response;
 use claviger_proto::form::Form;
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use std::sync::Arc;
 
 /// Headers and body of a request that should be a form. The headers are moved out of the request and the body is read where
@@ -36,12 +36,9 @@ impl FromRequest<Arc<App>> for FormRequest {
 
     async fn from_request(mut request: Request, app: &Arc<App>) -> Result<Self, Response> {
         let headers = std::mem::take(request.headers_mut());
-        match Limited::new(request.into_body(), app.limits.body_bytes_max).collect().await {
-            Ok(body) => Ok(Self { headers, body: body.to_bytes() }),
-            Err(error) => {
-                let error = if error.is::<LengthLimitError>() { TokenError::TooLarge } else { TokenError::BrokenOff };
-                Err(reply::reply(&error, &app.oauth.settings.host))
-            }
+        match extract::read_whole(app, request.into_body()).await {
+            Ok(body) => Ok(Self { headers, body }),
+            Err(error) => Err(reply::reply(&error.into(), &app.oauth.settings.host)),
         }
     }
 }

@@ -179,7 +179,7 @@ impl OAuth {
             known.client.is_active
                 && match presented {
                     TokenType::Jwt => !is_revoked,
-                    TokenType::Opaque => known.client.settings.token_type == TokenType::Opaque,
+                    TokenType::Opaque => known.client.settings.token_type.kind() == TokenType::Opaque,
                 }
         });
         if token.state != TokenState::Active || !is_alive || !is_usable {

@@ -133,7 +133,7 @@ pub async fn issue(oauth: &OAuth, order: Order) -> Result<Issued, TokenError> {
     let rules = Rules {
         skew_ms: oauth.settings.skew_ms,
         is_renewed_per_request: oauth.settings.is_access_renewed_per_request,
-        is_jwt: client.settings.token_type == TokenType::Jwt,
+        is_jwt: client.settings.token_type.kind() == TokenType::Jwt,
         is_refresh: order.authorized.replaces.is_some(),
         is_code: order.authorized.code.is_some(),
         may_refresh: order.may_refresh,

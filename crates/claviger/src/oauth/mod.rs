@@ -165,7 +165,7 @@ pub struct OAuth {
     revoked_users: ReadThrough<String, Option<Timestamp>>,
     together: together::Together,
     /// Where API Manager's news is written down.
-    outbox: Outbox,
+    pub(crate) outbox: Outbox,
 }
 
 impl OAuth {

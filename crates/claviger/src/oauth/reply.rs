@@ -1,6 +1,7 @@
 //! What goes wrong at the token and revocation endpoints, and how each case looks on the wire (rest-3x.md 1.5, 1.9).
 
-use crate::http::reply;
+use crate::http::extract::Unreadable;
+use crate::http::reply::{self, UNWRITABLE};
 use axum::http::header::WWW_AUTHENTICATE;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
@@ -19,12 +20,9 @@ pub enum TokenError {
     /// The body is not a form.
     #[error("the body is not a form")]
     NotAForm,
-    /// The body is larger than `limits.body_bytes_max`.
-    #[error("the body is too large")]
-    TooLarge,
-    /// The client has broken the body off.
-    #[error("the body is incomplete")]
-    BrokenOff,
+    /// A part of the request cannot be taken.
+    #[error(transparent)]
+    Unreadable(#[from] Unreadable),
     /// The form is malformed.
     #[error(transparent)]
     Form(#[from] FormError),
@@ -73,6 +71,9 @@ pub enum TokenError {
     /// A value does not fit its column.
     #[error("a value is too long: {0}")]
     TooLong(&'static str),
+    /// A value has a character that the database cannot hold.
+    #[error("a value cannot be stored")]
+    Unwritable,
     /// The client's JWTs up to a later instant are dead, as seen by this node's clock.
     #[error("the clock is behind the revocation of the client's tokens")]
     ClockBehind,
@@ -85,6 +86,7 @@ impl From<StoreError> for TokenError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::TooLong(what) => Self::TooLong(what),
+            StoreError::Unwritable(_) => Self::Unwritable,
             other => Self::Store(other),
         }
     }
@@ -110,10 +112,7 @@ pub fn reply(error: &TokenError, host: &str) -> Response {
             Code::InvalidRequest,
             "Content-Type must be application/x-www-form-urlencoded".into(),
         ),
-        TokenError::TooLarge => {
-            (StatusCode::PAYLOAD_TOO_LARGE, Code::InvalidRequest, "The request is too large".into())
-        }
-        TokenError::BrokenOff => (StatusCode::BAD_REQUEST, Code::InvalidRequest, "The request is incomplete".into()),
+        TokenError::Unreadable(error) => (error.status(), Code::InvalidRequest, error.to_string().into()),
         TokenError::Form(error) => (StatusCode::BAD_REQUEST, Code::InvalidRequest, error.to_string().into()),
         TokenError::MissingGrantType => {
             (StatusCode::BAD_REQUEST, Code::InvalidRequest, "Missing grant_type parameter value".into())
@@ -157,6 +156,9 @@ pub fn reply(error: &TokenError, host: &str) -> Response {
         }
         TokenError::TooLong(what) => {
             (StatusCode::BAD_REQUEST, Code::InvalidRequest, format!("Invalid request: {what} is too long").into())
+        }
+        TokenError::Unwritable => {
+            (StatusCode::BAD_REQUEST, Code::InvalidRequest, format!("Invalid request: {UNWRITABLE}").into())
         }
         TokenError::ClockBehind => {
             tracing::warn!("no token is issued: {error}; do the clocks of the nodes agree?");

@@ -118,7 +118,7 @@ pub async fn revoke_of_client(
     // A JWT is found by its jti, when we signed it. (Who knows the jti of a stored JWT of his own client may name it by that.)
     let claims = jose::has_jws_shape(text).then(|| oauth.keys.verifying.verify(text).ok()).flatten();
     let jti = claims.as_ref().and_then(|claims| claims.get("jti").and_then(Value::as_str).map(str::to_owned));
-    let is_jwt = claims.is_some() || client.settings.token_type == TokenType::Jwt;
+    let is_jwt = claims.is_some() || client.settings.token_type.kind() == TokenType::Jwt;
     let presented =
         Presented { identifier: jti.unwrap_or_else(|| text.to_owned()), text: text.to_owned(), is_refresh_first };
     let mut conn = oauth.store.reader().await?;
@@ -161,7 +161,7 @@ pub(crate) async fn revoke_of_code(oauth: &OAuth, client: &Client, code_id: &str
             }
             let found = codes::find_token(conn, code_id).await?;
             if let Some(token) = &found {
-                let is_jwt = client.settings.token_type == TokenType::Jwt;
+                let is_jwt = client.settings.token_type.kind() == TokenType::Jwt;
                 let jwt = is_jwt.then_some(SeenJwt { signature: None });
                 end_row(conn, token, End { to: TokenState::Revoked, jwt, ids, times, outbox }).await?;
             }

@@ -3,10 +3,11 @@
 
 use crate::app::App;
 use crate::http::access::Caller;
-use crate::http::reply;
+use crate::http::extract::{Path, Unreadable, Whole};
+use crate::http::json::{self, Object};
+use crate::http::reply::{self, UNWRITABLE};
 use crate::http::routes::Routes;
-use axum::body::Bytes;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{RawQuery, State};
 use axum::http::header::LOCATION;
 use axum::http::{HeaderValue, Method, StatusCode};
 use axum::response::Response;
@@ -48,7 +49,7 @@ struct ScopeBody {
     display_name: Option<String>,
     description: Option<String>,
     bindings: Option<Vec<String>>,
-    scope_bindings: Option<Vec<BindingBody>>,
+    scope_bindings: Option<Vec<Object<BindingBody>>>,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -77,6 +78,8 @@ enum ScopeError {
     #[error("Invalid request: {0}")]
     Invalid(String),
     #[error(transparent)]
+    Unreadable(#[from] Unreadable),
+    #[error(transparent)]
     Store(StoreError),
 }
 
@@ -84,6 +87,7 @@ impl From<StoreError> for ScopeError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::TooLong(what) => Self::Invalid(format!("{what} is too long")),
+            StoreError::Unwritable(_) => Self::Invalid(UNWRITABLE.to_owned()),
             error => Self::Store(error),
         }
     }
@@ -98,9 +102,9 @@ impl WriteError for ScopeError {
     }
 }
 
-async fn create(State(app): State<Arc<App>>, caller: Caller, body: Bytes) -> Response {
+async fn create(State(app): State<Arc<App>>, caller: Caller, body: Result<Whole, Unreadable>) -> Response {
     let result = async {
-        let body = parse(&body)?;
+        let body = parse(&body?.0)?;
         let name = body.name.clone().filter(|name| !name.trim().is_empty()).ok_or(ScopeError::NameMissing)?;
         let scope = body.into_scope(name)?;
         let (tenant, written) = (caller.principal.tenant, scope.clone());
@@ -151,8 +155,9 @@ async fn list(State(app): State<Arc<App>>, caller: Caller, RawQuery(query): RawQ
     }
 }
 
-async fn read(State(app): State<Arc<App>>, caller: Caller, Path(name): Path<String>) -> Response {
+async fn read(State(app): State<Arc<App>>, caller: Caller, name: Result<Path<String>, Unreadable>) -> Response {
     let result = async {
+        let Path(name) = name?;
         let mut conn = app.store.reader().await?;
         let found = scopes::find(&mut conn, caller.principal.tenant, &name).await?;
         found.ok_or(ScopeError::NotFound(name))
@@ -164,13 +169,13 @@ async fn read(State(app): State<Arc<App>>, caller: Caller, Path(name): Path<Stri
 async fn look(
     State(app): State<Arc<App>>,
     caller: Caller,
-    Path(name): Path<String>,
+    name: Result<Path<String>, Unreadable>,
     RawQuery(query): RawQuery,
 ) -> Response {
     let result = async {
         let kind = Query::parse(query.as_deref())?.kind;
         let mut conn = app.store.reader().await?;
-        Ok(scopes::is_registered(&mut conn, caller.principal.tenant, &name, kind).await?)
+        Ok(scopes::is_registered(&mut conn, caller.principal.tenant, &name?.0, kind).await?)
     };
     let result: Result<bool, ScopeError> = result.await;
     match result {
@@ -180,9 +185,14 @@ async fn look(
     }
 }
 
-async fn update(State(app): State<Arc<App>>, caller: Caller, Path(name): Path<String>, body: Bytes) -> Response {
+async fn update(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    name: Result<Path<String>, Unreadable>,
+    body: Result<Whole, Unreadable>,
+) -> Response {
     let result = async {
-        let scope = parse(&body)?.into_scope(name)?;
+        let scope = parse(&body?.0)?.into_scope(name?.0)?;
         let (tenant, written) = (caller.principal.tenant, scope.clone());
         let write = app.store.write(move |conn| {
             let scope = written.clone();
@@ -201,7 +211,11 @@ async fn update(State(app): State<Arc<App>>, caller: Caller, Path(name): Path<St
     answer(StatusCode::OK, result.await)
 }
 
-async fn delete(State(app): State<Arc<App>>, caller: Caller, Path(name): Path<String>) -> Response {
+async fn delete(State(app): State<Arc<App>>, caller: Caller, name: Result<Path<String>, Unreadable>) -> Response {
+    let name = match name {
+        Ok(Path(name)) => name,
+        Err(error) => return refuse(&error.into()),
+    };
     let (tenant, written) = (caller.principal.tenant, name.clone());
     let write = app.store.write(move |conn| {
         let name = written.clone();
@@ -232,7 +246,7 @@ fn parse(body: &[u8]) -> Result<ScopeBody, ScopeError> {
         return Err(ScopeError::Missing);
     }
     let parsed: Option<ScopeBody> =
-        serde_json::from_slice(body).map_err(|error| ScopeError::Invalid(format!("the body is no scope: {error}")))?;
+        json::object_or_null(body).map_err(|error| ScopeError::Invalid(format!("the body is no scope: {error}")))?;
     parsed.ok_or(ScopeError::Missing)
 }
 
@@ -249,7 +263,7 @@ impl ScopeBody {
         let display_name = self.display_name.filter(|text| !text.trim().is_empty());
         let display_name = display_name.ok_or(ScopeError::DisplayNameMissing)?;
         let mut roles = self.bindings.unwrap_or_default();
-        for binding in self.scope_bindings.unwrap_or_default() {
+        for Object(binding) in self.scope_bindings.unwrap_or_default() {
             // A scope whose bindings say nothing to us would be everybody's.
             if binding.binding_type != ROLE {
                 return Err(ScopeError::Invalid(format!("bindings of type {} are not known", binding.binding_type)));
@@ -350,6 +364,7 @@ fn refuse(error: &ScopeError) -> Response {
         ScopeError::Missing => (StatusCode::BAD_REQUEST, "41005"),
         ScopeError::WhiteSpace(_) => (StatusCode::BAD_REQUEST, "41006"),
         ScopeError::Invalid(_) => (StatusCode::BAD_REQUEST, "41007"),
+        ScopeError::Unreadable(error) => (error.status(), "41007"),
         ScopeError::Store(error) => return reply::store_failure(error),
     };
     let message = status.canonical_reason().unwrap_or_default();

@@ -4,6 +4,7 @@
 //! stored is in [`super::artifact_map`].
 
 use super::lifecycle::State;
+use crate::http::json;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -40,14 +41,17 @@ pub struct ApiObject {
     pub api_throttling_policy: Option<String>,
     pub authorization_header: Option<String>,
     pub security_scheme: Vec<String>,
+    #[serde(deserialize_with = "json::optional_member")]
     pub max_tps: Option<MaxTps>,
     pub visibility: Visibility,
     pub visible_roles: Vec<String>,
     pub visible_tenants: Vec<String>,
+    #[serde(deserialize_with = "json::optional_member")]
     pub endpoint_security: Option<EndpointSecurity>,
     pub gateway_environments: Vec<String>,
     pub deployment_environments: Vec<Value>,
     pub labels: Vec<String>,
+    #[serde(deserialize_with = "json::list_member")]
     pub mediation_policies: Vec<MediationPolicy>,
     pub subscription_availability: SubscriptionAvailability,
     pub subscription_available_tenants: Vec<String>,
@@ -55,14 +59,18 @@ pub struct ApiObject {
     pub monetization: Option<Value>,
     pub access_control: AccessControl,
     pub access_control_roles: Vec<String>,
+    #[serde(deserialize_with = "json::member")]
     pub business_information: BusinessInformation,
+    #[serde(deserialize_with = "json::member")]
     pub cors_configuration: CorsConfiguration,
     pub workflow_status: Option<String>,
     pub created_time: Option<String>,
     pub last_updated_time: Option<String>,
     pub endpoint_config: Option<EndpointConfig>,
     pub endpoint_implementation_type: Implementation,
+    #[serde(deserialize_with = "json::list_member")]
     pub scopes: Vec<ApiScope>,
+    #[serde(deserialize_with = "json::list_member")]
     pub operations: Vec<Operation>,
     pub threat_protection_policies: Option<Value>,
     pub categories: Vec<String>,
@@ -194,6 +202,7 @@ impl Default for CorsConfiguration {
 #[serde(deny_unknown_fields, default)]
 #[expect(missing_docs, reason = "the fields are those of portal-gateway-3x.md 2.2")]
 pub struct ApiScope {
+    #[serde(deserialize_with = "json::member")]
     pub scope: Scope,
     pub shared: bool,
 }

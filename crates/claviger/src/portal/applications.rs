@@ -12,9 +12,9 @@ use super::policy_views;
 use super::reply::{created, json};
 use super::state::{Actor, Portal};
 use crate::http::access::Rule;
+use crate::http::extract::{Path, Whole};
 use crate::http::routes::Routes;
-use axum::body::Bytes;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use claviger_proto::entropy::uuid;
 use claviger_proto::event::Event;
@@ -248,7 +248,7 @@ async fn check(portal: &Portal, actor: &Actor, body: &mut ApplicationBody) -> Re
     Ok(())
 }
 
-async fn create(State(portal): State<Portal>, actor: Actor, body: Bytes) -> Result<Response, PortalError> {
+async fn create(State(portal): State<Portal>, actor: Actor, Whole(body): Whole) -> Result<Response, PortalError> {
     let mut body: ApplicationBody = parse_body(&body)?;
     check(&portal, &actor, &mut body).await?;
     let subscriber_id = ensure_subscriber(&portal, &actor).await?;
@@ -311,7 +311,7 @@ async fn update(
     State(portal): State<Portal>,
     actor: Actor,
     Path(id): Path<String>,
-    body: Bytes,
+    Whole(body): Whole,
 ) -> Result<Response, PortalError> {
     let mut body: ApplicationBody = parse_body(&body)?;
     check(&portal, &actor, &mut body).await?;

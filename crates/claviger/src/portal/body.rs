@@ -5,14 +5,25 @@
 
 use super::artifact::is_xml_character;
 use super::error::PortalError;
+use crate::http::json::Object;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 /// Largest JSON body of a portal operation, in bytes.
 pub const BODY_BYTES_MAX: usize = 5 * 1024 * 1024;
 
-/// Reads a body. Nesting is bounded by the JSON reader (128 levels).
+/// Reads a body that is an object.
 pub fn parse_body<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, PortalError> {
+    parse::<Object<T>>(bytes).map(|object| object.0)
+}
+
+/// Reads a body that is a list of objects.
+pub fn parse_list<T: DeserializeOwned>(bytes: &[u8]) -> Result<Vec<T>, PortalError> {
+    Ok(parse::<Vec<Object<T>>>(bytes)?.into_iter().map(|object| object.0).collect())
+}
+
+/// Nesting is bounded by the JSON reader (128 levels).
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, PortalError> {
     if bytes.len() > BODY_BYTES_MAX {
         return Err(PortalError::TooLarge);
     }
@@ -90,6 +101,8 @@ mod tests {
         assert!(matches!(check("  "), PortalError::EmptyBody));
         assert!(matches!(check("{"), PortalError::MalformedBody));
         assert!(matches!(check(r#"{"list":"x"}"#), PortalError::MalformedBody));
+        assert!(matches!(check(r#"["Yes",["a"]]"#), PortalError::MalformedBody));
+        assert!(matches!(parse_list::<Body>(br#"[["Yes",["a"]]]"#), Err(PortalError::MalformedBody)));
         assert!(matches!(check(r#"{"word":"Maybe"}"#), PortalError::DisallowedValue));
         assert!(matches!(check(r#"{"colour":1}"#), PortalError::UnknownField(name) if name == "colour"));
         let deep = format!("{}{}", "[".repeat(500), "]".repeat(500));

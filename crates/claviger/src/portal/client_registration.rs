@@ -6,8 +6,8 @@ use super::key_manager::{ClientInfo, ClientOrder};
 use super::reply::json;
 use super::state::{Actor, Portal};
 use crate::http::access::Rule;
+use crate::http::extract::Whole;
 use crate::http::routes::Routes;
-use axum::body::Bytes;
 use axum::extract::State;
 use axum::response::Response;
 use claviger_proto::ids::TenantId;
@@ -35,7 +35,7 @@ struct RegistrationBody {
     token_scope: Option<Value>,
 }
 
-async fn register(State(portal): State<Portal>, actor: Actor, body: Bytes) -> Result<Response, PortalError> {
+async fn register(State(portal): State<Portal>, actor: Actor, Whole(body): Whole) -> Result<Response, PortalError> {
     let body: RegistrationBody = parse_body(&body)?;
     let fields = [("clientName", &body.client_name), ("owner", &body.owner), ("grantType", &body.grant_type)];
     let findings: Vec<Finding> = fields

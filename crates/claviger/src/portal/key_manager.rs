@@ -8,7 +8,7 @@ use crate::oauth::reply::TokenError;
 use crate::oauth::{KnownClient, revoke, token};
 use crate::portal_scopes::is_portal_scope;
 use claviger_proto::ids::{ConsumerKey, TenantId};
-use claviger_proto::oauth::TokenType;
+use claviger_proto::oauth::{TokenType, TokenTypeWord};
 use claviger_proto::scope::Scopes;
 use claviger_proto::secret::Secret;
 use claviger_proto::user::Username;
@@ -113,7 +113,7 @@ impl<'a> KeyManager<'a> {
             name: order.name,
             callback: order.callback,
             grants: order.grants,
-            token_type: TokenType::from_word(&order.token_type).unwrap_or_default(),
+            token_type: TokenTypeWord::parse(&order.token_type).unwrap_or_default().kind().into(),
             is_pkce_mandatory: false,
             may_pkce_be_plain: false,
             is_public: false,
@@ -192,7 +192,7 @@ impl<'a> KeyManager<'a> {
             owner: owner.to_string(),
             grants: client.settings.grants.clone(),
             callback: client.settings.callback.clone(),
-            token_type: if client.settings.token_type == TokenType::Jwt { "JWT" } else { "DEFAULT" }.to_owned(),
+            token_type: if client.settings.token_type.kind() == TokenType::Jwt { "JWT" } else { "DEFAULT" }.to_owned(),
             is_saas,
         })
     }
@@ -212,6 +212,7 @@ impl From<RegistrationError> for PortalError {
             RegistrationError::IdTaken(key) => Self::KeyManager(format!("Client id {key} already exist in the system")),
             RegistrationError::RedirectUri(uri) => Self::KeyManager(format!("Invalid redirect URI: {uri}")),
             RegistrationError::Malformed(text) | RegistrationError::Metadata(text) => Self::KeyManager(text),
+            RegistrationError::Unreadable(error) => Self::KeyManager(error.to_string()),
             RegistrationError::UnknownOwner => Self::KeyManager("the owner is not a user".to_owned()),
             RegistrationError::NotFound => Self::KeyManager("the client no longer exists".to_owned()),
         }

@@ -10,10 +10,10 @@ use super::error::{Finding, PortalError, Resource};
 use super::key_manager::{ClientInfo, ClientOrder, TokenInfo, parse_scopes};
 use super::reply::json;
 use super::state::{Actor, Portal, RESIDENT};
+use crate::http::extract::{Path, Whole};
 use crate::http::routes::Routes;
 use crate::oauth::dcr;
-use axum::body::Bytes;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use claviger_proto::entropy::uuid;
 use claviger_proto::event::Event;
@@ -75,7 +75,7 @@ async fn generate(
     State(portal): State<Portal>,
     actor: Actor,
     Path(id): Path<String>,
-    body: Bytes,
+    Whole(body): Whole,
 ) -> Result<Response, PortalError> {
     let request: KeyRequest = parse_body(&body)?;
     check_request(&request)?;
@@ -333,7 +333,7 @@ async fn update(
     State(portal): State<Portal>,
     actor: Actor,
     Path(place): Path<(String, String)>,
-    body: Bytes,
+    Whole(body): Whole,
 ) -> Result<Response, PortalError> {
     let body: KeyBody = parse_body(&body)?;
     let (_, mapping, key) = find_all(&portal, &actor, &place).await?;
@@ -418,7 +418,7 @@ async fn issue(
     State(portal): State<Portal>,
     actor: Actor,
     Path(place): Path<(String, String)>,
-    body: Bytes,
+    Whole(body): Whole,
 ) -> Result<Response, PortalError> {
     let request: TokenRequest = parse_body(&body)?;
     let (_, _, key) = find_all(&portal, &actor, &place).await?;

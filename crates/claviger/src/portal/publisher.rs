@@ -18,9 +18,9 @@ use super::search::Query;
 use super::state::{Actor, Portal};
 use super::{forms, openapi};
 use crate::http::access::Rule;
+use crate::http::extract::{Multipart, Path, Whole};
 use crate::http::routes::Routes;
-use axum::body::Bytes;
-use axum::extract::{Multipart, Path, State};
+use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use http::header::{CONTENT_DISPOSITION, HeaderValue};
 use http::{Method, StatusCode};
@@ -116,7 +116,7 @@ fn created_api(api: &LoadedApi) -> Response {
     created(&format!("/apis/{}", api.uuid), &shown(&api.object))
 }
 
-async fn create(State(portal): State<Portal>, actor: Actor, body: Bytes) -> Result<Response, PortalError> {
+async fn create(State(portal): State<Portal>, actor: Actor, Whole(body): Whole) -> Result<Response, PortalError> {
     let object: ApiObject = parse_body(&body)?;
     let api = api_write::create(&portal, &actor, object, None, Spelling::Post).await?;
     Ok(created_api(&api))
@@ -132,7 +132,7 @@ async fn update(
     State(portal): State<Portal>,
     actor: Actor,
     Path(id): Path<String>,
-    body: Bytes,
+    Whole(body): Whole,
 ) -> Result<Response, PortalError> {
     let object: ApiObject = parse_body(&body)?;
     let api = api_write::update(&portal, &actor, &id, object).await?;
@@ -161,7 +161,7 @@ async fn update_definition(
     State(portal): State<Portal>,
     actor: Actor,
     Path(id): Path<String>,
-    form: Multipart,
+    Multipart(form): Multipart,
 ) -> Result<Response, PortalError> {
     let parts = forms::read(form).await?;
     let definition = Definition::accept(forms::definition(&parts)?)?;
@@ -169,7 +169,11 @@ async fn update_definition(
     Ok(json(StatusCode::OK, &Value::Object(api.definition.document)))
 }
 
-async fn import(State(portal): State<Portal>, actor: Actor, form: Multipart) -> Result<Response, PortalError> {
+async fn import(
+    State(portal): State<Portal>,
+    actor: Actor,
+    Multipart(form): Multipart,
+) -> Result<Response, PortalError> {
     let parts = forms::read(form).await?;
     let definition = Definition::accept(forms::definition(&parts)?)?;
     let properties = parts.get("additionalProperties").ok_or(PortalError::EmptyBody)?;
@@ -225,7 +229,7 @@ struct ValidateDefinition {
 async fn validate_definition(
     _actor: Actor,
     Params(params): Params<ValidateDefinition>,
-    form: Multipart,
+    Multipart(form): Multipart,
 ) -> Result<Response, PortalError> {
     let parts = forms::read(form).await?;
     Ok(json(StatusCode::OK, &validation(forms::definition(&parts)?, params.return_content)))

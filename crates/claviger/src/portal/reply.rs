@@ -3,6 +3,7 @@
 //! Follows portal-gateway-3x.md 1.2 (401 body), 1.5 (error object, texts, product codes).
 
 use super::error::{Finding, PortalError, Resource};
+use crate::http::reply::UNWRITABLE;
 use axum::response::{IntoResponse, Response};
 use claviger_store::error::StoreError;
 use http::StatusCode;
@@ -220,6 +221,7 @@ pub fn reply(error: &PortalError, correlation_id: &str) -> (StatusCode, ErrorBod
         PortalError::Store(StoreError::TooLong(what)) => {
             coded(BAD, 900_704, "Value too long", format!("{what} is longer than its column"))
         }
+        PortalError::Store(StoreError::Unwritable(_)) => plain(BAD, UNWRITABLE.to_owned()),
         PortalError::Store(StoreError::Conflict(_)) => plain(CONFLICT, "It was changed at the same time".to_owned()),
         PortalError::Store(error) if error.is_temporary() => {
             let body = ErrorBody {

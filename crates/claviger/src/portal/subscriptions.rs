@@ -3,7 +3,7 @@
 
 use super::api_object::{ApiObject, SubscriptionAvailability};
 use super::applications::find_own;
-use super::body::parse_body;
+use super::body::{parse_body, parse_list};
 use super::error::{Finding, PortalError, Resource};
 use super::lifecycle::State as Lifecycle;
 use super::page::{Page, Paging};
@@ -12,9 +12,9 @@ use super::reply::{created, json};
 use super::state::{Actor, Portal};
 use super::{apis, devportal};
 use crate::http::access::Rule;
+use crate::http::extract::{Path, Whole};
 use crate::http::routes::Routes;
-use axum::body::Bytes;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use claviger_proto::entropy::uuid;
 use claviger_proto::event::Event;
@@ -72,7 +72,7 @@ impl SubscriptionBody {
     }
 }
 
-async fn create(State(portal): State<Portal>, actor: Actor, body: Bytes) -> Result<Response, PortalError> {
+async fn create(State(portal): State<Portal>, actor: Actor, Whole(body): Whole) -> Result<Response, PortalError> {
     let body: SubscriptionBody = parse_body(&body)?;
     let shown = subscribe(&portal, &actor, body).await?;
     let id = shown["subscriptionId"].as_str().unwrap_or_default().to_owned();
@@ -80,8 +80,8 @@ async fn create(State(portal): State<Portal>, actor: Actor, body: Bytes) -> Resu
 }
 
 /// In order; the first failure ends it, earlier ones stay.
-async fn create_many(State(portal): State<Portal>, actor: Actor, body: Bytes) -> Result<Response, PortalError> {
-    let bodies: Vec<SubscriptionBody> = parse_body(&body)?;
+async fn create_many(State(portal): State<Portal>, actor: Actor, Whole(body): Whole) -> Result<Response, PortalError> {
+    let bodies: Vec<SubscriptionBody> = parse_list(&body)?;
     if bodies.len() > MULTIPLE_MAX {
         return Err(PortalError::BadRequest(format!("At most {MULTIPLE_MAX} subscriptions at once")));
     }
@@ -253,7 +253,7 @@ async fn update(
     State(portal): State<Portal>,
     actor: Actor,
     Path(id): Path<String>,
-    body: Bytes,
+    Whole(body): Whole,
 ) -> Result<Response, PortalError> {
     let body: SubscriptionBody = parse_body(&body)?;
     body.check()?;

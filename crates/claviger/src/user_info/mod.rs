@@ -6,9 +6,9 @@ mod dialects;
 
 use crate::app::App;
 use crate::http::access::{Caller, Rule};
-use crate::http::reply;
+use crate::http::extract::{Unreadable, Whole};
 use crate::http::routes::Routes;
-use axum::body::Bytes;
+use crate::http::{json, reply};
 use axum::extract::{RawQuery, State};
 use axum::http::{Method, StatusCode};
 use axum::response::Response;
@@ -48,6 +48,8 @@ enum ClaimsError {
     #[error("Requested user {0} does not exist.")]
     UnknownUser(String),
     #[error(transparent)]
+    Unreadable(#[from] Unreadable),
+    #[error(transparent)]
     Store(#[from] StoreError),
 }
 
@@ -80,10 +82,10 @@ struct Question {
     dialect: Option<String>,
 }
 
-async fn generate(State(app): State<Arc<App>>, caller: Caller, body: Bytes) -> Response {
+async fn generate(State(app): State<Arc<App>>, caller: Caller, body: Result<Whole, Unreadable>) -> Response {
     let result = async {
         let no_payload = || ClaimsError::BadRequest("Payload not found in Request body");
-        let question: Option<Question> = serde_json::from_slice(&body).map_err(|_| no_payload())?;
+        let question: Option<Question> = json::object_or_null(&body?.0).map_err(|_| no_payload())?;
         let question = question.ok_or_else(no_payload)?;
         let given = |text: Option<String>| text.filter(|text| !text.is_empty());
         let missing = ClaimsError::BadRequest("username not found in the request body");
@@ -149,6 +151,7 @@ fn refuse(error: &ClaimsError) -> Response {
     let (status, message) = match error {
         ClaimsError::BadRequest(_) => (StatusCode::BAD_REQUEST, "Bad request"),
         ClaimsError::UnknownUser(_) => (StatusCode::NOT_FOUND, "User not found"),
+        ClaimsError::Unreadable(error) => (error.status(), "Bad request"),
         ClaimsError::Store(error) => return reply::store_failure(error),
     };
     let code = status.canonical_reason().unwrap_or_default();

@@ -7,13 +7,13 @@ use super::{
 };
 use crate::app::App;
 use crate::http::access::Caller;
-use crate::http::reply;
+use crate::http::extract::{Path, Unreadable, Whole};
 use crate::http::routes::Routes;
+use crate::http::{json, reply};
 use crate::oauth::client_end;
 use crate::oauth::reply::TokenError;
 use crate::oauth::{KnownClient, revoke};
-use axum::body::Bytes;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{RawQuery, State};
 use axum::http::{Method, StatusCode};
 use axum::response::Response;
 use claviger_proto::ids::ConsumerKey;
@@ -53,9 +53,9 @@ pub fn routes(routes: Routes) -> Routes {
         .add(Method::POST, "/keymanager-operations/revoke-one-time-token", UPDATE, revoke_one_time_token)
 }
 
-async fn create(State(app): State<Arc<App>>, caller: Caller, body: Bytes) -> Response {
+async fn create(State(app): State<Arc<App>>, caller: Caller, body: Result<Whole, Unreadable>) -> Response {
     let result = async {
-        let fields = Fields::parse(&body)?;
+        let fields = Fields::parse(&body?.0)?;
         let owner = resolve_owner(&app, &caller, fields.ext_application_owner.as_deref()).await?;
         register_fields(&app, &fields, owner).await
     };
@@ -65,25 +65,31 @@ async fn create(State(app): State<Arc<App>>, caller: Caller, body: Bytes) -> Res
 async fn read(
     State(app): State<Arc<App>>,
     caller: Caller,
-    Path(id): Path<String>,
+    id: Result<Path<String>, Unreadable>,
     RawQuery(query): RawQuery,
 ) -> Response {
     // A switch of newer clients that know how they wrote the id (rest-3x.md 4.3).
     let may_decode = parameter(query.as_deref(), "decodeKey").is_none_or(|value| value != "false");
-    answer(&app, StatusCode::OK, find(&app.oauth, &caller, &id, may_decode).await).await
+    let result = async { find(&app.oauth, &caller, &id?.0, may_decode).await };
+    answer(&app, StatusCode::OK, result.await).await
 }
 
-async fn update(State(app): State<Arc<App>>, caller: Caller, Path(id): Path<String>, body: Bytes) -> Response {
+async fn update(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    id: Result<Path<String>, Unreadable>,
+    body: Result<Whole, Unreadable>,
+) -> Response {
     let result = async {
-        let known = find(&app.oauth, &caller, &id, true).await?;
-        change_fields(&app.oauth, &known, Fields::parse(&body)?).await
+        let known = find(&app.oauth, &caller, &id?.0, true).await?;
+        change_fields(&app.oauth, &known, Fields::parse(&body?.0)?).await
     };
     answer(&app, StatusCode::OK, result.await).await
 }
 
-async fn delete(State(app): State<Arc<App>>, caller: Caller, Path(id): Path<String>) -> Response {
+async fn delete(State(app): State<Arc<App>>, caller: Caller, id: Result<Path<String>, Unreadable>) -> Response {
     let result = async {
-        let known = find(&app.oauth, &caller, &id, true).await?;
+        let known = find(&app.oauth, &caller, &id?.0, true).await?;
         client_end::remove(&app.oauth, &known).await
     };
     match result.await {
@@ -92,9 +98,13 @@ async fn delete(State(app): State<Arc<App>>, caller: Caller, Path(id): Path<Stri
     }
 }
 
-async fn regenerate_secret(State(app): State<Arc<App>>, caller: Caller, Path(id): Path<String>) -> Response {
+async fn regenerate_secret(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    id: Result<Path<String>, Unreadable>,
+) -> Response {
     let result = async {
-        let known = find(&app.oauth, &caller, &id, true).await?;
+        let known = find(&app.oauth, &caller, &id?.0, true).await?;
         client_end::renew_secret(&app.oauth, &known).await
     };
     match result.await {
@@ -108,15 +118,15 @@ async fn regenerate_secret(State(app): State<Arc<App>>, caller: Caller, Path(id)
 async fn give_away(
     State(app): State<Arc<App>>,
     caller: Caller,
-    Path(id): Path<String>,
+    id: Result<Path<String>, Unreadable>,
     RawQuery(query): RawQuery,
-    body: Bytes,
+    body: Result<Whole, Unreadable>,
 ) -> Response {
     let result = async {
-        let known = find(&app.oauth, &caller, &id, true).await?;
+        let known = find(&app.oauth, &caller, &id?.0, true).await?;
         let named = match parameter(query.as_deref(), "applicationOwner") {
             Some(named) => Some(named),
-            None => owner_of_body(&body),
+            None => owner_of_body(&body?.0),
         };
         let named = named.filter(|named| !named.trim().is_empty());
         let missing = || RegistrationError::Metadata("applicationOwner is required".to_owned());
@@ -136,7 +146,7 @@ fn owner_of_body(body: &[u8]) -> Option<String> {
     struct OwnerBody {
         application_owner: String,
     }
-    if let Ok(body) = serde_json::from_slice::<OwnerBody>(body) {
+    if let Ok(body) = json::object::<OwnerBody>(body) {
         return Some(body.application_owner);
     }
     parameter(std::str::from_utf8(body).ok(), "applicationOwner")
@@ -155,8 +165,15 @@ struct OneTimeToken {
     consumer_key: Option<String>,
 }
 
-async fn revoke_one_time_token(State(app): State<Arc<App>>, caller: Caller, body: Bytes) -> Response {
-    let body: OneTimeToken = serde_json::from_slice(&body).unwrap_or_default();
+async fn revoke_one_time_token(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    body: Result<Whole, Unreadable>,
+) -> Response {
+    let body = match body {
+        Ok(Whole(body)) => json::object::<OneTimeToken>(&body).unwrap_or_default(),
+        Err(error) => return refuse(&error.into()),
+    };
     let given = |text: Option<String>| text.filter(|text| !text.trim().is_empty());
     let refuse = |what: &str| {
         let text = format!("Could not revoke the token because the {what} is empty");
@@ -186,6 +203,9 @@ async fn revoke_one_time_token(State(app): State<Arc<App>>, caller: Caller, body
             )
         }
         Err(TokenError::Store(error)) => reply::store_failure(&error),
+        Err(error @ (TokenError::Unwritable | TokenError::TooLong(_))) => {
+            refusal("Bad Request", "Bad request", &error.to_string())
+        }
         Err(error) => reply::internal(&error),
     }
 }
@@ -252,7 +272,7 @@ fn show(status: StatusCode, known: &KnownClient, scopes: Option<&[String]>) -> R
         pkce_mandatory: settings.is_pkce_mandatory,
         pkce_support_plain: settings.may_pkce_be_plain,
         bypass_client_credentials: settings.is_public,
-        token_type_extension: settings.token_type.as_word(),
+        token_type_extension: settings.token_type.as_str(),
         application_scopes: scopes,
     };
     reply::json_private(status, &body)
@@ -269,8 +289,12 @@ struct Fault<'a> {
 }
 
 fn refusal(code: &str, message: &str, text: &str) -> Response {
+    refusal_with(StatusCode::BAD_REQUEST, code, message, text)
+}
+
+fn refusal_with(status: StatusCode, code: &str, message: &str, text: &str) -> Response {
     let body = Fault { code, message, description: Some(text), error_description: Some(text) };
-    reply::json_private(StatusCode::BAD_REQUEST, &body)
+    reply::json_private(status, &body)
 }
 
 fn refuse(error: &RegistrationError) -> Response {
@@ -289,6 +313,7 @@ fn refuse(error: &RegistrationError) -> Response {
         // Upstream answers 500 with an empty body here; the caller deserves to know (no client depends on a 500).
         RegistrationError::UnknownOwner => bad("ext_application_owner is not a user of this tenant"),
         RegistrationError::NotFound => reply::empty(StatusCode::UNAUTHORIZED),
+        RegistrationError::Unreadable(error) => refusal_with(error.status(), METADATA, METADATA, &error.to_string()),
         RegistrationError::Store(error) => reply::store_failure(error),
     }
 }

@@ -2,11 +2,12 @@
 //! 2.1).
 
 use super::{KEY_LENGTH, RegistrationError};
+use crate::http::json;
 use crate::oauth::OAuth;
 use crate::oauth::grant::GRANTS;
 use claviger_proto::entropy::key_text;
 use claviger_proto::ids::ConsumerKey;
-use claviger_proto::oauth::TokenType;
+use claviger_proto::oauth::TokenTypeWord;
 use claviger_proto::scope::Scopes;
 use claviger_proto::secret::Secret;
 use claviger_store::client_details::Details;
@@ -58,7 +59,7 @@ pub(super) struct Fields {
 impl Fields {
     /// Reads a body.
     pub(super) fn parse(body: &[u8]) -> Result<Self, RegistrationError> {
-        serde_json::from_slice(body).map_err(|error| RegistrationError::Malformed(error.to_string()))
+        json::object(body).map_err(|error| RegistrationError::Malformed(error.to_string()))
     }
 
     /// The settings of a new client.
@@ -73,7 +74,7 @@ impl Fields {
             name,
             callback: String::new(),
             grants: Vec::new(),
-            token_type: TokenType::Opaque,
+            token_type: TokenTypeWord::default(),
             is_pkce_mandatory: false,
             may_pkce_be_plain: false,
             is_public: false,
@@ -113,7 +114,7 @@ impl Fields {
         }
         if let Some(word) = &self.token_type_extension {
             let unknown = || RegistrationError::Metadata(format!("Unknown token type: {word}"));
-            settings.token_type = TokenType::from_word(word).ok_or_else(unknown)?;
+            settings.token_type = TokenTypeWord::parse(word).ok_or_else(unknown)?;
         }
         let lifetimes = &mut settings.lifetimes;
         for (field, value) in [

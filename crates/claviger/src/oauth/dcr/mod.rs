@@ -15,6 +15,8 @@ pub use fields::{check_callback, default_lifetimes};
 
 use crate::app::App;
 use crate::http::access::{ADMINISTER, Caller};
+use crate::http::extract::Unreadable;
+use crate::http::reply::UNWRITABLE;
 use crate::oauth::client_end::TokenEnd;
 use crate::oauth::{KnownClient, OAuth};
 use claviger_proto::encode::from_base64url_padded;
@@ -76,9 +78,22 @@ pub enum RegistrationError {
     /// No such client in the caller's tenant.
     #[error("no such client")]
     NotFound,
+    /// A part of the request cannot be taken.
+    #[error(transparent)]
+    Unreadable(#[from] Unreadable),
     /// The database.
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Store(StoreError),
+}
+
+impl From<StoreError> for RegistrationError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::TooLong(what) => Self::Metadata(format!("{what} is too long")),
+            StoreError::Unwritable(_) => Self::Metadata(UNWRITABLE.to_owned()),
+            error => Self::Store(error),
+        }
+    }
 }
 
 impl WriteError for RegistrationError {
@@ -96,8 +111,7 @@ impl RegistrationError {
         match error {
             // Lost a race for the name (or, on MySQL, for a name or id that differs in case only).
             StoreError::Conflict(_) => Self::NameTaken(name.to_owned()),
-            StoreError::TooLong(what) => Self::Metadata(format!("{what} is too long")),
-            error => Self::Store(error),
+            error => error.into(),
         }
     }
 }
@@ -244,13 +258,13 @@ pub async fn change(
                 let mut settings = edit(client.settings.clone())?;
                 if !conn.capabilities().has(Capability::OidcProperty) {
                     // There is no place for another type (2.1).
-                    settings.token_type = client.settings.token_type;
+                    settings.token_type = client.settings.token_type.clone();
                 }
                 check(&settings)?;
                 if settings.name != client.settings.name {
                     check_free(conn, client.tenant, &settings.name).await?;
                 }
-                let is_other_type = settings.token_type != client.settings.token_type;
+                let is_other_type = settings.token_type.kind() != client.settings.token_type.kind();
                 if is_other_type && !token_end.end_some(conn, &client, TokenState::Expired).await? {
                     return Ok(false);
                 }

@@ -5,17 +5,20 @@ use super::fields::Fields;
 use super::{RegistrationError, change_fields, find, parameter, register_fields, resolve_owner};
 use crate::app::App;
 use crate::http::access::Caller;
+use crate::http::extract::{Path, Unreadable, Whole};
 use crate::http::reply;
 use crate::http::routes::Routes;
 use crate::oauth::{KnownClient, client_end};
-use axum::body::Bytes;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{RawQuery, State};
 use axum::http::{Method, StatusCode};
 use axum::response::Response;
 use claviger_proto::secret::Secret;
 use claviger_store::clients;
 use serde::Serialize;
 use std::sync::Arc;
+
+/// `error` of most refusals.
+const METADATA: &str = "invalid_client_metadata";
 
 /// The routes of this file.
 pub fn routes(routes: Routes) -> Routes {
@@ -30,10 +33,10 @@ pub fn routes(routes: Routes) -> Routes {
         .add(Method::DELETE, CLIENT, DELETE, delete)
 }
 
-async fn create(State(app): State<Arc<App>>, caller: Caller, body: Bytes) -> Response {
+async fn create(State(app): State<Arc<App>>, caller: Caller, body: Result<Whole, Unreadable>) -> Response {
     let result = async {
         let owner = resolve_owner(&app, &caller, None).await?;
-        register_fields(&app, &Fields::parse(&body)?, owner).await
+        register_fields(&app, &Fields::parse(&body?.0)?, owner).await
     };
     answer(StatusCode::CREATED, result.await)
 }
@@ -51,21 +54,27 @@ async fn read_by_name(State(app): State<Arc<App>>, caller: Caller, RawQuery(quer
     answer(StatusCode::OK, result.await)
 }
 
-async fn read(State(app): State<Arc<App>>, caller: Caller, Path(id): Path<String>) -> Response {
-    answer(StatusCode::OK, find(&app.oauth, &caller, &id, false).await)
+async fn read(State(app): State<Arc<App>>, caller: Caller, id: Result<Path<String>, Unreadable>) -> Response {
+    let result = async { find(&app.oauth, &caller, &id?.0, false).await };
+    answer(StatusCode::OK, result.await)
 }
 
-async fn update(State(app): State<Arc<App>>, caller: Caller, Path(id): Path<String>, body: Bytes) -> Response {
+async fn update(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    id: Result<Path<String>, Unreadable>,
+    body: Result<Whole, Unreadable>,
+) -> Response {
     let result = async {
-        let known = find(&app.oauth, &caller, &id, false).await?;
-        change_fields(&app.oauth, &known, Fields::parse(&body)?).await
+        let known = find(&app.oauth, &caller, &id?.0, false).await?;
+        change_fields(&app.oauth, &known, Fields::parse(&body?.0)?).await
     };
     answer(StatusCode::OK, result.await)
 }
 
-async fn delete(State(app): State<Arc<App>>, caller: Caller, Path(id): Path<String>) -> Response {
+async fn delete(State(app): State<Arc<App>>, caller: Caller, id: Result<Path<String>, Unreadable>) -> Response {
     let result = async {
-        let known = find(&app.oauth, &caller, &id, false).await?;
+        let known = find(&app.oauth, &caller, &id?.0, false).await?;
         client_end::remove(&app.oauth, &known).await
     };
     match result.await {
@@ -107,10 +116,11 @@ fn refuse(error: &RegistrationError) -> Response {
         error: &'a str,
         error_description: &'a str,
     }
-    let refusal = |error: &str, text: &str| {
-        reply::json_no_store(StatusCode::BAD_REQUEST, &Fault { error, error_description: text })
+    let refusal_with = |status: StatusCode, error: &str, text: &str| {
+        reply::json_no_store(status, &Fault { error, error_description: text })
     };
-    let bad = |text: &str| refusal("invalid_client_metadata", text);
+    let refusal = |error: &str, text: &str| refusal_with(StatusCode::BAD_REQUEST, error, text);
+    let bad = |text: &str| refusal(METADATA, text);
     match error {
         RegistrationError::Malformed(text) => bad(&format!("The body is not valid JSON of a registration: {text}")),
         RegistrationError::Metadata(text) => bad(text),
@@ -121,6 +131,7 @@ fn refuse(error: &RegistrationError) -> Response {
         RegistrationError::IdTaken(key) => bad(&format!("Client id {key} already exist in the system")),
         RegistrationError::UnknownOwner => bad("The owner is not a user of this tenant"),
         RegistrationError::NotFound => reply::empty(StatusCode::UNAUTHORIZED),
+        RegistrationError::Unreadable(error) => refusal_with(error.status(), METADATA, &error.to_string()),
         RegistrationError::Store(error) => reply::store_failure(error),
     }
 }

@@ -223,6 +223,16 @@ impl Server {
         line.map_or(0, |figure| figure.parse().unwrap())
     }
 
+    /// The client of its requests, for one that keeps its connections.
+    pub(crate) fn client(&self) -> reqwest::Client {
+        self.client.clone()
+    }
+
+    /// A client that speaks HTTP/2.
+    pub(crate) fn http2_client(&self) -> reqwest::Client {
+        wire::http2_client(&std::fs::read(self.directory.path().join(TLS_CERTIFICATE_FILE)).unwrap())
+    }
+
     /// A request to the management port.
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.client.request(method, format!("{}{path}", self.management))

@@ -16,6 +16,7 @@ mod registration_more;
 mod scopes;
 mod tenants;
 mod tokens;
+mod unusual;
 mod userinfo;
 
 use crate::harness::{ADMIN, ADMIN_PASSWORD, Call as _, Reply, Server};

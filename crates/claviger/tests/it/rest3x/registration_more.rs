@@ -2,7 +2,9 @@
 //! several secrets, one-time tokens; the identity server's own registration (rest-3x.md 2.1, 2.4, 2.7, 3.1).
 
 use super::{REGISTER, call, delete, get, post, put, raw};
-use crate::harness::{ADMIN, ADMIN_PASSWORD, Call as _, Registered, insert_user, on_every_engine, on_sqlite, register};
+use crate::harness::{
+    ADMIN, ADMIN_PASSWORD, Call as _, Registered, insert_user, on_every_engine, on_sqlite, register, registration,
+};
 use claviger_proto::ids::TenantId;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -39,6 +41,37 @@ async fn checklist_13_lifetimes_and_flags_are_numbers_and_booleans() {
         assert_eq!(shown["ext_user_token_lifetime"], 3600);
         for name in ["pkceMandatory", "pkceSupportPlain", "bypassClientCredentials"] {
             assert_eq!(shown[name], json!(false));
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_word_for_the_token_type_comes_back_as_it_was_sent() {
+    on_every_engine("", async |server| {
+        for (number, word) in ["Default", "DEFAULT", "OAUTH", "JWT"].into_iter().enumerate() {
+            let more = json!({ "token_type_extension": word });
+            let made = post(server, REGISTER, &registration(&format!("word-{number}"), more)).await;
+            assert_eq!((made.status, made.text("token_type_extension").as_str()), (201, word), "{}", server.engine);
+            let client = Registered { id: made.text("client_id"), secret: made.text("client_secret") };
+            assert_eq!(get(server, &raw(&client.id)).await.text("token_type_extension"), word, "{}", server.engine);
+            let token = client.issue(server, &[GRANT]).await.text("access_token");
+            assert_eq!(token.contains('.'), word == "JWT", "{word}: {token}");
+            let untouched = put(server, &raw(&client.id), &json!({ "client_name": format!("word-{number}-2") })).await;
+            assert_eq!(untouched.text("token_type_extension"), word, "{}", server.engine);
+        }
+        let client = register(server, "word", json!({ "token_type_extension": "DEFAULT" })).await;
+        let token = client.issue(server, &[GRANT]).await.text("access_token");
+        // Another word for the same kind: the token lives on.
+        let renamed = put(server, &raw(&client.id), &json!({ "token_type_extension": "OAUTH" })).await;
+        assert_eq!(renamed.text("token_type_extension"), "OAUTH");
+        assert!(server.is_active(&token).await, "{}", server.engine);
+        let changed = put(server, &raw(&client.id), &json!({ "token_type_extension": "JWT" })).await;
+        assert_eq!(changed.text("token_type_extension"), "JWT");
+        assert!(!server.is_active(&token).await, "{}", server.engine);
+        for word in ["jwt", "Opaque"] {
+            let refused = put(server, &raw(&client.id), &json!({ "token_type_extension": word })).await;
+            assert_eq!((refused.status, refused.text("code").as_str()), (400, "invalid_client_metadata"), "{word}");
         }
     })
     .await;
