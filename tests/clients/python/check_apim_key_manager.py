@@ -169,11 +169,10 @@ class Life:
             assert "." not in token["access_token"]
             assert manager.metadata(token["access_token"])["client_id"] == opaque["client_id"]
             if self.is_4x:
-                # Wrong: 4.4 and 4.5 make a JWT client only of one whose stored type reads `DEFAULT` or `OAUTH`, in capitals, and
-                # WSO2's server gives the type back as it was sent.
+                # 4.4 and 4.5 make a JWT client only of one whose stored type reads `DEFAULT` or `OAUTH`, in capitals.
                 members = dict(token_type_extension="JWT", grant_types=["client_credentials"])
                 changed = manager.update(opaque["client_id"], "admin", self.application, "OPAQUE", **members)
-                assert changed["token_type_extension"] == "Default", changed
+                assert changed["token_type_extension"] == "JWT", changed
             manager.delete(opaque["client_id"])
             assert manager.metadata(token["access_token"]) is None
 
