@@ -31,10 +31,8 @@ pub(crate) async fn tell_postgres(link: &mut PgConnection) -> Result<(), sqlx::E
 /// Tells a new session of a MariaDB or MySQL server.
 pub(crate) async fn tell_mysql(link: &mut MySqlConnection) -> Result<(), sqlx::Error> {
     galera::read_latest(link).await?;
-    let mut text = format!("SET SESSION innodb_lock_wait_timeout = {}", WRITE_MS_MAX / 1000);
     let known = sqlx::query_as::<_, (String, String)>(KNOWS_IDLE_TRANSACTIONS).fetch_optional(&mut *link).await?;
-    if known.is_some() {
-        text += &format!(", SESSION idle_transaction_timeout = {}", IDLE_MS_MAX / 1000);
-    }
+    let idle = known.map(|_| format!(", SESSION idle_transaction_timeout = {}", IDLE_MS_MAX / 1000));
+    let text = format!("SET SESSION innodb_lock_wait_timeout = {}{}", WRITE_MS_MAX / 1000, idle.unwrap_or_default());
     sqlx::raw_sql(sqlx::AssertSqlSafe(text)).execute(link).await.map(drop)
 }
