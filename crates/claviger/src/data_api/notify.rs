@@ -8,14 +8,13 @@
 use super::notification::{self, DeadToken, Malformed, Notification, Subject};
 use super::{refusal_by_release, refuse};
 use crate::app::App;
-use crate::http::reply;
+use crate::http::extract::{Unreadable, Whole};
+use crate::http::reply::{self, UNWRITABLE};
 use crate::notifications::outbox::Outbox;
 use crate::oauth::revoke::{End, SeenJwt, Times, end_row};
-use axum::body::Bytes;
 use axum::extract::State;
-use axum::extract::rejection::BytesRejection;
 use axum::http::StatusCode;
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use claviger_proto::entropy::uuid;
 use claviger_proto::hash::TokenHash;
 use claviger_proto::ids::{ConsumerKey, TenantId};
@@ -35,13 +34,13 @@ use std::sync::Arc;
 const NO_TENANT: i64 = -1;
 
 /// Handler of the notifications.
-pub(super) async fn notify(State(app): State<Arc<App>>, body: Result<Bytes, BytesRejection>) -> Response {
+pub(super) async fn notify(State(app): State<Arc<App>>, body: Result<Whole, Unreadable>) -> Response {
     if let Some(refusal) = refusal_by_release(&app) {
         return refusal;
     }
     let body = match body {
-        Ok(body) => body,
-        Err(rejection) => return refuse(rejection.into_response().status(), "the body cannot be read"),
+        Ok(Whole(body)) => body,
+        Err(error) => return refuse(error.status(), &error.to_string()),
     };
     let events = match notification::read(&body, app.clock.now()) {
         Ok(events) => events,
@@ -52,6 +51,7 @@ pub(super) async fn notify(State(app): State<Arc<App>>, body: Result<Bytes, Byte
         match apply(&app, event).await {
             Ok(()) => tracing::info!(target: "audit", event_id, "a revocation of a key manager was taken in"),
             Err(StoreError::TooLong(what)) => return malformed(&Malformed(format!("{what} is too long"))),
+            Err(StoreError::Unwritable(_)) => return malformed(&Malformed(UNWRITABLE.to_owned())),
             Err(error) => return reply::store_failure(&error),
         }
     }

@@ -69,23 +69,25 @@ async fn a_text_that_no_table_can_hold_finds_nothing() {
             check(server, odd, &as_user, 401);
 
             let id = percent(odd);
+            // A path with U+0000 is refused before anybody looks for anything.
+            let unknown = |status: u16| if odd.contains('\0') { 400 } else { status };
             for base in [REGISTER, NATIVE] {
                 let path = format!("{base}/{id}");
-                check(server, odd, &get(server, &path).await, 401);
-                check(server, odd, &put(server, &path, &json!({})).await, 401);
-                check(server, odd, &delete(server, &path).await, 401);
+                check(server, odd, &get(server, &path).await, unknown(401));
+                check(server, odd, &put(server, &path, &json!({})).await, unknown(401));
+                check(server, odd, &delete(server, &path).await, unknown(401));
             }
             check(server, odd, &get(server, &format!("{NATIVE}?client_name={id}")).await, 401);
-            check(server, odd, &get(server, &format!("/t/{id}/oauth2/jwks")).await, 404);
+            check(server, odd, &get(server, &format!("/t/{id}/oauth2/jwks")).await, unknown(404));
 
             let scope = format!("{SCOPES}/name/{id}");
-            check(server, odd, &get(server, &scope).await, 404);
-            check(server, odd, &call(server, Method::HEAD, &scope, None).await, 404);
-            check(server, odd, &delete(server, &scope).await, 404);
+            check(server, odd, &get(server, &scope).await, unknown(404));
+            check(server, odd, &call(server, Method::HEAD, &scope, None).await, unknown(404));
+            check(server, odd, &delete(server, &scope).await, unknown(404));
             let claims = format!("/keymanager-operations/user-info/claims?username={ADMIN}&dialect=");
-            let unknown = get(server, &format!("{claims}nobodys")).await;
+            let nobodys = get(server, &format!("{claims}nobodys")).await;
             let found = get(server, &format!("{claims}{id}")).await;
-            assert_eq!((found.status, &found.body), (unknown.status, &unknown.body), "{odd:?}, {}", server.engine);
+            assert_eq!((found.status, &found.body), (nobodys.status, &nobodys.body), "{odd:?}, {}", server.engine);
 
             let refresh = [("grant_type", "refresh_token"), ("refresh_token", odd)];
             let reply = client.token(server, &refresh).await;
@@ -200,14 +202,15 @@ async fn what_cannot_be_read_is_refused_in_the_words_of_the_wire() {
         let import = "/api/am/publisher/v1/apis/import-openapi";
         object(&send(server, Method::POST, import, "text/plain", "x").await, 400, "code", json!(400));
         object(&send(server, Method::POST, "/oauth2/token", FORM, large).await, 413, "error", json!("invalid_request"));
-        for (path, member, value) in [
-            (format!("{REGISTER}/%FF"), "code", json!("invalid_client_metadata")),
-            (format!("{NATIVE}/%FF"), "error", json!("invalid_client_metadata")),
-            (format!("{SCOPES}/name/%FF"), "code", json!("41007")),
-            (format!("{applications}/%FF"), "code", json!(400)),
-            ("/oauth2/%FF/.well-known/openid-configuration".to_owned(), "code", json!(400)),
+        // Before any wire has it.
+        for path in [
+            format!("{REGISTER}/%FF"),
+            format!("{NATIVE}/%FF"),
+            format!("{SCOPES}/name/%FF"),
+            format!("{applications}/%FF"),
+            "/oauth2/%FF/.well-known/openid-configuration".to_owned(),
         ] {
-            object(&get(server, &path).await, 400, member, value);
+            object(&get(server, &path).await, 400, "code", json!(400));
         }
     })
     .await;
