@@ -251,7 +251,7 @@ impl Conn {
     /// All rows of a query. None has a text that its column cannot hold: who looks for such a text finds nothing. (On
     /// PostgreSQL a text that its server refuses has ended the transaction; inside one it is [`StoreError::Unwritable`].)
     ///
-    /// For a query all of whose conditions must hold; for others see [`Self::rows_of_any`].
+    /// For a query all of whose conditions must hold; for others see `rows_of_any`.
     pub async fn rows(&mut self, sql: &'static Sql, args: &[Arg<'_>]) -> Result<Vec<Row>, StoreError> {
         self.rows_in(sql.family(), sql, args).await
     }

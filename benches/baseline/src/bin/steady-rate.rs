@@ -143,16 +143,19 @@ struct Request {
 }
 
 impl Request {
+    #[expect(clippy::disallowed_methods, reason = "a program of its own; a body does not fit into an argument")]
     fn of_environment(port: u16) -> Self {
         let text = |name: &str| env::var(name).unwrap_or_default();
         let method = env::var("METHOD").unwrap_or_else(|_| "GET".to_owned());
-        let mut head =
-            format!("{method} {} HTTP/1.1\r\nHost: localhost:{port}\r\nAccept: application/json\r\n", text("TARGET"));
-        for (name, value) in [("Authorization", text("AUTH")), ("Content-Type", text("CONTENT_TYPE"))] {
-            if !value.is_empty() {
-                head += &format!("{name}: {value}\r\n");
-            }
-        }
+        let header = |name: &str, value: String| {
+            if value.is_empty() { value } else { format!("{name}: {value}\r\n") }
+        };
+        let head = format!(
+            "{method} {} HTTP/1.1\r\nHost: localhost:{port}\r\nAccept: application/json\r\n{}{}",
+            text("TARGET"),
+            header("Authorization", text("AUTH")),
+            header("Content-Type", text("CONTENT_TYPE"))
+        );
         Self { port, head, body: text("BODY"), run: text("RUN"), expect: text("EXPECT").into_bytes() }
     }
 

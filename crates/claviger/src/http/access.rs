@@ -109,7 +109,7 @@ pub struct Peer {
 /// Lets a request through to its handler when the rule holds, and what the operator asks for beside it.
 pub async fn enforce(State((app, rule)): State<(Arc<App>, Rule)>, mut request: Request, next: Next) -> Response {
     if !rule.has_tenants() && request.extensions().get::<UrlTenant>().is_some() {
-        return reply::no_route().await;
+        return reply::no_route();
     }
     match check(&app, rule, request.headers(), request.extensions()).await {
         Ok(caller) => {
@@ -136,7 +136,7 @@ pub async fn unserved(app: Arc<App>, request: Request, status: StatusCode) -> Re
         let is_portal = is_below("/api/am");
         return refusal.into_response(is_portal);
     }
-    if status == StatusCode::METHOD_NOT_ALLOWED { reply::no_method().await } else { reply::no_route().await }
+    if status == StatusCode::METHOD_NOT_ALLOWED { reply::no_method() } else { reply::no_route() }
 }
 
 enum Refusal {

@@ -115,7 +115,7 @@ fn failure_body(status: StatusCode, id: &str) -> Response {
 }
 
 /// 404 for a path that is no route.
-pub async fn no_route() -> Response {
+pub fn no_route() -> Response {
     portal_error(StatusCode::NOT_FOUND, 404, "Not Found", "The requested resource is not available.")
 }
 
@@ -125,7 +125,7 @@ pub fn ambiguous_path() -> Response {
 }
 
 /// 405 for a route that has other methods.
-pub async fn no_method() -> Response {
+pub fn no_method() -> Response {
     portal_error(StatusCode::METHOD_NOT_ALLOWED, 405, "Method Not Allowed", "The resource has no such method.")
 }
 

@@ -326,7 +326,9 @@ mod tests {
             let (stream, address) = listener.accept().await.unwrap();
             let router = Router::new().route("/good", get(async || "good"));
             let connection = ManagementConnection {
-                router: router.fallback(reply::no_route).route("/large", get(async || vec![b'x'; LARGE_BYTES])),
+                router: router
+                    .fallback(async || reply::no_route())
+                    .route("/large", get(async || vec![b'x'; LARGE_BYTES])),
                 metrics: Arc::default(),
                 limits: Limits { body_bytes_max: 1024, connections_max: 8, request_timeout_s: 30 },
                 rules: Arc::default(),

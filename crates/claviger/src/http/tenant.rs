@@ -41,10 +41,10 @@ pub async fn forward(app: Arc<App>, mut router: Router, request: Request) -> Res
     let path = request.uri().path();
     let found = path.strip_prefix("/t/").and_then(|rest| rest.split_once('/'));
     let Some((tenant, rest)) = found.map(|(tenant, rest)| (tenant.to_ascii_lowercase(), format!("/{rest}"))) else {
-        return reply::no_route().await;
+        return reply::no_route();
     };
     if !is_served(&app, &rest) {
-        return reply::no_route().await;
+        return reply::no_route();
     }
     match find(&app, &tenant).await {
         Ok(Some(_)) => {}
@@ -55,7 +55,7 @@ pub async fn forward(app: Arc<App>, mut router: Router, request: Request) -> Res
         Some(query) => format!("{rest}?{query}").parse::<Uri>(),
         None => rest.parse::<Uri>(),
     };
-    let Ok(uri) = uri else { return reply::no_route().await };
+    let Ok(uri) = uri else { return reply::no_route() };
     // A request of its own: what the router noted about the long path does not concern the short one.
     let (parts, body) = request.into_parts();
     let mut inner = Request::new(body);
