@@ -42,6 +42,8 @@ queries! {
     CONSUME = "UPDATE IDN_OAUTH2_AUTHORIZATION_CODE SET STATE = 'INACTIVE', TOKEN_ID = ?, TIME_CREATED = TIME_CREATED \
                WHERE CODE_ID = ? AND STATE = 'ACTIVE'";
     END = "UPDATE IDN_OAUTH2_AUTHORIZATION_CODE SET STATE = ?, TIME_CREATED = TIME_CREATED WHERE CODE_ID = ? AND STATE = 'ACTIVE'";
+    END_ALL = "UPDATE IDN_OAUTH2_AUTHORIZATION_CODE SET STATE = 'REVOKED', TIME_CREATED = TIME_CREATED \
+               WHERE CONSUMER_KEY_ID = ? AND STATE = 'ACTIVE'";
     MOVE_TOKEN = "UPDATE IDN_OAUTH2_AUTHORIZATION_CODE SET TOKEN_ID = ?, TIME_CREATED = TIME_CREATED \
                   WHERE TOKEN_ID = ? AND CONSUMER_KEY_ID = ?";
 }
@@ -153,6 +155,11 @@ pub async fn insert(conn: &mut Conn, code: &NewCode, idp: Option<i64>) -> Result
     }
     let rows: Vec<_> = scopes.iter().map(|scope| [(&code.id).into(), scope.into(), code.tenant.into()]).collect();
     insert_all(conn, [&INSERT_16_SCOPES, &INSERT_4_SCOPES, &INSERT_SCOPE], &rows).await
+}
+
+/// Ends all codes of a client that nobody has used yet (database.md 2.6). A used one stays what it is: it tells of its second use.
+pub async fn end_all(conn: &mut Conn, client: ConsumerKeyId) -> Result<(), StoreError> {
+    conn.execute(&END_ALL, &[client.into()]).await.map(drop)
 }
 
 /// A client's code, whatever its state.

@@ -154,6 +154,7 @@ const HOT: &[Hot] = &[
     hot("codes::FIND", &[text("code_hash_500_0"), CLIENT]),
     hot("codes::FIND_TOKEN", &[text("code_500_0")]),
     hot("codes::CONSUME", &[text("token_500_0"), text("code_500_0")]),
+    hot("codes::END_ALL", &[CLIENT]),
     hot("codes::END", &[text("REVOKED"), text("code_500_0")]),
     hot("codes::MOVE_TOKEN", &[text("token_500_1"), text("token_500_0"), CLIENT]),
     // Clients.

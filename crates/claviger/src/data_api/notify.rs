@@ -168,12 +168,19 @@ async fn revoke_user(app: &App, event: &Notification, entity: &str, before: Time
         None => None,
     };
     drop(conn);
-    let name = by_uuid.as_deref().unwrap_or(entity);
-    let name = if name.contains('@') { name.to_owned() } else { format!("{name}@{}", event.tenant_domain) };
-    let subject = match Username::parse(&name) {
-        Ok(name) => app.users.find(&name).await?.map_or(name, |user| user.username.clone()).with_tenant(),
-        Err(_) => name,
+    let own = format!("@{}", event.tenant_domain);
+    // A name may hold an `@` of its own; what follows the last is a tenant only if it is the event's, or nobody is called so.
+    let full = match by_uuid {
+        Some(name) => name + &own,
+        None if entity.ends_with(&own) => entity.to_owned(),
+        None => format!("{entity}{own}"),
     };
+    let mut subject = if full.matches('@').count() > 1 { entity.to_owned() } else { full.clone() };
+    if let Ok(name) = Username::parse(&full)
+        && let Some(user) = app.users.find(&name).await?
+    {
+        subject = user.username.with_tenant();
+    }
     let now = app.clock.now();
     let write = app.store.write::<_, StoreError, _>(move |conn| {
         let subject = subject.clone();

@@ -12,6 +12,7 @@ use crate::http::tenant;
 use crate::oauth::scope_policy::is_internal;
 use axum::http::{Extensions, Method};
 use claviger_gateway::path::{self, Ambiguous};
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// Paths that a message lists.
@@ -35,16 +36,17 @@ impl AccessRules {
     /// changes it.
     pub fn admit(&self, method: &Method, path: &str, extensions: &mut Extensions) -> Result<(), Ambiguous> {
         let path = path::check(path)?;
-        if let Some(rule) = self.find(method, &path.decoded).filter(|rule| rule.is_secure) {
+        if let Some(rule) = self.find(method, &with_lower_tenant(&path.decoded)).filter(|rule| rule.is_secure) {
             extensions.insert(Demand(rule.clone()));
         }
         Ok(())
     }
 
     fn find(&self, method: &Method, path: &str) -> Option<&Arc<AccessRule>> {
-        let first = |method: &str| self.0.iter().find(|rule| names(rule, method) && rule.context.is_match(path));
-        // Where a route has no HEAD of its own, that of its GET answers.
-        first(method.as_str()).or_else(|| if *method == Method::HEAD { first("GET") } else { None })
+        // A route without a HEAD of its own answers as to GET.
+        let is_named =
+            |rule: &AccessRule| names(rule, method.as_str()) || *method == Method::HEAD && names(rule, "GET");
+        self.0.iter().find(|rule| is_named(rule) && rule.context.is_match(path))
     }
 }
 
@@ -67,6 +69,13 @@ impl Demand {
             Credential::ClientToken => has_scopes() && !self.0.scopes.iter().any(|scope| is_internal(scope)),
         }
     }
+}
+
+/// The path as it is served: a tenant's domain has small letters ([`tenant::forward`]).
+fn with_lower_tenant(path: &str) -> Cow<'_, str> {
+    let Some(rest) = path.strip_prefix("/t/").filter(|rest| !rest.is_empty()) else { return Cow::Borrowed(path) };
+    let (domain, rest) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    Cow::Owned(format!("/t/{}{rest}", domain.to_lowercase()))
 }
 
 fn names(rule: &AccessRule, method: &str) -> bool {

@@ -43,9 +43,9 @@ pub(super) enum Outcome {
     Delivered,
     /// This body was refused; others may be taken.
     Refused(String),
-    /// The receiver failed. It may be this body, or all.
+    /// The receiver failed, gave no answer, or something before it refused. It may be this body, or all.
     Failed(String),
-    /// Nobody's events are taken at the moment: no connection, no answer, wrong credentials, too many requests.
+    /// Nobody's events are taken at the moment: no connection, wrong credentials, too many requests.
     Away(String),
 }
 
@@ -92,7 +92,7 @@ impl Endpoint {
             }
         };
         let bounded = tokio::time::timeout(EXCHANGE_TIMEOUT, exchange).await;
-        bounded.unwrap_or_else(|_| Outcome::Away(format!("no answer in {} s", EXCHANGE_TIMEOUT.as_secs())))
+        bounded.unwrap_or_else(|_| Outcome::Failed(format!("no answer in {} s", EXCHANGE_TIMEOUT.as_secs())))
     }
 }
 
@@ -102,18 +102,13 @@ fn outcome(status: StatusCode) -> Outcome {
     match status {
         _ if status.is_success() => Outcome::Delivered,
         StatusCode::UNAUTHORIZED
-        | StatusCode::FORBIDDEN
-        | StatusCode::NOT_FOUND
-        | StatusCode::METHOD_NOT_ALLOWED
         | StatusCode::PROXY_AUTHENTICATION_REQUIRED
         | StatusCode::REQUEST_TIMEOUT
         | StatusCode::MISDIRECTED_REQUEST
         | StatusCode::TOO_EARLY
         | StatusCode::TOO_MANY_REQUESTS
-        | StatusCode::NOT_IMPLEMENTED
-        | StatusCode::BAD_GATEWAY
-        | StatusCode::SERVICE_UNAVAILABLE
-        | StatusCode::GATEWAY_TIMEOUT => Outcome::Away(text),
+        | StatusCode::SERVICE_UNAVAILABLE => Outcome::Away(text),
+        StatusCode::FORBIDDEN | StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => Outcome::Failed(text),
         _ if status.is_client_error() => Outcome::Refused(text),
         _ if status.is_server_error() => Outcome::Failed(text),
         // A redirect is an endpoint that is configured wrongly.

@@ -22,8 +22,10 @@ pub(super) struct Waiting {
 pub(super) struct Queue {
     /// Never empty lanes; the first of each is the next to be told, or on its way.
     lanes: HashMap<String, VecDeque<Waiting>>,
-    /// Lanes whose first may be told, in turn.
+    /// Lanes whose first may be told and was not tried yet, in turn.
     ready: VecDeque<String>,
+    /// Lanes whose first may be told again: they let the others go first, or what the receiver fails at would hold up the rest.
+    tried: VecDeque<String>,
     /// Lanes whose first must wait, by the end of that; the number of the row makes it unique.
     paused: BTreeMap<(Instant, i64), String>,
     /// Rows that were read and are not removed yet.
@@ -56,12 +58,14 @@ impl Queue {
 
     /// May something be told?
     pub(super) fn is_ready(&self) -> bool {
-        !self.ready.is_empty()
+        !self.ready.is_empty() || !self.tried.is_empty()
     }
 
-    /// The next event to be told. Its lane waits for [`Self::done`], [`Self::again`] or [`Self::pause`].
-    pub(super) fn next(&mut self) -> Option<Waiting> {
-        let lane = self.ready.pop_front()?;
+    /// The next event to be told, of those that were not tried yet the oldest or the newest. Its lane waits for [`Self::done`],
+    /// [`Self::again`] or [`Self::pause`].
+    pub(super) fn next(&mut self, is_newest: bool) -> Option<Waiting> {
+        let fresh = if is_newest { self.ready.pop_back() } else { self.ready.pop_front() };
+        let lane = fresh.or_else(|| self.tried.pop_front())?;
         self.lanes.get(&lane)?.front().cloned()
     }
 
@@ -80,7 +84,7 @@ impl Queue {
     pub(super) fn again(&mut self, event: Waiting) {
         let lane = event.row.lane.clone();
         self.replace(event);
-        self.ready.push_back(lane);
+        self.tried.push_back(lane);
     }
 
     /// As [`Self::again`], not before an instant.
@@ -102,7 +106,7 @@ impl Queue {
             if first.key().0 > now {
                 return Some(first.key().0);
             }
-            self.ready.push_back(first.remove());
+            self.tried.push_back(first.remove());
         }
         None
     }
@@ -127,7 +131,7 @@ mod tests {
     }
 
     fn ids(queue: &mut Queue) -> Vec<i64> {
-        std::iter::from_fn(|| queue.next()).map(|event| event.row.id).collect()
+        std::iter::from_fn(|| queue.next(false)).map(|event| event.row.id).collect()
     }
 
     #[test]
@@ -149,11 +153,11 @@ mod tests {
     fn who_fails_lets_the_others_go_first_and_keeps_its_place_in_its_lane() {
         let mut queue = Queue::default();
         queue.take(vec![row(1, "a"), row(2, "a"), row(3, "b")]);
-        let mut first = queue.next().unwrap();
+        let mut first = queue.next(false).unwrap();
         first.refusals = 1;
         queue.again(first);
-        assert_eq!(queue.next().unwrap().row.id, 3);
-        let mut first = queue.next().unwrap();
+        assert_eq!(queue.next(false).unwrap().row.id, 3);
+        let mut first = queue.next(false).unwrap();
         assert_eq!((first.row.id, first.refusals), (1, 1));
         first.failures = 2;
         let now = Instant::now();
@@ -162,19 +166,29 @@ mod tests {
         assert_eq!(queue.wake(now), Some(later));
         assert!(!queue.is_ready(), "2 does not overtake 1");
         assert_eq!(queue.wake(later), None);
-        assert_eq!(queue.next().map(|event| (event.row.id, event.failures)), Some((1, 2)));
+        assert_eq!(queue.next(false).map(|event| (event.row.id, event.failures)), Some((1, 2)));
+    }
+
+    #[test]
+    fn what_was_not_tried_goes_before_what_was() {
+        let mut queue = Queue::default();
+        queue.take(vec![row(1, "a"), row(2, "b"), row(3, "c"), row(4, "d")]);
+        let first = queue.next(false).unwrap();
+        queue.again(first);
+        assert_eq!(queue.next(true).unwrap().row.id, 4, "the newest");
+        assert_eq!(ids(&mut queue), [2, 3, 1]);
     }
 
     #[test]
     fn a_late_number_does_not_overtake_what_is_on_its_way() {
         let mut queue = Queue::default();
         queue.take(vec![row(5, "a"), row(9, "a")]);
-        assert_eq!(queue.next().unwrap().row.id, 5);
+        assert_eq!(queue.next(false).unwrap().row.id, 5);
         queue.take(vec![row(3, "a"), row(7, "a")]);
         let mut told = Vec::new();
         loop {
             queue.done("a");
-            match queue.next() {
+            match queue.next(false) {
                 Some(event) => told.push(event.row.id),
                 None => break,
             }

@@ -25,7 +25,7 @@ use tokio::time::{Instant, sleep_until};
 /// Rows read by one statement.
 const PAGE_ROWS: usize = 500;
 /// Rows in memory at most; with fewer than half of them it reads on.
-const ROWS_MAX: usize = 2_000;
+const ROWS_MAX: usize = 20_000;
 /// Between two looks for what another node wrote, of which this one was not told.
 const LOOK: Duration = Duration::from_secs(1);
 /// Between two counts of what waits.
@@ -162,7 +162,9 @@ impl Sender {
         let needed_since = needed_since(self.app.clock.now());
         while self.queue.is_ready() {
             let Some(post) = self.pace.begin(self.posts, now) else { return };
-            let Some(event) = self.queue.next() else { return };
+            // While there is but one try at a time, the oldest and the newest are tried in turn: what the receiver fails at may be
+            // many events, and one that it takes shows that it is not away.
+            let Some(event) = self.queue.next(self.pace.tries() % 2 == 1) else { return };
             if event.row.expires_at < needed_since {
                 self.pace.not_begun(post);
                 self.channel.count_outcome("expired");

@@ -13,6 +13,7 @@ use claviger_proto::oauth::TokenType;
 use claviger_proto::secret::Secret;
 use claviger_proto::time::{Clock, Timestamp};
 use claviger_store::clients::{self, Client, Hold};
+use claviger_store::codes;
 use claviger_store::conn::Conn;
 use claviger_store::db::Store;
 use claviger_store::error::StoreError;
@@ -147,6 +148,7 @@ impl ClientEnd {
             // Also of a client that is opaque by now: it may have been issued JWTs before. How long they live nobody knows:
             // the lifetime may have been changed since.
             let before = self.token_end.settings.revoked_before(now);
+            codes::end_all(conn, client.id).await?;
             revocations::insert_client(conn, &client.key, before, Timestamp::NEVER, now).await?;
             self.token_end.outbox.client_ended(conn, (client.tenant, &client.key), before, now).await?;
         }

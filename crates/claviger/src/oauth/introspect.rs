@@ -209,9 +209,11 @@ impl OAuth {
         else {
             return Ok(None);
         };
+        // Tokens are issued to users of the client's tenant only; a name with an `@` of its own reads as one of another.
+        let is_of_tenant = self.tenant_domain(known.client.tenant).await?.as_deref() == Some(username.tenant.as_str());
         let mut conn = self.store.reader().await?;
         let is_revoked = revocations::is_token_revoked(&mut conn, hash).await?;
-        if is_revoked || is_before_revocation || !known.client.is_active {
+        if is_revoked || !is_of_tenant || is_before_revocation || !known.client.is_active {
             return Ok(None);
         }
         let user_type = text("aut").and_then(UserType::from_word);

@@ -370,6 +370,9 @@ async fn write(oauth: &OAuth, draft: &Arc<Draft>, hold: Hold) -> Result<Option<T
             };
             if let Some((active, state)) = replaced.as_deref() {
                 retire(conn, active, *state, &draft.ids[2], times).await?;
+                if is_refresh_carried(active, &fresh) {
+                    codes::move_token(conn, draft.client().id, &active.id, &fresh.id).await?;
+                }
             }
             use_code(conn, order, &fresh.id).await?;
             let row = NewRow::new(conn, &fresh, idp, behind)?;
@@ -378,6 +381,13 @@ async fn write(oauth: &OAuth, draft: &Arc<Draft>, hold: Hold) -> Result<Option<T
         })
     });
     write.await
+}
+
+/// Does a new pair go on with the refresh token of the one that it replaces? A code that made the old one ends the new one then,
+/// when it comes a second time.
+pub(crate) fn is_refresh_carried(replaced: &Token, fresh: &Token) -> bool {
+    let fresh = fresh.refresh.as_ref();
+    replaced.refresh.as_ref().is_some_and(|old| fresh.is_some_and(|new| new.is_equal(old.expose())))
 }
 
 /// Uses up the code that a token is issued for, if it is for one. Of any number of exchanges one gets past this.

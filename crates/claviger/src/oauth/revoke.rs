@@ -152,7 +152,9 @@ pub(crate) async fn revoke_of_code(oauth: &OAuth, client: &Client, code_id: &str
     let ids = [uuid(&*oauth.rng), uuid(&*oauth.rng)];
     let times = Times { now, ended_before: oauth.settings.ended_before(now) };
     let shared = Arc::new((client.clone(), code_id.to_owned(), ids, oauth.outbox.clone()));
+    let place = oauth.client_place(client.id).await?;
     let write = oauth.store.write::<_, StoreError, _>(move |conn| {
+        let _place = &place;
         let shared = shared.clone();
         Box::pin(async move {
             let (client, code_id, ids, outbox) = &*shared;

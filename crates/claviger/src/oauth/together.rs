@@ -9,9 +9,10 @@ mod queue;
 
 use super::issue::{self, Draft, Step};
 use claviger_proto::event::Event;
-use claviger_proto::ids::ConsumerKeyId;
+use claviger_proto::ids::{ConsumerKeyId, TokenId};
 use claviger_proto::user::NameRule;
 use claviger_store::clients::{self, Client, Hold};
+use claviger_store::codes;
 use claviger_store::conn::Conn;
 use claviger_store::db::Store;
 use claviger_store::error::StoreError;
@@ -210,6 +211,7 @@ async fn write(
 
     let mut rows = Vec::new();
     let mut retired: Vec<(Token, TokenState)> = Vec::new();
+    let mut carried: Vec<(ConsumerKeyId, TokenId, TokenId)> = Vec::new();
     for ((place, draft), active) in able.into_iter().zip(found) {
         let active = match active {
             Active::None => None,
@@ -223,6 +225,9 @@ async fn write(
                 // What no column holds is told on the other way.
                 let Ok(row) = NewRow::new(conn, &fresh, draft.idp, behind) else { continue };
                 rows.push(row);
+                if let Some((old, _)) = replaced.as_deref().filter(|(old, _)| issue::is_refresh_carried(old, &fresh)) {
+                    carried.push((draft.client().id, old.id.clone(), fresh.id.clone()));
+                }
                 retired.extend(replaced.map(|replaced| *replaced));
                 fresh
             }
@@ -231,6 +236,9 @@ async fn write(
     }
     retire(conn, &retired, drafts).await?;
     tokens::insert_rows(conn, &rows).await?;
+    for (client, old, fresh) in &carried {
+        codes::move_token(conn, *client, old, fresh).await?;
+    }
     Ok(made)
 }
 

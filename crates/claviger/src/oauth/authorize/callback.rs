@@ -2,18 +2,19 @@
 //! (contract rest-3x.md 1.8, oauth-oidc.md 4.2 row 9).
 //!
 //! A registration of several URIs stores them unescaped, `regexp=(a|b)`. Read as an expression its dots and question marks
-//! would match more than was registered; so where all alternatives are plain URIs, they are compared as texts.
+//! would match more than was registered; so an alternative that is a plain URI is compared as a text.
 
 use crate::oauth::dcr::{EXPRESSION, check_uri};
 use regex_automata::nfa::thompson;
 use regex_automata::nfa::thompson::pikevm::PikeVM;
 use regex_automata::util::syntax;
 use regex_automata::{Anchored, Input, MatchKind};
+use url::{Host, Url};
 
 /// Longest redirect URI: the width of CALLBACK_URL.
 const URI_LENGTH_MAX: usize = 2048;
 /// Largest program of an expression. The column holds 2,048 characters, but a repetition may stand for many.
-const EXPRESSION_BYTES_MAX: usize = 256 * 1024;
+const EXPRESSION_BYTES_MAX: usize = 16 * 1024;
 
 /// Where an answer goes: the URI that the request names if it is registered, else the registered one if there is just one.
 pub(super) fn resolve(stored: &str, named: Option<&str>) -> Option<String> {
@@ -33,8 +34,8 @@ pub(super) fn is_registered(stored: &str, uri: &str) -> bool {
     let list = expression.strip_prefix('(').and_then(|rest| rest.strip_suffix(')'));
     let list = list.filter(|list| !list.contains(['(', ')'])).map(|list| list.split('|'));
     match list {
-        Some(mut list) if list.clone().all(is_literal) => list.any(|listed| listed == uri),
-        _ => matches_whole(expression, uri),
+        Some(mut list) => list.any(|one| one == uri || !is_literal(one) && matches_whole(one, uri)),
+        None => matches_whole(expression, uri),
     }
 }
 
@@ -45,10 +46,13 @@ fn is_safe(uri: &str) -> bool {
 }
 
 /// Is an alternative a URI and no expression? A dot or a question mark may stand in both.
-fn is_literal(alternative: &str) -> bool {
-    let is_expression = alternative.contains(['*', '[', ']', '{', '}', '^', '$', '\\'])
-        || alternative.contains(".+")
-        || alternative.ends_with('?');
+pub(in crate::oauth) fn is_literal(alternative: &str) -> bool {
+    // The brackets of an IPv6 address are no set of characters.
+    let host = Url::parse(alternative).ok().filter(|url| matches!(url.host(), Some(Host::Ipv6(_))));
+    let host = host.as_ref().and_then(Url::host_str).unwrap_or_default();
+    let rest = alternative.replacen(host, "", 1);
+    let is_expression =
+        rest.contains(['*', '[', ']', '{', '}', '^', '$', '\\']) || rest.contains(".+") || rest.ends_with('?');
     !is_expression && is_safe(alternative)
 }
 
@@ -101,6 +105,16 @@ mod tests {
         ] {
             check(two, other, false);
         }
+        let with_address = "regexp=(https://app.example/cb|http://[::1]:3000/cb)";
+        check(with_address, "https://app.example/cb", true);
+        check(with_address, "http://[::1]:3000/cb", true);
+        for other in ["https://app-example/cb", "http://1:3000/cb", "http://[::2]:3000/cb"] {
+            check(with_address, other, false);
+        }
+        // One that is an expression makes none of its neighbours.
+        let mixed = "regexp=(https://app.example/cb|https://app.example/[a-z]+)";
+        check(mixed, "https://app.example/abc", true);
+        check(mixed, "https://app-example/cb", false);
         let escaped = r"regexp=(https://m\.example/callback|https://m2\.example/callback)";
         check(escaped, "https://m2.example/callback", true);
         check(escaped, "https://mXexample/callback", false);

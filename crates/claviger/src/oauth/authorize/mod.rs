@@ -6,7 +6,7 @@
 //! names `sessionDataKey` and `sessionDataKeyConsent`; it is good for ten minutes and for the browser whose cookie it names.
 //! The code becomes a token in `oauth::grant::authorization_code`.
 
-mod callback;
+pub(in crate::oauth) mod callback;
 mod pages;
 mod reply;
 mod request;
@@ -89,7 +89,14 @@ async fn authorize(
             if !is_post {
                 return Err(AuthorizeError::Malformed.into());
             }
-            return decide(&app, &request.headers, key, form.get("consent").unwrap_or_default()).await;
+            let decided = decide(&app, &request.headers, key, form.get("consent").unwrap_or_default()).await;
+            let is_decided = decided.as_ref().map_or_else(|refusal| refusal.back.is_some(), |_| true);
+            let mut response = decided.unwrap_or_else(|refusal| refuse(&refusal, &app.oauth.settings.issuer, found));
+            if is_decided {
+                // Who finds the page in the history of this browser decides nothing more.
+                set_browser(&mut response, "", 0);
+            }
+            return Ok(response);
         }
         match form.get("sessionDataKey") {
             Some(key) => go_on(&app, &request.headers, key, found),
@@ -112,12 +119,16 @@ async fn begin(app: &App, headers: &HeaderMap, form: &Form, found: StatusCode) -
     let interaction = Interaction { request, browser, ends_ms: page_end(app), user: None };
     let key = seal(app, Purpose::Login, &interaction)?;
     let mut response = redirect(found, &format!("{LOGIN_PAGE}?sessionDataKey={key}"));
-    let cookie =
-        format!("{BROWSER_COOKIE}={}; Path=/; Max-Age={PAGE_S}; Secure; HttpOnly; SameSite=Lax", interaction.browser);
+    set_browser(&mut response, &interaction.browser, PAGE_S);
+    Ok(response)
+}
+
+/// Gives the browser its name for some seconds, or takes it away: what was sealed for it opens nothing more then.
+fn set_browser(response: &mut Response, name: &str, seconds: i64) {
+    let cookie = format!("{BROWSER_COOKIE}={name}; Path=/; Max-Age={seconds}; Secure; HttpOnly; SameSite=Lax");
     if let Ok(cookie) = HeaderValue::from_str(&cookie) {
         response.headers_mut().insert(SET_COOKIE, cookie);
     }
-    Ok(response)
 }
 
 /// Back from the login: the consent page for who is known, the login page for the others.

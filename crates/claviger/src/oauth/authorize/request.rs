@@ -152,7 +152,7 @@ fn challenge(form: &Form, client: &Client) -> Result<Option<(String, Method)>, A
             ));
         }
         // Nothing else would tie the answer to the request (RFC 9700 section 4.7).
-        if settings.is_public && form.get("state").is_none() && form.get("nonce").is_none() {
+        if settings.is_public && form.get("state").is_none() {
             return Err(AuthorizeError::Pkce("A public application sends a PKCE challenge, or at least a state."));
         }
         return Ok(None);

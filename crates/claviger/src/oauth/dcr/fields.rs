@@ -4,6 +4,7 @@
 use super::{KEY_LENGTH, RegistrationError};
 use crate::http::json;
 use crate::oauth::OAuth;
+use crate::oauth::authorize::callback::is_literal;
 use crate::oauth::grant::GRANTS;
 use claviger_proto::entropy::key_text;
 use claviger_proto::ids::ConsumerKey;
@@ -182,8 +183,8 @@ fn callback(uris: &[String]) -> Result<Option<String>, RegistrationError> {
     }
     for uri in uris {
         check_uri(uri)?;
-        // It would end an alternative of the list, or become one of its own.
-        if uris.len() > 1 && uri.contains(['|', '(', ')']) {
+        // It would end an alternative of the list, become one of its own, or be read as an expression.
+        if uris.len() > 1 && (uri.contains(['|', '(', ')']) || !is_literal(uri)) {
             return Err(RegistrationError::RedirectUri(uri.clone()));
         }
     }

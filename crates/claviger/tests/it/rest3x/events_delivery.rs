@@ -17,6 +17,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::Duration;
 
 const DAY_S: i64 = 86_400;
 
@@ -104,6 +105,21 @@ async fn a_slow_endpoint_holds_up_nobody_else_within_the_bound() {
         assert!(becomes_false(is_waiting).await);
         let delivered = "claviger_notifications_total{listener=\"token_revocation\",outcome=\"delivered\"}";
         assert_eq!(server.metric(delivered).await, 132);
+    };
+    told_on(&Database::Sqlite, "", &case).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_receiver_fails_at_holds_up_nobody_else() {
+    let case = async |server: &Server, receiver: &Receiver| {
+        let client = register(server, "shop", json!({})).await;
+        receiver.answer(|body| if body["lane"].is_null() { 200 } else { 500 });
+        insert_lanes(server, 300, 1).await;
+        // The receiver has failed at many, and is given one try at a time now.
+        receiver.wait_for_arrivals(64).await;
+        let token = revoked(server, &client, "read").await;
+        let is_told = |post: &Post| post.body["accessToken"] == token.as_str() && post.status == 200;
+        receiver.wait_until(Duration::from_secs(15), |posts| posts.iter().any(is_told)).await;
     };
     told_on(&Database::Sqlite, "", &case).await;
 }
