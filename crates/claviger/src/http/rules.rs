@@ -43,10 +43,10 @@ impl AccessRules {
     }
 
     fn find(&self, method: &Method, path: &str) -> Option<&Arc<AccessRule>> {
-        // A route without a HEAD of its own answers as to GET.
-        let is_named =
-            |rule: &AccessRule| names(rule, method.as_str()) || *method == Method::HEAD && names(rule, "GET");
-        self.0.iter().find(|rule| is_named(rule) && rule.context.is_match(path))
+        let first = |method: &str| self.0.iter().find(|rule| names(rule, method) && rule.context.is_match(path));
+        // A route without a HEAD of its own answers as to GET, and a rule for all methods says nothing of HEAD.
+        let own = first(method.as_str()).filter(|rule| *method != Method::HEAD || !is_for_all(rule));
+        own.or_else(|| if *method == Method::HEAD { first("GET") } else { None })
     }
 }
 
@@ -78,8 +78,12 @@ fn with_lower_tenant(path: &str) -> Cow<'_, str> {
     Cow::Owned(format!("/t/{}{rest}", domain.to_lowercase()))
 }
 
+fn is_for_all(rule: &AccessRule) -> bool {
+    rule.methods.eq_ignore_ascii_case("all")
+}
+
 fn names(rule: &AccessRule, method: &str) -> bool {
-    rule.methods.eq_ignore_ascii_case("all") || rule.methods.to_ascii_uppercase().contains(method)
+    is_for_all(rule) || rule.methods.to_ascii_uppercase().contains(method)
 }
 
 /// What an operator should know about his rules, given the routes that they are beside.

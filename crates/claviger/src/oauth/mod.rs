@@ -62,6 +62,9 @@ const CLOCKS_APART_MS_MAX: i64 = 60_000;
 const COMMIT_MS: i64 = 1_000;
 /// Locks that keep identical token requests in one process from racing; two keys may share one.
 const KEY_LOCKS: usize = 1024;
+/// Longest wait for such a lock. It spares the database requests that are the same; keys that share it are not to wait for each
+/// other's clients, and without it all is as between two nodes.
+const KEY_LOCK_MS_MAX: u64 = 1_000;
 /// Writes of one client's tokens that may be under way, each with a connection: most wait for each other in the database.
 const CLIENT_WRITES_MAX: usize = 4;
 /// Clients share places when there are more of them.
@@ -268,8 +271,9 @@ impl OAuth {
         Ok(self.idps.find_or_load(&tenant, load).await?.and_then(|idp| *idp))
     }
 
-    async fn lock(&self, key: &TokenKey) -> MutexGuard<'_, ()> {
-        self.key_locks[self.index(key, KEY_LOCKS)].lock().await
+    async fn lock(&self, key: &TokenKey) -> Option<MutexGuard<'_, ()>> {
+        let lock = self.key_locks[self.index(key, KEY_LOCKS)].lock();
+        tokio::time::timeout(Duration::from_millis(KEY_LOCK_MS_MAX), lock).await.ok()
     }
 
     /// A place for a write of a client's tokens: one client with many requests does not take every connection.

@@ -112,8 +112,8 @@ mod tests {
             check(with_address, other, false);
         }
         // One that is an expression makes none of its neighbours.
-        let mixed = "regexp=(https://app.example/cb|https://app.example/[a-z]+)";
-        check(mixed, "https://app.example/abc", true);
+        let mixed = "regexp=(https://app.example/cb|https://other.example/[a-z]+)";
+        check(mixed, "https://other.example/abc", true);
         check(mixed, "https://app-example/cb", false);
         let escaped = r"regexp=(https://m\.example/callback|https://m2\.example/callback)";
         check(escaped, "https://m2.example/callback", true);

@@ -96,6 +96,9 @@ async fn the_way_through_the_pages() {
         let denied = browser.answer(&page, "deny").await;
         check_sent_back(&denied, "access_denied");
         assert_eq!(denied.status, 303);
+        // Who finds the page in the browser's history decides nothing more.
+        check_shown(&browser.answer(&page, "approve").await, "invalid_request");
+        let page = browser.log_in(&request_of(&client), (ADMIN, ADMIN_PASSWORD)).await;
         let approved = browser.answer(&page, "approve").await;
         assert_eq!((approved.status, approved.header("referrer-policy")), (303, Some("no-referrer")));
         let members = sent_back(&approved);
@@ -182,9 +185,9 @@ async fn the_state_is_echoed_untouched() {
             let mut parameters = request_of(&client);
             parameters[2].1 = uri;
             parameters[3].1 = state;
-            let browser = Browser::new(server);
-            let page = browser.log_in(&parameters, WHO).await;
             for consent in ["approve", "deny"] {
+                let browser = Browser::new(server);
+                let page = browser.log_in(&parameters, WHO).await;
                 let reply = browser.answer(&page, consent).await;
                 assert!(reply.header("location").unwrap().starts_with(&format!("{uri}&")), "{reply:?}");
                 let members = sent_back(&reply);
