@@ -359,6 +359,11 @@ impl Store {
         }
     }
 
+    /// Longest wait for a connection to the database of clients and tokens (`pool_options.maxWait`).
+    pub fn wait_max(&self) -> Duration {
+        self.databases.all[0].wait
+    }
+
     /// The pool of the database that has the log of events.
     pub(crate) fn pool_of_events(&self) -> &Pool {
         &self.databases.all[0].pool

@@ -12,6 +12,9 @@ pub enum StoreError {
     /// No connection in time, the connection broke, or the server is shutting down or read-only. Try again later.
     #[error("the database is not available")]
     Unavailable(#[source] Option<Driver>),
+    /// None of the places for a requester's writes became free in the time that one waits for a connection. Try again later.
+    #[error("the requester's other writes did not end in time")]
+    NoPlace,
     /// Deadlock, serialization or certification failure, or (without a driver's word) a row that somebody changed after the
     /// closure had read it: the whole closure may be tried again at once.
     #[error("the transaction must be repeated")]
@@ -43,12 +46,12 @@ pub enum StoreError {
 impl StoreError {
     /// Would trying again later help? Facades answer 503 with Retry-After then.
     pub fn is_temporary(&self) -> bool {
-        matches!(self, Self::Unavailable(_) | Self::Repeat(_) | Self::Timeout)
+        matches!(self, Self::Unavailable(_) | Self::NoPlace | Self::Repeat(_) | Self::Timeout)
     }
 
     /// Was the time for a connection or for the write used up?
     pub fn is_wait_over(&self) -> bool {
-        matches!(self, Self::Timeout | Self::Unavailable(Some(Driver::PoolTimedOut)))
+        matches!(self, Self::Timeout | Self::NoPlace | Self::Unavailable(Some(Driver::PoolTimedOut)))
     }
 
     /// May the account not do this?

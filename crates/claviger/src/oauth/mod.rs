@@ -69,8 +69,6 @@ const KEY_LOCK_MS_MAX: u64 = 1_000;
 const CLIENT_WRITES_MAX: usize = 4;
 /// Clients share places when there are more of them.
 const CLIENT_PLACES: usize = 1024;
-/// Longest wait for such a place, as for a connection of the pool.
-const PLACE_MS_MAX: u64 = 5_000;
 
 /// What configuration says to the OAuth server.
 #[derive(Clone, Debug)]
@@ -276,11 +274,12 @@ impl OAuth {
         tokio::time::timeout(Duration::from_millis(KEY_LOCK_MS_MAX), lock).await.ok()
     }
 
-    /// A place for a write of a client's tokens: one client with many requests does not take every connection.
+    /// A place for a write of a client's tokens: one client with many requests does not take every connection. It is waited for
+    /// as long as a connection is.
     async fn client_place(&self, client: ConsumerKeyId) -> Result<OwnedSemaphorePermit, StoreError> {
         let place = self.client_places[self.index(client, CLIENT_PLACES)].clone().acquire_owned();
-        let place = tokio::time::timeout(Duration::from_millis(PLACE_MS_MAX), place).await;
-        place.ok().and_then(Result::ok).ok_or(StoreError::Unavailable(None))
+        let place = tokio::time::timeout(self.store.wait_max(), place).await;
+        place.ok().and_then(Result::ok).ok_or(StoreError::NoPlace)
     }
 
     fn index(&self, key: impl Hash, places: usize) -> usize {

@@ -34,9 +34,10 @@ async fn run(scene: &mut Scene<'_>, plan: &Plan) {
     let surprises = history.surprises(NEWS_MAX);
     assert!(
         surprises.is_empty(),
-        "{what}: {} surprises, e.g. {:#?}",
+        "{what}: {} surprises, e.g. {:#?}\n{}",
         surprises.len(),
-        &surprises[..surprises.len().min(5)]
+        &surprises[..surprises.len().min(5)],
+        scene.said()
     );
     println!("{what}: {}", history.summary());
 }
@@ -60,7 +61,8 @@ async fn three_processes_on_a_galera_cluster_hand_out_one_token() {
     let mut scene = Scene::start("Galera", galera.members.iter()).await;
     run(&mut scene, &plan(1)).await;
     run(&mut scene, &Plan { kills_member: true, ..plan(0) }).await;
-    scene.wait_for_whole_service().await;
+    galera.wait_until_whole().await;
+    scene.wait_for_service().await;
     drop(scene);
     galera.remove().await;
 }

@@ -37,8 +37,6 @@ const WITHOUT_DATABASE: usize = 1;
 const MAX_WAIT_MS: u64 = 30_000;
 /// The same of the process whose member is killed: its refusals are to be seen.
 const MAX_WAIT_WITHOUT_DATABASE_MS: u64 = 1_000;
-/// A killed member recovers, joins and is brought up to date.
-const WHOLE_AGAIN_MAX: Duration = Duration::from_mins(2);
 
 const ROWS: &str = "SELECT CONCAT(T.CONSUMER_KEY_ID, '/', T.AUTHZ_USER, '/', T.TENANT_ID, '/', T.USER_DOMAIN, '/', T.USER_TYPE, '/', \
                     T.TOKEN_SCOPE_HASH, '/', T.IDP_ID, '/', T.TOKEN_BINDING_REF), T.ACCESS_TOKEN, T.TOKEN_STATE \
@@ -91,6 +89,12 @@ impl<'a> Scene<'a> {
         let reply = request.json(&registration("cluster", new)).call().await;
         assert_eq!(reply.status, 201, "{reply:?}");
         Self { name, processes, databases, _directories: directories }
+    }
+
+    /// What the processes have said so far, for the reader of a failed test.
+    pub(super) fn said(&self) -> String {
+        let outputs = self.processes.iter().enumerate();
+        outputs.map(|(index, process)| format!("process {index} said:\n{}", process.output())).collect()
     }
 
     /// Asks for tokens until the plan is fulfilled, and reads the rows.
@@ -160,18 +164,8 @@ impl<'a> Scene<'a> {
         assert_eq!(reply.status, 200, "turn {turn}: {reply:?}");
     }
 
-    /// Waits until the killed member is back and its process hands out what the others do.
-    pub(super) async fn wait_for_whole_service(&self) {
-        const MEMBERS: &str =
-            "SELECT VARIABLE_VALUE FROM information_schema.GLOBAL_STATUS WHERE VARIABLE_NAME = 'WSREP_CLUSTER_SIZE'";
-        let deadline = Instant::now() + WHOLE_AGAIN_MAX;
-        let is_partial = async || {
-            let answer = self.databases[WITHOUT_DATABASE].ask(MEMBERS).await;
-            !answer.is_ok_and(|rows| rows.first().is_some_and(|row| row[0] == "3"))
-        };
-        while !becomes_false(is_partial).await {
-            assert!(Instant::now() < deadline, "the member did not come back");
-        }
+    /// Waits until the process whose member was killed hands out what the others do.
+    pub(super) async fn wait_for_service(&self) {
         let http = plain_client();
         let form = [GRANTS[0], &[("scope", "afterwards")]].concat();
         let token = post(&http, &self.processes[0].plain(), "/oauth2/token", &form).await.unwrap().text("access_token");

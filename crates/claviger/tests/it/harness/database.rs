@@ -98,12 +98,7 @@ impl Database {
         use sqlx::Row as _;
         match self {
             Self::Sqlite => panic!("SQLite has no server to ask"),
-            Self::MySql { options, name, .. } => {
-                let mut link = options.clone().database(name).connect().await?;
-                let rows = sqlx::query(query).fetch_all(&mut link).await?;
-                link.close().await?;
-                rows.iter().map(|row| (0..row.len()).map(|column| row.try_get_unchecked(column)).collect()).collect()
-            }
+            Self::MySql { options, name, .. } => ask_mysql(&options.clone().database(name), query).await,
             Self::Postgres { options, name } => {
                 let mut link = options.clone().database(name).connect().await?;
                 let rows = sqlx::query(query).fetch_all(&mut link).await?;
@@ -111,6 +106,12 @@ impl Database {
                 rows.iter().map(|row| (0..row.len()).map(|column| row.try_get_unchecked(column)).collect()).collect()
             }
         }
+    }
+
+    /// As [`Self::ask`], of MySQL's server itself: the database need not be there.
+    pub(super) async fn ask_server(&self, query: &'static str) -> Result<Vec<Vec<String>>, sqlx::Error> {
+        let Self::MySql { options, .. } = self else { panic!("{} is not asked for its state", self.engine()) };
+        ask_mysql(options, query).await
     }
 
     /// Holds a table of tokens alone, so that every statement about it waits, until the value is dropped; not for SQLite.
@@ -170,4 +171,12 @@ impl Database {
             }
         }
     }
+}
+
+async fn ask_mysql(options: &MySqlConnectOptions, query: &'static str) -> Result<Vec<Vec<String>>, sqlx::Error> {
+    use sqlx::Row as _;
+    let mut link = options.connect().await?;
+    let rows = sqlx::query(query).fetch_all(&mut link).await?;
+    link.close().await?;
+    rows.iter().map(|row| (0..row.len()).map(|column| row.try_get_unchecked(column)).collect()).collect()
 }

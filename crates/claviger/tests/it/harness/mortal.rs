@@ -6,7 +6,11 @@ use super::database::url;
 use super::{Database, becomes_false, fresh_name};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+/// A killed member recovers, joins and is brought up to date.
+const WHOLE_AGAIN_MAX: Duration = Duration::from_mins(2);
 
 /// Who kills a member has the cluster for himself.
 static CLUSTER: RwLock<()> = RwLock::const_new(());
@@ -33,8 +37,30 @@ impl<G> Galera<G> {
     async fn make(turn: G) -> Self {
         let (urls, name) = (url("CLAVIGER_TEST_GALERA_URLS").unwrap(), fresh_name());
         let members: Vec<Database> = urls.split(',').map(|url| Database::mysql("Galera", url, name.clone())).collect();
-        members[0].run("CREATE DATABASE").await;
-        Self { members, _turn: turn }
+        let galera = Self { members, _turn: turn };
+        // A test that failed may have left a member on its way back.
+        galera.wait_until_whole().await;
+        galera.members[0].run("CREATE DATABASE").await;
+        galera
+    }
+
+    /// Waits until every member takes part.
+    pub(crate) async fn wait_until_whole(&self) {
+        const STATE: &str = "SELECT GROUP_CONCAT(VARIABLE_VALUE ORDER BY VARIABLE_NAME) FROM information_schema.GLOBAL_STATUS \
+                             WHERE VARIABLE_NAME IN ('WSREP_CLUSTER_SIZE', 'WSREP_LOCAL_STATE_COMMENT')";
+        let whole = format!("{},Synced", self.members.len());
+        let is_partial = async || {
+            for member in &self.members {
+                if !member.ask_server(STATE).await.is_ok_and(|rows| rows == [[whole.as_str()]]) {
+                    return true;
+                }
+            }
+            false
+        };
+        let deadline = Instant::now() + WHOLE_AGAIN_MAX;
+        while !becomes_false(is_partial).await {
+            assert!(Instant::now() < deadline, "a member did not come back");
+        }
     }
 
     /// Removes the database from the cluster.

@@ -42,6 +42,13 @@ pub(crate) struct Ended {
     pub(crate) output: String,
 }
 
+impl Ended {
+    /// Did it end because another process has one of its ports?
+    pub(crate) fn is_port_taken(&self) -> bool {
+        self.output.contains("another server may use it")
+    }
+}
+
 /// A process and its output so far.
 pub(crate) struct Process {
     pub(crate) offset: u16,
@@ -75,7 +82,7 @@ impl Process {
             command.env("CLAVIGER_ADMIN_PASSWORD", ADMIN_PASSWORD);
             match Self::spawn(command, directory.path(), free_offset(), arguments).await {
                 Ok(process) => return process,
-                Err(ended) => assert!(ended.output.contains("cannot be opened"), "{ended:?}"),
+                Err(ended) => assert!(ended.is_port_taken(), "{ended:?}"),
             }
         }
         panic!("the ports were taken {STARTS_MAX} times");
@@ -146,6 +153,11 @@ impl Process {
         let output = self.output.clone();
         let progress = self.wait(|progress| progress.ends == 2 || output.lock().unwrap().contains(text)).await;
         assert_ne!(progress.ends, 2, "it ended: {}", self.output.lock().unwrap());
+    }
+
+    /// What it has said so far.
+    pub(crate) fn output(&self) -> String {
+        self.output.lock().unwrap().clone()
     }
 
     /// As a socket address.
