@@ -37,6 +37,8 @@ pub(crate) struct Bench {
     pub(crate) engine: Option<String>,
     /// Percent that a plan gives to what it limits; `None`: the plan's own.
     pub(crate) share_percent: Option<u32>,
+    /// MiB of pages that a database server keeps in memory; `None`: the plan's own.
+    pub(crate) buffer_mib: Option<u32>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -50,6 +52,7 @@ struct Options {
     rows: Vec<u64>,
     engine: Option<String>,
     share_percent: Option<u32>,
+    buffer_mib: Option<u32>,
     may_build: bool,
 }
 
@@ -66,6 +69,7 @@ impl Options {
             rows: Vec::new(),
             engine: None,
             share_percent: None,
+            buffer_mib: None,
             may_build: true,
         };
         let mut rest = rest.iter();
@@ -95,6 +99,7 @@ impl Options {
                 "--connections" => options.connections = number,
                 "--delay" => options.delay_ms = number,
                 "--share" if (1..=100).contains(&number) => options.share_percent = Some(number),
+                "--buffer" if (64..=65_536).contains(&number) => options.buffer_mib = Some(number),
                 "--settle" => options.settle_seconds = number,
                 other => bail!("`cargo xtask bench` does not know `{other}`"),
             }
@@ -156,7 +161,8 @@ fn run_plan(plan: &plans::Plan, options: &Options) -> Result<String> {
     };
     let settle = Duration::from_secs(u64::from(options.settle_seconds));
     let (rows, engine) = (options.rows.clone(), options.engine.clone());
-    let mut bench = Bench { guard, directory, pace, settle, rows, engine, share_percent: options.share_percent };
+    let (share_percent, buffer_mib) = (options.share_percent, options.buffer_mib);
+    let mut bench = Bench { guard, directory, pace, settle, rows, engine, share_percent, buffer_mib };
     (plan.run)(&mut bench)
 }
 

@@ -17,7 +17,7 @@ const SIZES: [u64; 3] = [1_000, 100_000, 5_000_000];
 /// A number without a factor in common with the twenty of a mixture, so that every client has rows of every kind.
 const OPAQUE_CLIENTS: usize = 149;
 const JWT_CLIENTS: usize = 50;
-/// MiB of pages that each database server keeps in memory: half of what the largest table takes.
+/// MiB of pages that each database server keeps in memory, unless said otherwise: half of what the largest table takes.
 const BUFFER_MIB: u32 = 2048;
 /// The rate is half of what the smallest table allows, and no more than this: each look-up needs a token that was never seen.
 const PER_SECOND_MAX: f64 = 200.0;
@@ -64,10 +64,11 @@ pub(super) fn run(bench: &mut Bench) -> Result<String> {
     let mut text = String::new();
     for engine in database::chosen(bench.engine.as_deref())? {
         // One engine at a time: its files are in memory, and gone before the next begins.
-        let servers = database::start(Some(BUFFER_MIB))?;
+        let buffer_mib = bench.buffer_mib.unwrap_or(BUFFER_MIB);
+        let servers = database::start(Some(buffer_mib))?;
         let first = Database::of(engine, database::server(&servers, engine));
         let tables: Result<Vec<Table>> = sizes.iter().map(|rows| Table::make(bench, &first, *rows)).collect();
-        writeln!(text, "{engine}, {BUFFER_MIB} MiB of pages in memory:\n\n{}", measure(bench, &mut tables?)?)?;
+        writeln!(text, "{engine}, {buffer_mib} MiB of pages in memory:\n\n{}", measure(bench, &mut tables?)?)?;
     }
     Ok(text)
 }

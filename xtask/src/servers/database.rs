@@ -118,6 +118,9 @@ fn serve_mariadb(settings: &Settings) -> Result<Command> {
     Ok(server)
 }
 
+/// Largest log of a MariaDB server of ours: it takes its room at once, in memory where the files are.
+const LOG_MIB_MAX: u32 = 1024;
+
 /// What every MariaDB server of ours is started with.
 pub(super) fn add_mariadb_arguments(server: &mut Command, settings: &Settings) {
     let home = settings.home.display();
@@ -129,8 +132,8 @@ pub(super) fn add_mariadb_arguments(server: &mut Command, settings: &Settings) {
     server.arg(format!("--max-connections={CONNECTIONS_MAX}"));
     server.arg(format!("--innodb-flush-log-at-trx-commit={}", if settings.is_durable { 1 } else { 2 }));
     server.args(["--bind-address=127.0.0.1", "--skip-name-resolve", "--character-set-server=utf8mb4"]);
-    // A log of as much as is kept in memory spares a large server its hasty checkpoints.
-    let (pool, log) = settings.buffer_mib.map_or((128, 96), |mib| (mib, mib));
+    // A log of about as much as is kept in memory spares a large server its hasty checkpoints.
+    let (pool, log) = settings.buffer_mib.map_or((128, 96), |mib| (mib, mib.min(LOG_MIB_MAX)));
     server.arg(format!("--innodb-buffer-pool-size={pool}M")).arg(format!("--innodb-log-file-size={log}M"));
     // New York's clock, in a form that needs no zone files: an old server's database is seldom in UTC.
     server.arg("--default-time-zone=SYSTEM").env("TZ", "EST5EDT,M3.2.0,M11.1.0");

@@ -1,5 +1,6 @@
 //! A generator at a constant rate for rates of tens of thousands a second (open loop): a call has its moment, whatever became
-//! of those before it, and its latency counts from that moment. It never sleeps, so it needs a core of its own.
+//! of those before it, and its latency counts from that moment. Between the moments it sleeps: a virtual machine whose cores
+//! are all busy has them taken away for milliseconds, and waiting in a loop would see to that.
 //!
 //! `steady-rate PORT PER_SECOND SECONDS CONNECTIONS`; the request comes from the environment as for the wrk scripts: METHOD,
 //! TARGET, BODY, CONTENT_TYPE, AUTH, EXPECT (text of every body) and RUN. `@N@` in BODY becomes RUN and a number of its own
@@ -12,12 +13,14 @@ use std::{
     env,
     net::Ipv4Addr,
     rc::Rc,
+    thread,
     time::{Duration, Instant},
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
-    task::{JoinSet, LocalSet, yield_now},
+    sync::{Mutex, mpsc},
+    task::{JoinSet, LocalSet},
 };
 
 /// The first call comes when all connections stand.
@@ -37,7 +40,6 @@ fn main() -> Result<()> {
         begin: Cell::new(Instant::now()),
         per_second,
         calls: whole(per_second * seconds),
-        next: Cell::new(0),
         latencies_us: RefCell::default(),
         lateness_us: RefCell::default(),
         bad: Cell::new(0),
@@ -58,9 +60,10 @@ async fn run(flight: Rc<Flight>, connections: usize, limit: Duration) -> Result<
         streams.push(stream);
     }
     flight.begin.set(Instant::now() + LEAD);
+    let due = Rc::new(Mutex::new(clock(flight.begin.get(), flight.per_second, flight.calls)));
     let mut tasks = JoinSet::new();
     for stream in streams {
-        tasks.spawn_local(work(flight.clone(), stream));
+        tasks.spawn_local(work(flight.clone(), stream, due.clone()));
     }
     let all = async {
         while let Some(task) = tasks.join_next().await {
@@ -71,11 +74,28 @@ async fn run(flight: Rc<Flight>, connections: usize, limit: Duration) -> Result<
     tokio::time::timeout(limit, all).await.context("some calls were never answered")?
 }
 
+/// A call and its moment.
+type Due = (u64, Instant);
+
+/// Hands out each call when its moment has come, on a thread of its own: the runtime's timers know milliseconds only.
+fn clock(begin: Instant, per_second: f64, calls: u64) -> mpsc::UnboundedReceiver<Due> {
+    let (hand_out, due) = mpsc::unbounded_channel();
+    thread::spawn(move || {
+        for number in 0..calls {
+            let moment = begin + Duration::from_secs_f64(float(number) / per_second);
+            thread::sleep(moment.saturating_duration_since(Instant::now()));
+            if hand_out.send((number, moment)).is_err() {
+                return;
+            }
+        }
+    });
+    due
+}
+
 struct Flight {
     begin: Cell<Instant>,
     per_second: f64,
     calls: u64,
-    next: Cell<u64>,
     latencies_us: RefCell<Vec<f64>>,
     lateness_us: RefCell<Vec<f64>>,
     bad: Cell<u64>,
@@ -83,20 +103,15 @@ struct Flight {
 }
 
 /// One connection: takes the next call when it has an answer to its last.
-async fn work(flight: Rc<Flight>, mut stream: TcpStream) -> Result<()> {
+async fn work(flight: Rc<Flight>, mut stream: TcpStream, due: Rc<Mutex<mpsc::UnboundedReceiver<Due>>>) -> Result<()> {
     let mut answer = Vec::new();
     loop {
-        let number = flight.next.get();
-        if number >= flight.calls {
-            return Ok(());
-        }
-        flight.next.set(number + 1);
+        let free = Instant::now();
+        // Whose turn it is waits with the lock in its hands, the others for the lock.
+        let next = due.lock().await.recv().await;
+        let Some((number, moment)) = next else { return Ok(()) };
         let bytes = flight.request.encode(number);
-        let moment = flight.begin.get() + Duration::from_secs_f64(float(number) / flight.per_second);
-        if Instant::now() < moment {
-            while Instant::now() < moment {
-                yield_now().await;
-            }
+        if free < moment {
             flight.lateness_us.borrow_mut().push(moment.elapsed().as_secs_f64() * 1e6);
         }
         stream.write_all(&bytes).await?;

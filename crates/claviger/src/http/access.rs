@@ -40,6 +40,9 @@ pub enum Rule {
     Portal(&'static [&'static str]),
     /// Any user by Basic credentials; refused in the portal's form.
     BasicUser,
+    /// A user by Basic credentials who may [`ADMINISTER`] his own tenant, which is what he may ask about; refused in the
+    /// portal's form. (A [`Rule::Permission`] to administer is one of the super tenant.)
+    TenantAdministrator,
     /// As [`Rule::Portal`] when credentials are sent, anonymous otherwise.
     PortalOrAnonymous,
     /// A loopback peer, or a super-tenant user who holds this permission.
@@ -53,13 +56,17 @@ impl Rule {
         match self {
             Self::Public(_) | Self::OAuthClient => true,
             Self::Permission(permission) => permission != ADMINISTER,
-            Self::Portal(_) | Self::BasicUser | Self::PortalOrAnonymous | Self::LoopbackOrPermission(_) => false,
+            Self::Portal(_)
+            | Self::BasicUser
+            | Self::TenantAdministrator
+            | Self::PortalOrAnonymous
+            | Self::LoopbackOrPermission(_) => false,
         }
     }
 
     /// Are refusals in the form of the portal?
     const fn is_portal(self) -> bool {
-        matches!(self, Self::Portal(_) | Self::PortalOrAnonymous | Self::BasicUser)
+        matches!(self, Self::Portal(_) | Self::PortalOrAnonymous | Self::BasicUser | Self::TenantAdministrator)
     }
 }
 
@@ -174,6 +181,13 @@ async fn check(app: &App, rule: Rule, headers: &HeaderMap, extensions: &Extensio
         }
         Rule::Portal(scopes) => Some(check_portal(app, headers, scopes).await?),
         Rule::BasicUser => Some(check_basic(app, headers).await?),
+        Rule::TenantAdministrator => {
+            let caller = check_basic(app, headers).await?;
+            if !caller.principal.permissions.may(ADMINISTER) {
+                return Err(forbidden(&caller));
+            }
+            Some(caller)
+        }
         Rule::PortalOrAnonymous => {
             if headers.contains_key(AUTHORIZATION) {
                 Some(check_portal(app, headers, &[]).await?)

@@ -103,7 +103,7 @@ async fn guarded_routes_refuse_strangers() {
                 Rule::Portal([]) => strangers.iter().filter(|stranger| !is_user(stranger)).collect(),
                 // Any user by password; a token is not enough.
                 Rule::BasicUser => strangers.iter().filter(|stranger| !is_basic_user(stranger)).collect(),
-                Rule::Portal(_) => strangers.iter().collect(),
+                Rule::Portal(_) | Rule::TenantAdministrator => strangers.iter().collect(),
             };
             guarded += 1;
             for stranger in refused {

@@ -86,6 +86,7 @@ impl Stranger {
             Rule::Permission(_) => Some(self.refusal),
             Rule::Portal(scopes) if !scopes.is_empty() && self.who == PLAIN => Some(401),
             Rule::Portal(_) | Rule::BasicUser => self.is_nobody().then_some(401),
+            Rule::TenantAdministrator => (self.is_nobody() || self.who == PLAIN || self.who == CLERK).then_some(401),
             Rule::PortalOrAnonymous => (self.who == WRONG).then_some(401),
             Rule::Public(_) | Rule::OAuthClient | Rule::LoopbackOrPermission(_) => None,
         }

@@ -168,7 +168,8 @@ async fn no_rule_opens_what_is_protected() {
         let mut asked = 0;
         for entry in server.routes() {
             let path = entry.path.replace(['{', '}'], "");
-            if matches!(entry.rule, Rule::Permission(_) | Rule::Portal(_) | Rule::BasicUser) {
+            if matches!(entry.rule, Rule::Permission(_) | Rule::Portal(_) | Rule::BasicUser | Rule::TenantAdministrator)
+            {
                 for path in [path.clone(), format!("/t/acme.com{path}")] {
                     let reply = server.request(entry.method.clone(), &path).call().await;
                     assert!(matches!(reply.status, 401 | 404), "{path}: {reply:?}");

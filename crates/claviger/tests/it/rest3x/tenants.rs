@@ -272,7 +272,11 @@ async fn paths_that_the_configuration_gives_to_tenants() {
         for entry in server.routes() {
             let is_of_nobody = match entry.rule {
                 Rule::Permission(permission) => permission == claviger::http::access::ADMINISTER,
-                Rule::Portal(_) | Rule::BasicUser | Rule::PortalOrAnonymous | Rule::LoopbackOrPermission(_) => true,
+                Rule::Portal(_)
+                | Rule::BasicUser
+                | Rule::TenantAdministrator
+                | Rule::PortalOrAnonymous
+                | Rule::LoopbackOrPermission(_) => true,
                 Rule::Public(_) | Rule::OAuthClient => false,
             };
             if is_of_nobody {
