@@ -78,6 +78,7 @@ async fn run(flight: Rc<Flight>, connections: usize, limit: Duration) -> Result<
 type Due = (u64, Instant);
 
 /// Hands out each call when its moment has come, on a thread of its own: the runtime's timers know milliseconds only.
+#[expect(clippy::disallowed_methods, reason = "the pace of a generator is what sleeping is for")]
 fn clock(begin: Instant, per_second: f64, calls: u64) -> mpsc::UnboundedReceiver<Due> {
     let (hand_out, due) = mpsc::unbounded_channel();
     thread::spawn(move || {
