@@ -10,9 +10,14 @@ use std::hash::{BuildHasher as _, Hash, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+use tokio::sync::Mutex;
 
 /// Counters by hash of a key. Keys that share a counter lose their entries together, which costs one read each.
 const GENERATIONS: usize = 4096;
+/// Turns to read, by hash of a key.
+const TURNS: usize = 256;
+/// Longest wait for such a turn: keys may share one, and a reader may have lost its database.
+const TURN_MS_MAX: u64 = 2_000;
 /// Age at which an entry is read again. Our own changes end it at once; an old node on the same database writes no events.
 const AGE_MS_MAX: u64 = 30_000;
 
@@ -40,8 +45,11 @@ impl Generations {
     }
 
     fn counter<K: Hash>(&self, key: &K) -> &AtomicU64 {
-        let index = usize::try_from(self.hasher.hash_one(key) % GENERATIONS as u64).unwrap_or(0);
-        &self.counters[index]
+        &self.counters[self.place(key, GENERATIONS)]
+    }
+
+    fn place<K: Hash>(&self, key: &K, places: usize) -> usize {
+        usize::try_from(self.hasher.hash_one(key) % places as u64).unwrap_or(0)
     }
 }
 
@@ -49,6 +57,7 @@ impl Generations {
 pub struct ReadThrough<K, V> {
     entries: Cache<K, Entry<V>>,
     generations: Generations,
+    turns: Box<[Mutex<()>]>,
     age_max: Duration,
 }
 
@@ -70,6 +79,7 @@ impl<K: Hash + Eq + Clone, V> ReadThrough<K, V> {
         Self {
             entries: Cache::new(entries_max),
             generations: Generations::default(),
+            turns: (0..TURNS).map(|_| Mutex::default()).collect(),
             age_max: Duration::from_millis(AGE_MS_MAX),
         }
     }
@@ -94,6 +104,20 @@ impl<K: Hash + Eq + Clone, V> ReadThrough<K, V> {
         let Some(value) = Box::pin(load()).await?.map(Arc::new) else { return Ok(None) };
         self.insert(key.clone(), generation, value.clone());
         Ok(Some(value))
+    }
+
+    /// [`Self::find_or_load`] of what is dear to read: who misses a value that another is reading waits for it, for a while.
+    pub async fn find_or_load_once<E, F>(&self, key: &K, load: impl FnOnce() -> F) -> Result<Option<Arc<V>>, E>
+    where
+        F: Future<Output = Result<Option<V>, E>>,
+    {
+        if let Some(value) = self.find(key) {
+            return Ok(Some(value));
+        }
+        let turn = self.turns[self.generations.place(key, TURNS)].lock();
+        let _turn = tokio::time::timeout(Duration::from_millis(TURN_MS_MAX), turn).await.ok();
+        // Whoever had the turn before may have read it; what was changed meanwhile is a miss.
+        self.find_or_load(key, load).await
     }
 
     /// The present generation of a key, for [`Self::insert`].
@@ -137,5 +161,27 @@ mod tests {
         assert_eq!(cache.find(&"a").as_deref(), Some(&2));
         cache.age_max = Duration::ZERO;
         assert_eq!(cache.find(&"a"), None, "as old as an entry may become");
+    }
+
+    #[tokio::test]
+    async fn those_who_miss_a_value_together_read_it_once() {
+        let (cache, reads, gate) = (ReadThrough::new(8), AtomicU64::new(0), tokio::sync::Semaphore::new(0));
+        let read = async || {
+            let number = reads.fetch_add(1, Ordering::AcqRel) + 1;
+            gate.acquire().await.map_err(|_| ())?.forget();
+            Ok::<_, ()>(Some(number))
+        };
+        let ask = async || cache.find_or_load_once(&"a", read).await.unwrap().map(|value| *value);
+        let open = async |places| gate.add_permits(places);
+        let (first, second, third, ()) = tokio::join!(ask(), ask(), ask(), open(1));
+        assert_eq!([first, second, third], [Some(1); 3]);
+        // Changed while it is read: who waited reads it anew.
+        cache.forget(&"a");
+        let change = async || {
+            cache.forget(&"a");
+            gate.add_permits(2);
+        };
+        let (first, second, ()) = tokio::join!(ask(), ask(), change());
+        assert_eq!([first, second], [Some(2), Some(3)]);
     }
 }

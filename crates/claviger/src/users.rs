@@ -189,7 +189,8 @@ impl Users {
 
     /// The user of exactly that name.
     async fn find_exactly(&self, username: &Username) -> Result<Option<Arc<Known>>, StoreError> {
-        self.known.find_or_load(username, || self.load(username)).await
+        // An administrator who registered thousands of applications has a role for each.
+        self.known.find_or_load_once(username, || self.load(username)).await
     }
 
     async fn load(&self, username: &Username) -> Result<Option<Known>, StoreError> {
