@@ -1,5 +1,6 @@
 //! Portal-gateway-3x.md 6.5 and security.md 4.2: tokens, applications, subscriptions, scopes.
 
+use crate::control::State;
 use crate::world::{KEY_MANAGER, START, World, active, api, application};
 use claviger_gateway::GatewayConfig;
 use claviger_gateway::model::{Issuer, RevokedToken, RevokedUser, SubscriptionStatus};
@@ -347,8 +348,8 @@ async fn the_control_plane_decides_about_a_key_that_stays_unknown() {
     for _ in 0..2 {
         assert_eq!(world.get("/weather/city/1", &refused).await.code(), (401, "900901"));
     }
-    let (fetches, checks) = (world.control.state().issuer_fetches, world.control.state().token_checks);
-    assert_eq!((fetches, checks), (1, 2), "each answer is remembered");
+    let asked = |state: &State| (state.issuer_fetches, state.token_checks);
+    assert_eq!(asked(&world.control.state()), (1, 2), "each answer is remembered");
     // A wrong signature under a known key is nobody's question.
     let (own, foreign) = (KEYS[0].sign(&claims("altered", "")), known.rsplit_once('.').unwrap().1);
     let altered = format!("{}.{foreign}", own.rsplit_once('.').unwrap().0);

@@ -196,9 +196,12 @@ async fn a_changed_key_store_is_picked_up_and_gateways_are_told() {
         put_key_store(server, acme, "acme.com", &FIRST).await;
         let old = client.issue(server, &[GRANT, ("scope", "old")]).await.text("access_token");
         assert!(is_signed_by(&old, &FIRST) && server.is_active(&old).await, "{engine}");
+        let start = server.snapshot().await.as_of.0;
         let events = async || {
-            let request = server.get("/internal/claviger/v1/events?after=0&wait_ms=0");
-            request.basic_auth(ADMIN, Some(ADMIN_PASSWORD)).call().await.body.matches("KeysChanged").count()
+            let request = server.get(&format!("/internal/claviger/v1/events?after={start}&wait_ms=0"));
+            let page = request.basic_auth(ADMIN, Some(ADMIN_PASSWORD)).call().await;
+            assert_eq!(page.status, 200, "{page:?}");
+            page.body.matches("keys_changed").count()
         };
         assert_eq!(events().await, 0, "{engine}: nobody knew another");
 
