@@ -1,3 +1,5 @@
+//! Key stores as old servers leave them, and as they should not be.
+
 use super::*;
 use crate::app::SystemEntropy;
 use claviger_proto::keystore::{JksWriter, PrivateKeyEntry};
