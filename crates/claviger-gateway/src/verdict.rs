@@ -124,16 +124,15 @@ impl Gateway {
             let issuer = unverified_claims(token)
                 .ok()
                 .and_then(|claims| claims.get("iss").and_then(Value::as_str).map(str::to_owned));
-            if let Some(issuer) = issuer
-                && self.catalog.issuers().find(&api.tenant_domain, &issuer).is_some()
+            let accepted = issuer.filter(|issuer| self.catalog.issuers().find(&api.tenant_domain, issuer).is_some());
+            if let Some(issuer) = accepted
+                && let Some(verdict) = self.verify(&api.tenant_domain, &issuer, token, now).await?
             {
-                if let Some(verdict) = self.verify(&api.tenant_domain, &issuer, token, now).await? {
-                    let verdict = Arc::new(verdict);
-                    self.verdicts.positive.insert(key, Arc::clone(&verdict));
-                    return Ok(verdict);
-                }
-                // Of a client of another tenant, perhaps, whose key signs for that tenant's clients: the control plane knows.
+                let verdict = Arc::new(verdict);
+                self.verdicts.positive.insert(key, Arc::clone(&verdict));
+                return Ok(verdict);
             }
+            // Of a client of another tenant, perhaps, whose key signs for that tenant's clients: the control plane knows.
         } else if token.contains('.') {
             return Err(Fault::InvalidJwt);
         }
