@@ -124,21 +124,30 @@ impl Gateway {
             let issuer = unverified_claims(token)
                 .ok()
                 .and_then(|claims| claims.get("iss").and_then(Value::as_str).map(str::to_owned));
-            if let Some(issuer) = issuer
-                && self.catalog.issuers().find(&api.tenant_domain, &issuer).is_some()
+            let accepted = issuer.filter(|issuer| self.catalog.issuers().find(&api.tenant_domain, issuer).is_some());
+            if let Some(issuer) = accepted
+                && let Some(verdict) = self.verify(&api.tenant_domain, &issuer, token, now).await?
             {
-                let verdict = Arc::new(self.verify(&api.tenant_domain, &issuer, token, now).await?);
+                let verdict = Arc::new(verdict);
                 self.verdicts.positive.insert(key, Arc::clone(&verdict));
                 return Ok(verdict);
             }
+            // Of a client of another tenant, perhaps, whose key signs for that tenant's clients: the control plane knows.
         } else if token.contains('.') {
             return Err(Fault::InvalidJwt);
         }
         self.ask(token, key, now).await
     }
 
-    /// Checks a JWT of a known issuer. An unknown `kid` may be a new key: the issuers are fetched once and then it decides.
-    async fn verify(&self, tenant_domain: &str, issuer: &str, token: &str, now: Timestamp) -> Result<Verdict, Fault> {
+    /// Checks a JWT of a known issuer; `None` when it names none of the keys that count here. An unknown `kid` may be a new key:
+    /// the issuers are fetched once and then it decides.
+    async fn verify(
+        &self,
+        tenant_domain: &str,
+        issuer: &str,
+        token: &str,
+        now: Timestamp,
+    ) -> Result<Option<Verdict>, Fault> {
         match self.verify_with_known_keys(tenant_domain, issuer, token, now) {
             Err(JoseError::UnknownKey) => {
                 let timeout = Duration::from_millis(self.config.token_check_timeout_ms);
@@ -146,11 +155,14 @@ impl Gateway {
                     tracing::warn!("The issuers could not be fetched for an unknown key: no answer in time");
                 }
             }
-            Ok(verdict) => return verdict,
+            Ok(verdict) => return verdict.map(Some),
             Err(_) => return Err(Fault::InvalidCredentials),
         }
-        let second = self.verify_with_known_keys(tenant_domain, issuer, token, now);
-        second.unwrap_or(Err(Fault::InvalidCredentials))
+        match self.verify_with_known_keys(tenant_domain, issuer, token, now) {
+            Err(JoseError::UnknownKey) => Ok(None),
+            Ok(verdict) => verdict.map(Some),
+            Err(_) => Err(Fault::InvalidCredentials),
+        }
     }
 
     fn verify_with_known_keys(

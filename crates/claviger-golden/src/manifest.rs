@@ -47,6 +47,17 @@ pub struct Tenant {
     pub domain: String,
     /// ID of its IDP row LOCAL.
     pub idp_id: i64,
+    /// The key in its key store, if it has one.
+    pub key: Option<TenantKey>,
+}
+
+/// The key with which a tenant's tokens are signed.
+#[derive(Clone, Debug, Serialize)]
+pub struct TenantKey {
+    /// X.509 DER.
+    pub certificate: &'static [u8],
+    /// SubjectPublicKeyInfo DER.
+    pub public: &'static [u8],
 }
 
 /// A user.

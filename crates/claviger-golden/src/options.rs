@@ -51,6 +51,9 @@ pub struct Options {
     pub layout: Layout,
     /// Form of secrets.
     pub form: Form,
+    /// The installation's key, which encrypts the passwords of tenants' key stores whatever the form of tokens; without it no
+    /// tenant has one.
+    pub cipher: Option<Arc<dyn Cipher>>,
     /// Form of passwords.
     pub password_form: PasswordForm,
     /// The moment at which the old server was stopped, milliseconds since 1970.
@@ -74,6 +77,7 @@ impl Options {
             release,
             layout: Layout::Three,
             form: Form::Plain,
+            cipher: None,
             password_form: PasswordForm::DEFAULT,
             now_ms,
             token_clock: WallClock::Utc,
@@ -97,7 +101,8 @@ pub fn matrix(engine: Engine, now_ms: i64, is_long: bool, cipher: impl Fn(Releas
     let mut matrix = Vec::new();
     for (number, release) in RELEASES.into_iter().enumerate() {
         let number = number + usize::from(engine == Engine::Postgres);
-        let encrypted = Form::Encrypted(cipher(release));
+        let cipher = cipher(release);
+        let encrypted = Form::Encrypted(cipher.clone());
         let forms = if release == Release::V2_1 {
             vec![Form::Plain, encrypted]
         } else {
@@ -105,6 +110,7 @@ pub fn matrix(engine: Engine, now_ms: i64, is_long: bool, cipher: impl Fn(Releas
         };
         let new = |turn: usize, form: &Form, layout: Layout, is_migrated: bool| Options {
             form: form.clone(),
+            cipher: Some(cipher.clone()),
             layout,
             is_migrated,
             password_form: PasswordForm::ALL[turn % PasswordForm::ALL.len()],
@@ -161,6 +167,12 @@ impl Form {
             Self::Hashed => "hashed",
             Self::Encrypted(_) => "encrypted",
         }
+    }
+}
+
+impl fmt::Debug for dyn Cipher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the installation's key")
     }
 }
 

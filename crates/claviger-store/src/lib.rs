@@ -20,6 +20,7 @@ pub mod events;
 pub mod feed;
 pub mod forms;
 mod galera;
+pub mod key_stores;
 pub mod leases;
 pub mod line;
 pub mod location;
@@ -58,6 +59,7 @@ pub fn statements() -> impl Iterator<Item = (&'static str, &'static sql::Sql)> {
         codes::STATEMENTS,
         events::STATEMENTS,
         feed::STATEMENTS,
+        key_stores::STATEMENTS,
         leases::STATEMENTS,
         notifications::STATEMENTS,
         policies::STATEMENTS,

@@ -112,7 +112,7 @@ pub struct Resource {
     pub updated: Timestamp,
     /// The bytes.
     pub content: Vec<u8>,
-    content_id: i64,
+    pub(crate) content_id: i64,
 }
 
 /// A resource to write.

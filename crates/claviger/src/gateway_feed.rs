@@ -29,7 +29,7 @@ use claviger_store::capability::Capability;
 use claviger_store::conn::Conn;
 use claviger_store::error::StoreError;
 use claviger_store::subscriptions::Subscription;
-use claviger_store::{apis as api_rows, applications, revocations, subscriptions, tenants};
+use claviger_store::{apis as api_rows, applications, key_stores, revocations, subscriptions, tenants};
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -188,19 +188,25 @@ fn status(word: &str) -> SubscriptionStatus {
     }
 }
 
-/// This installation's key manager, accepted by the APIs of every tenant.
+/// This installation's key manager, accepted by the APIs of every tenant with the keys that count there. A token of another
+/// tenant's key is not unknown for that: the gateway asks.
 async fn read_issuers(app: &App) -> Result<Vec<Issuer>, StoreError> {
     let mut conn = app.store.reader().await?;
     let tenants = tenants::list(&mut conn).await?;
-    let issuer = |(_, tenant_domain): (_, String)| Issuer {
-        key_manager: introspect::RESIDENT_KEY_MANAGER.to_owned(),
-        tenant_domain,
-        issuer: app.oauth.settings.issuer.clone(),
-        jwks: app.oauth.keys.published.clone(),
-        consumer_key_claim: "azp".to_owned(),
-        scopes_claim: "scope".to_owned(),
-    };
-    Ok(tenants.into_iter().map(issuer).collect())
+    let marks = key_stores::list_marks(&mut conn).await?;
+    drop(conn);
+    let mut issuers = Vec::with_capacity(tenants.len());
+    for (id, tenant_domain) in tenants {
+        issuers.push(Issuer {
+            key_manager: introspect::RESIDENT_KEY_MANAGER.to_owned(),
+            jwks: app.oauth.accepted_keys(id, &tenant_domain, &marks).await?,
+            tenant_domain,
+            issuer: app.oauth.settings.issuer.clone(),
+            consumer_key_claim: "azp".to_owned(),
+            scopes_claim: "scope".to_owned(),
+        });
+    }
+    Ok(issuers)
 }
 
 /// The routes for gateways in other processes.

@@ -87,7 +87,7 @@ pub async fn start(
     let administrator = ensure_administrator(&store, &config, data_dir, &*clock, &rng).await?;
     lock.release().await;
     let users = Users::new(store.clone(), (config.password_form, config.name_rule), clock.clone(), &*rng);
-    let keys = Keys::new(signing);
+    let keys = Keys::new(signing, keystores::passwords(&config, store.capabilities()));
     let oauth = OAuth::new(store.clone(), clock.clone(), rng.clone(), keys, oauth_settings(&config));
     let bounds = Limits {
         body_bytes_max: config.limits.body_bytes_max,

@@ -1,5 +1,6 @@
 //! Portal-gateway-3x.md 6.5 and security.md 4.2: tokens, applications, subscriptions, scopes.
 
+use crate::control::State;
 use crate::world::{KEY_MANAGER, START, World, active, api, application};
 use claviger_gateway::GatewayConfig;
 use claviger_gateway::model::{Issuer, RevokedToken, RevokedUser, SubscriptionStatus};
@@ -331,6 +332,29 @@ async fn an_unknown_key_makes_the_gateway_fetch_the_issuers_once_a_minute() {
     world.clock.advance(GatewayConfig::default().issuer_refetch_interval_ms);
     assert_eq!(world.get("/weather/city/1", &unknown).await.status, 200);
     assert_eq!(world.control.state().issuer_fetches, 2);
+}
+
+/// A key of another tenant, say, whose applications may call this one's APIs: the control plane knows whose it is.
+#[tokio::test]
+async fn the_control_plane_decides_about_a_key_that_stays_unknown() {
+    let world = world_with_issuer().await;
+    let [known, refused] = ["of-another-tenant", "of-nobody"].map(|jti| KEYS[1].sign(&claims(jti, "")));
+    {
+        let mut state = world.control.state();
+        let like = state.tokens["token-prod-1"].clone();
+        state.tokens.insert(known.clone(), like);
+    }
+    assert_eq!(world.get("/weather/city/1", &known).await.status, 200);
+    for _ in 0..2 {
+        assert_eq!(world.get("/weather/city/1", &refused).await.code(), (401, "900901"));
+    }
+    let asked = |state: &State| (state.issuer_fetches, state.token_checks);
+    assert_eq!(asked(&world.control.state()), (1, 2), "each answer is remembered");
+    // A wrong signature under a known key is nobody's question.
+    let (own, foreign) = (KEYS[0].sign(&claims("altered", "")), known.rsplit_once('.').unwrap().1);
+    let altered = format!("{}.{foreign}", own.rsplit_once('.').unwrap().0);
+    assert_eq!(world.get("/weather/city/1", &altered).await.code(), (401, "900901"));
+    assert_eq!(world.control.state().token_checks, 2);
 }
 
 #[tokio::test]

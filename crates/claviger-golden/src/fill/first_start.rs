@@ -102,7 +102,7 @@ impl Fill<'_> {
                 .set("TENANT_DOMAIN", domain);
             self.am.insert(manager).await?;
         }
-        self.manifest.tenants.push(Tenant { id, domain: domain.to_owned(), idp_id });
+        self.manifest.tenants.push(Tenant { id, domain: domain.to_owned(), idp_id, key: None });
         self.policies(id).await
     }
 

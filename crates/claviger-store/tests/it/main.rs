@@ -12,6 +12,7 @@ mod concurrency;
 mod database;
 mod events;
 mod feed;
+mod key_stores;
 mod leases;
 mod notifications;
 mod plan_rows;

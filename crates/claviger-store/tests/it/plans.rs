@@ -365,6 +365,8 @@ const HOT: &[Hot] = &[
     hot("registry::FIND_RESOURCE_BY_UUID", &[text("uuid_500"), TENANT]),
     hot("registry::LIST_PROPERTIES", &[TENANT, int(100_500), text("api")]),
     hot("registry::LIST_VERSION_PROPERTIES", &[TENANT, int(100_500)]),
+    hot("key_stores::FIND_MARK", &[text("/collection_500"), TENANT, text("api")]),
+    hot("key_stores::LIST_MARKS", &[text("/collection_500")]),
     hot("registry::LIST_TAGS", &[TENANT, int(100_500), text("api")]),
 ];
 

@@ -23,7 +23,7 @@ const RELEASES: [(Release, &str); 5] = [
 ];
 
 /// What a key manager does.
-const MODULES: [&str; 11] = [
+const MODULES: [&str; 13] = [
     "clients::",
     "codes::",
     "tokens::",
@@ -33,6 +33,8 @@ const MODULES: [&str; 11] = [
     "revocations::",
     "events::",
     "roles::",
+    "key_stores::",
+    "registry::",
     "status::",
     "schema::",
 ];

@@ -3,6 +3,7 @@
 //! Owns: the output and the exit codes. Leaves to others: looking and making (the store), the first rows (`startup`).
 
 use super::findings::{advice, of_family, severity, what};
+use super::key_stores::{self, Trouble};
 use super::{EXIT_FAILURE, EXIT_OK};
 use crate::config::Config;
 use crate::config::database::DatabaseUrl;
@@ -12,6 +13,8 @@ use anyhow::Context as _;
 use claviger_proto::entropy::Entropy;
 use claviger_proto::time::Timestamp;
 use claviger_store::capability::Capability;
+use claviger_store::db::Store;
+use claviger_store::error::StoreError;
 use claviger_store::schema::{self, Prepared};
 use claviger_store::sql::{Engine, Family};
 use claviger_store::status::{self, DatabaseStatus, Depth, Finding, Severity, Status};
@@ -29,9 +32,9 @@ pub async fn status(config: &Config, now: Timestamp, out: &mut dyn Write) -> any
         return Ok(EXIT_OK);
     }
     let store = databases::open(configured).await?;
-    let found = status::look(&store, now, Depth::Full).await.context("the databases cannot be read");
+    let found = look(&store, config, now).await.context("the databases cannot be read");
     store.close().await;
-    let found = found?;
+    let (found, troubles) = found?;
     for database in &found.databases {
         print_database(database, configured, out)?;
     }
@@ -47,11 +50,25 @@ pub async fn status(config: &Config, now: Timestamp, out: &mut dyn Write) -> any
             width = word.len() + 2
         )?;
     }
+    key_stores::print(&troubles, out)?;
     let is_fatal = found.findings.iter().any(|finding| finding.severity() == Severity::Error);
-    if found.findings.iter().all(|finding| finding.severity() == Severity::Note) {
+    if troubles.is_empty() && found.findings.iter().all(|finding| finding.severity() == Severity::Note) {
         writeln!(out, "Nothing is wrong.")?;
     }
     Ok(if is_fatal { EXIT_FAILURE } else { EXIT_OK })
+}
+
+/// What the store sees, and tenants' key stores where there may be some.
+async fn look(store: &Store, config: &Config, now: Timestamp) -> Result<(Status, Vec<Trouble>), StoreError> {
+    let found = status::look(store, now, Depth::Full).await?;
+    let is_there = |wanted: Family| found.databases.iter().any(|it| it.holds.iter().any(|(held, _)| *held == wanted));
+    let is_readable = is_there(Family::Registry) && is_there(Family::User);
+    let is_missing = |finding: &Finding| matches!(finding, Finding::NoTables { .. } | Finding::NewerRelease { .. });
+    if !is_readable || found.findings.iter().any(is_missing) {
+        return Ok((found, Vec::new()));
+    }
+    let troubles = key_stores::look(store, config).await?;
+    Ok((found, troubles))
 }
 
 fn print_database(found: &DatabaseStatus, configured: &Databases, out: &mut dyn Write) -> io::Result<()> {

@@ -7,6 +7,7 @@
 
 pub mod db;
 pub mod findings;
+mod key_stores;
 #[cfg(test)]
 mod tests;
 

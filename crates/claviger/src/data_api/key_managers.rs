@@ -9,6 +9,7 @@ use super::Request;
 use crate::app::App;
 use crate::oauth::grant::GRANTS;
 use crate::oauth::introspect::RESIDENT_KEY_MANAGER;
+use crate::portal::context::tenant_prefix;
 use axum::response::Response;
 use claviger_store::error::StoreError;
 use claviger_store::policies::{self, KeyManager};
@@ -48,13 +49,14 @@ async fn find(request: &Request) -> Result<Vec<KeyManagerView>, StoreError> {
         let row = resident.into_iter().next();
         let is_enabled = row.as_ref().is_none_or(|row| row.is_enabled);
         let stored = row.and_then(|row| row.configuration);
+        let configuration = resident_configuration(&request.app, &domain, stored.as_deref());
         views.push(KeyManagerView {
             name: RESIDENT_KEY_MANAGER.to_owned(),
             kind: DEFAULT_TYPE.to_owned(),
             enabled: is_enabled,
             tenant_domain: domain,
             token_type: DIRECT,
-            configuration: resident_configuration(&request.app, stored.as_deref()),
+            configuration,
         });
     }
     Ok(views)
@@ -82,8 +84,9 @@ fn stored_configuration(bytes: Option<&[u8]>, name: &str) -> Map<String, Value> 
     }
 }
 
-fn resident_configuration(app: &App, stored: Option<&[u8]>) -> Map<String, Value> {
+fn resident_configuration(app: &App, tenant: &str, stored: Option<&[u8]>) -> Map<String, Value> {
     let settings = &app.oauth.settings;
+    let keys = json!(format!("{}{}/oauth2/jwks", settings.base_url, tenant_prefix(tenant)));
     let at = |path: &str| json!(format!("{}{path}", settings.base_url));
     let grants: Vec<&str> = GRANTS.iter().map(|grant| grant.name()).collect();
     let mut configuration = Map::new();
@@ -108,8 +111,8 @@ fn resident_configuration(app: &App, stored: Option<&[u8]>) -> Map<String, Value
     for (name, value) in [
         ("issuer", json!(settings.issuer)),
         ("certificate_type", json!("JWKS")),
-        ("certificate_value", at("/oauth2/jwks")),
-        ("jwks_endpoint", at("/oauth2/jwks")),
+        ("certificate_value", keys.clone()),
+        ("jwks_endpoint", keys),
         ("well_known_endpoint", at("/oauth2/token/.well-known/openid-configuration")),
         ("token_endpoint", at("/oauth2/token")),
         ("revoke_endpoint", at("/oauth2/revoke")),

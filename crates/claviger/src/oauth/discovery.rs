@@ -1,20 +1,23 @@
 //! Keys and metadata (RFC 7517, RFC 8414; contract rest-3x.md 1.11, 1.13). Says what is there, not what IS 5.10 would have.
 //!
-//! One key signs the tokens of all tenants and one issuer is named in them. Below `/t/{tenant}` the document names the tenant's
-//! own addresses where the old server does: of registration and of the keys.
+//! One issuer is named in the tokens of all tenants. Below `/t/{tenant}` the document names the tenant's own addresses where the
+//! old server does: of registration and of the keys, which are the tenant's own where it has a key store (`tenant_keys`).
 
 use crate::app::App;
 use crate::http::extract::Path;
 use crate::http::reply;
 use crate::http::tenant::UrlTenant;
 use crate::oauth::grant::GRANTS;
+use crate::oauth::keys::KeySet;
+use crate::oauth::tenant_keys::{KeyError, NOW};
 use crate::portal::context::tenant_prefix;
 use axum::Extension;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse as _, Response};
-use claviger_proto::ids::SUPER_TENANT_DOMAIN;
+use claviger_proto::ids::{SUPER_TENANT_DOMAIN, TenantId};
+use claviger_store::tenants;
 use serde::Serialize;
 use std::sync::Arc;
 
@@ -43,9 +46,24 @@ struct Metadata {
     introspection_endpoint_auth_methods_supported: [&'static str; 1],
 }
 
-/// `GET /oauth2/jwks`.
-pub async fn jwks(State(app): State<Arc<App>>) -> Response {
-    reply::json(StatusCode::OK, &app.oauth.keys.published)
+/// `GET /oauth2/jwks`. A tenant's set is looked up each time: who asks has met a key that he does not know.
+pub async fn jwks(State(app): State<Arc<App>>, tenant: Option<Extension<UrlTenant>>) -> Response {
+    match tenant {
+        None => reply::json(StatusCode::OK, &app.oauth.keys.server.published),
+        Some(Extension(UrlTenant(domain))) => match keys_of(&app, &domain).await {
+            Ok(keys) => reply::json(StatusCode::OK, &keys.published),
+            Err(KeyError::Store(error)) => reply::store_failure(&error),
+            Err(error @ KeyError::Unreadable(_)) => reply::unavailable(&error),
+        },
+    }
+}
+
+async fn keys_of(app: &App, domain: &str) -> Result<Arc<KeySet>, KeyError> {
+    let mut conn = app.store.reader().await?;
+    let tenant = tenants::find_by_domain(&mut conn, domain).await?;
+    drop(conn);
+    // It was there a moment ago.
+    app.oauth.keys_of(tenant.unwrap_or(TenantId::SUPER), NOW).await
 }
 
 /// `GET /oauth2/{token|oidcdiscovery}/.well-known/openid-configuration`.

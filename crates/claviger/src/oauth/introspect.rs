@@ -143,7 +143,7 @@ impl OAuth {
             // The row of a JWT holds its jti, which is no secret: it must not pass as a token.
             return self.introspect_identifier(text, TokenType::Opaque, None).await;
         }
-        let Ok(claims) = self.keys.verifying.verify(text) else { return Ok(None) };
+        let Some(claims) = self.verify(text).await? else { return Ok(None) };
         let now = self.clock.now();
         let is_ours = claims.get("iss").and_then(Value::as_str) == Some(self.settings.issuer.as_str());
         let end = time_claim(&claims, "exp");
@@ -152,6 +152,11 @@ impl OAuth {
             return Ok(None);
         };
         let mut found = self.introspect_identifier(jti, TokenType::Jwt, time_claim(&claims, "iat")).await?;
+        // A tenant's key is good for its own clients' tokens, and the name of a token is no secret.
+        let client = claims.get("azp").and_then(Value::as_str);
+        if found.as_ref().is_some_and(|token| client.is_some_and(|client| client != token.consumer_key.as_str())) {
+            return Ok(None);
+        }
         if found.is_none() && !self.settings.is_jwt_persisted {
             found = self.introspect_claims(jti, &claims).await?;
         }

@@ -6,6 +6,7 @@
 
 use crate::notifications::outbox::{Ended, Outbox};
 use crate::oauth::grant::Authorized;
+use crate::oauth::keys::KeySet;
 use crate::oauth::reply::TokenError;
 use crate::oauth::revoke::{self, Times};
 use crate::oauth::together::Outcome;
@@ -139,22 +140,25 @@ pub async fn issue(oauth: &OAuth, order: Order) -> Result<Issued, TokenError> {
         may_refresh: order.may_refresh,
         is_text_kept: oauth.store.keeps_token_texts(),
     };
+    // Before anything is written: who cannot sign issues nothing.
+    let signer = if rules.is_jwt { Some(oauth.signer_of(client).await?) } else { None };
+    let signer = signer.as_deref();
     if rules.is_jwt {
         wait_past_revocation(oauth, &order.client).await?;
         // The token of a code has a row: who uses the code a second time ends it.
         if !oauth.settings.is_jwt_persisted && !order.may_refresh && !rules.is_code {
             let present_client = oauth.find_client(&client.key).await?;
             client_auth::check_unchanged(client, present_client.as_ref().map(|known| &known.client))?;
-            return Ok(present(oauth, &new_token(oauth, &order, key), false, true));
+            return Ok(present(oauth, &new_token(oauth, &order, key), false, signer));
         }
     }
     if let Some(token) = find_reusable(oauth, &key, rules) {
-        return Ok(present(oauth, &token, order.may_refresh, rules.is_jwt));
+        return Ok(present(oauth, &token, order.may_refresh, signer));
     }
     let _lock = oauth.lock(&key).await;
     // Whoever held the lock may have made the token meanwhile.
     if let Some(token) = find_reusable(oauth, &key, rules) {
-        return Ok(present(oauth, &token, order.may_refresh, rules.is_jwt));
+        return Ok(present(oauth, &token, order.may_refresh, signer));
     }
     let may_refresh = order.may_refresh;
     let order = Arc::new(order);
@@ -164,7 +168,7 @@ pub async fn issue(oauth: &OAuth, order: Order) -> Result<Issued, TokenError> {
         match oauth.together.write(draft.clone()).await {
             Outcome::Token(token) => {
                 let token = remember(oauth, &draft, *token).await?;
-                return Ok(present(oauth, &token, may_refresh, rules.is_jwt));
+                return Ok(present(oauth, &token, may_refresh, signer));
             }
             Outcome::Left => {}
             Outcome::Unavailable => return Err(StoreError::Unavailable(None).into()),
@@ -179,7 +183,7 @@ pub async fn issue(oauth: &OAuth, order: Order) -> Result<Issued, TokenError> {
         match Box::pin(write(oauth, &draft, hold)).await {
             Ok(Some(token)) => {
                 let token = remember(oauth, &draft, token).await?;
-                return Ok(present(oauth, &token, may_refresh, rules.is_jwt));
+                return Ok(present(oauth, &token, may_refresh, signer));
             }
             Ok(None) => hold = Hold::Alone,
             // Another node inserted first: look again, in a new transaction that can see its row. From then on the client is
@@ -511,12 +515,13 @@ struct Claims<'a> {
     jti: &'a str,
 }
 
-fn present(oauth: &OAuth, token: &Token, may_refresh: bool, is_jwt: bool) -> Issued {
+/// A JWT where somebody signs it, else the token itself.
+fn present(oauth: &OAuth, token: &Token, may_refresh: bool, signer: Option<&KeySet>) -> Issued {
     // Only a token whose text is known is handed out (`decide`).
     let identifier = token.identifier.as_ref().map_or("", Secret::expose);
     let scope = token.key.scopes.to_string();
     let end = token.expires_at();
-    let access_token = if is_jwt {
+    let access_token = if let Some(signer) = signer {
         let claims = Claims {
             sub: &token.subject,
             aut: token.key.user_type.as_word(),
@@ -529,7 +534,7 @@ fn present(oauth: &OAuth, token: &Token, may_refresh: bool, is_jwt: bool) -> Iss
             iat: token.created.as_secs(),
             jti: identifier,
         };
-        oauth.keys.signing.sign(&serde_json::to_string(&claims).expect("texts and numbers always serialise"))
+        signer.signing.sign(&serde_json::to_string(&claims).expect("texts and numbers always serialise"))
     } else {
         identifier.to_owned()
     };

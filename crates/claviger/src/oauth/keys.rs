@@ -1,25 +1,43 @@
-//! The keys that sign tokens, and the set under which they are published.
+//! The keys that sign tokens, and the sets under which they are published: the server's, and beside it those of tenants
+//! (`tenant_keys`).
 
 use crate::oauth::authorize::sealed::Sealing;
+use crate::oauth::tenant_keys::{Passwords, TenantKeys};
 use claviger_proto::jose::{JwkSet, SigningKey, VerifyingKeys};
+use std::sync::Arc;
 
-/// Signing keys of the installation. One for now; the set is what grows when keys rotate.
-pub struct Keys {
+/// A signing key with its public side. One key for now; the set is what grows when keys rotate.
+pub struct KeySet {
     /// Signs new tokens.
     pub signing: SigningKey,
     /// What `/oauth2/jwks` shows.
     pub published: JwkSet,
     /// Checks tokens that come back.
     pub verifying: VerifyingKeys,
-    /// Seals what a browser carries through a login. From the signing key, which all nodes of an installation have.
+}
+
+impl KeySet {
+    /// The set of one signing key.
+    pub fn new(signing: SigningKey) -> Self {
+        let published = JwkSet { keys: vec![signing.public_jwk()] };
+        Self { verifying: VerifyingKeys::new(&published), published, signing }
+    }
+}
+
+/// Signing keys of the installation.
+pub struct Keys {
+    /// The server's: those of the super tenant, and of tenants without a key store of their own.
+    pub server: Arc<KeySet>,
+    /// Those of the other tenants.
+    pub(super) tenants: TenantKeys,
+    /// Seals what a browser carries through a login. From the server's signing key, which all nodes of an installation have.
     pub sealing: Sealing,
 }
 
 impl Keys {
-    /// The keys of an installation with one signing key.
-    pub fn new(signing: SigningKey) -> Self {
-        let published = JwkSet { keys: vec![signing.public_jwk()] };
+    /// The keys of an installation: its signing key, and what opens its tenants' key stores.
+    pub fn new(signing: SigningKey, passwords: Passwords) -> Self {
         let sealing = Sealing::new(&signing.derived("login"));
-        Self { verifying: VerifyingKeys::new(&published), published, signing, sealing }
+        Self { server: Arc::new(KeySet::new(signing)), tenants: TenantKeys::new(passwords), sealing }
     }
 }

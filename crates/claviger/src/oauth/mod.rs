@@ -18,6 +18,7 @@ pub mod reply;
 pub mod revoke;
 pub mod scope_api;
 pub mod scope_policy;
+pub mod tenant_keys;
 mod together;
 pub mod token;
 pub mod userinfo;
@@ -211,8 +212,8 @@ impl OAuth {
             Event::ApiChanged { .. }
             | Event::ApplicationChanged { .. }
             | Event::PoliciesChanged { .. }
-            | Event::Unknown
-            | Event::KeysChanged => {}
+            | Event::Unknown => {}
+            Event::KeysChanged => self.keys.tenants.look_again(),
         }
     }
 
@@ -221,6 +222,7 @@ impl OAuth {
         self.clients.forget_all();
         self.tokens.forget_all();
         self.revoked_users.forget_all();
+        self.keys.tenants.look_again();
     }
 
     /// A client by its exact id.

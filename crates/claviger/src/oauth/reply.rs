@@ -2,6 +2,7 @@
 
 use crate::http::extract::Unreadable;
 use crate::http::reply::{self, UNWRITABLE};
+use crate::oauth::tenant_keys::KeyError;
 use axum::http::header::WWW_AUTHENTICATE;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
@@ -77,9 +78,21 @@ pub enum TokenError {
     /// The client's JWTs up to a later instant are dead, as seen by this node's clock.
     #[error("the clock is behind the revocation of the client's tokens")]
     ClockBehind,
+    /// The key that would sign cannot be read.
+    #[error("the key store of the tenant {0} cannot be read")]
+    NoKey(String),
     /// The database.
     #[error(transparent)]
     Store(StoreError),
+}
+
+impl From<KeyError> for TokenError {
+    fn from(error: KeyError) -> Self {
+        match error {
+            KeyError::Unreadable(tenant) => Self::NoKey(tenant),
+            KeyError::Store(error) => error.into(),
+        }
+    }
 }
 
 impl From<StoreError> for TokenError {
@@ -163,6 +176,11 @@ pub fn reply(error: &TokenError, host: &str) -> Response {
         TokenError::ClockBehind => {
             tracing::warn!("no token is issued: {error}; do the clocks of the nodes agree?");
             unavailable
+        }
+        TokenError::NoKey(tenant) => {
+            tracing::warn!(tenant, "no token is issued: {error}");
+            let text = "The signing key of the tenant cannot be read.";
+            (StatusCode::SERVICE_UNAVAILABLE, Code::TemporarilyUnavailable, text.into())
         }
         TokenError::Store(error) if error.is_temporary() => {
             tracing::warn!(error = %reply::Chain(error), "the database is not available");

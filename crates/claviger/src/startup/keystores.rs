@@ -6,6 +6,7 @@
 use crate::config::Config;
 use crate::config::model::{HashAlgorithm, KeystoreSettings, StoreFormat, TokenPersistence, TruststoreSettings};
 use crate::files::{KeyPair, load_pem};
+use crate::oauth::tenant_keys::Passwords;
 use anyhow::Context as _;
 use claviger_proto::entropy::Entropy;
 use claviger_proto::hash;
@@ -139,6 +140,15 @@ pub fn forms(config: &Config, capabilities: Capabilities, rng: &Arc<dyn Entropy>
         _ => StoredForm::Plain,
     };
     Ok(Forms::new(tokens, secrets, rng.clone()))
+}
+
+/// What opens the passwords of tenants' key stores, whatever form tokens have: the old server encrypted them with its key.
+pub fn passwords(config: &Config, capabilities: Capabilities) -> Passwords {
+    let stores = &config.keystore;
+    if stores.internal.is_none() && stores.primary.is_none() {
+        return Err("neither [keystore.internal] nor [keystore.primary] names it".to_owned());
+    }
+    cipher(config, capabilities).map_err(|error| format!("it is not to be had: {error:#}"))
 }
 
 /// The internal key writes; the primary one, which older releases used, reads too.

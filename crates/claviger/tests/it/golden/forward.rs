@@ -1,6 +1,7 @@
 //! The forward leg: what the old server left works, through the public wire.
 
 use super::configuration::signing_key;
+use super::tenant_key;
 use crate::harness::{Registered, Reply, Server, claims};
 use claviger_golden::golden::Golden;
 use claviger_golden::manifest::{Client, Manifest, State, Token, User};
@@ -61,6 +62,7 @@ pub(super) async fn check(golden: &Golden, server: &Server) -> Ledger {
     check_codes(golden, server, &mut ledger).await;
     check_users(golden, server).await;
     check_scopes(golden, server).await;
+    tenant_key::check(golden, server).await;
     settle(server, &mut ledger).await;
     ledger
 }

@@ -6,6 +6,7 @@ mod again;
 mod backward;
 mod configuration;
 mod forward;
+mod tenant_key;
 mod throttle;
 
 use crate::harness::{Call as _, ManualClock, Options as ServerOptions, Server};

@@ -4,6 +4,7 @@
 
 mod browser;
 mod database;
+mod key_store;
 mod mortal;
 mod people;
 mod process;
@@ -14,6 +15,7 @@ mod wire;
 
 pub(crate) use browser::{Browser, authorize_path, hidden, sent_back};
 pub(crate) use database::{Database, databases};
+pub(crate) use key_store::{FIRST, KEYSTORE, RENEWED, TenantStore, put_key_store};
 pub(crate) use mortal::{Mortal, SmallDisk, galera, galera_alone, kill_galera_member, mortals, small_disks};
 pub(crate) use people::{insert_tenant, insert_user, permit, remove_user};
 pub(crate) use process::{Process, free_offset};

@@ -13,5 +13,6 @@ mod registration;
 mod revoke;
 mod scopes;
 mod spelling;
+mod tenant_keys;
 mod together;
 mod token_type;
