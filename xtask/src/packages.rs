@@ -41,7 +41,11 @@ pub(crate) const TESTS: &[Need] = &[
     need("haproxy", "haproxy"),
     need("nginx", "nginx"),
     need("wrk", "wrk"),
+    need(FAKETIME, "libfaketime"),
 ];
+
+/// Makes up the time of day for a program.
+const FAKETIME: &str = "libfaketimeMT.so.1";
 
 /// Needed by benchmarks only.
 pub(crate) const BENCHMARKS: &[Need] = &[need("taskset", "util-linux"), need("mariadb-slap", "mariadb-client")];
@@ -94,6 +98,7 @@ fn is_present(program: &str) -> bool {
     match program {
         "postgres" | "initdb" => postgres_directory().is_some(),
         "libgalera_smm.so" => galera_library().is_some(),
+        FAKETIME => has_faketime(),
         other => process::find_program(other).is_some(),
     }
 }
@@ -102,6 +107,13 @@ fn is_present(program: &str) -> bool {
 pub(crate) fn galera_library() -> Option<PathBuf> {
     let places = ["/usr/lib/galera/libgalera_smm.so", "/usr/lib64/galera-4/libgalera_smm.so"];
     places.map(PathBuf::from).into_iter().find(|path| path.is_file())
+}
+
+/// Debian has a directory for each kind of processor (`/usr/lib/x86_64-linux-gnu`), others one for all.
+fn has_faketime() -> bool {
+    let below = std::fs::read_dir("/usr/lib").into_iter().flatten().flatten().map(|entry| entry.path());
+    let common = ["/usr/lib", "/usr/lib64", "/usr/local/lib"].map(PathBuf::from);
+    below.chain(common).any(|directory| directory.join("faketime").join(FAKETIME).is_file())
 }
 
 fn has_python_packaging() -> bool {

@@ -133,13 +133,13 @@ impl Database {
         }
     }
 
-    /// Runs statements in it, as its administrator. SQLite's belongs to its server.
+    /// Runs statements in it, as its administrator, in a session whose zone is the server's. SQLite's belongs to its server.
     pub(crate) async fn execute(&self, text: &str) {
         let text = sqlx::raw_sql(sqlx::AssertSqlSafe(text.to_owned()));
         match self {
             Self::Sqlite => panic!("the embedded database has no administrator"),
             Self::MySql { options, name, .. } => {
-                let mut link = options.clone().database(name).connect().await.unwrap();
+                let mut link = options.clone().database(name).timezone(None).connect().await.unwrap();
                 text.execute(&mut link).await.unwrap();
                 link.close().await.unwrap();
             }
