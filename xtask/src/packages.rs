@@ -33,6 +33,9 @@ pub(crate) const GALERA: &[Need] =
 pub(crate) const SMALL_DISKS: &[Need] =
     &[need("unshare", "util-linux"), need("setpriv", "util-linux"), need("mount", "mount")];
 
+/// The library that makes up the time of day for a program.
+const FAKETIME: &str = "libfaketimeMT.so.1";
+
 /// Needed by tests and benchmarks besides the databases.
 pub(crate) const TESTS: &[Need] = &[
     need("curl", "curl"),
@@ -43,9 +46,6 @@ pub(crate) const TESTS: &[Need] = &[
     need("wrk", "wrk"),
     need(FAKETIME, "libfaketime"),
 ];
-
-/// Makes up the time of day for a program.
-const FAKETIME: &str = "libfaketimeMT.so.1";
 
 /// Needed by benchmarks only.
 pub(crate) const BENCHMARKS: &[Need] = &[need("taskset", "util-linux"), need("mariadb-slap", "mariadb-client")];

@@ -93,7 +93,7 @@ impl Database {
         )
     }
 
-    /// The rows of a query, each column as text; not for SQLite.
+    /// The rows of a query, each column as text, by a session in the server's zone; not for SQLite.
     pub(crate) async fn ask(&self, query: &'static str) -> Result<Vec<Vec<String>>, sqlx::Error> {
         use sqlx::Row as _;
         match self {
@@ -175,7 +175,7 @@ impl Database {
 
 async fn ask_mysql(options: &MySqlConnectOptions, query: &'static str) -> Result<Vec<Vec<String>>, sqlx::Error> {
     use sqlx::Row as _;
-    let mut link = options.connect().await?;
+    let mut link = options.clone().timezone(None).connect().await?;
     let rows = sqlx::query(query).fetch_all(&mut link).await?;
     link.close().await?;
     rows.iter().map(|row| (0..row.len()).map(|column| row.try_get_unchecked(column)).collect()).collect()

@@ -293,8 +293,23 @@ impl Scene<'_> {
         let reply = client.revoke(&self.at.issuer, &[("token", &text)]).await;
         assert_eq!(reply.status, 200, "{}: {reply:?}", self.place());
         self.end(token).await;
+        self.look_at_local_time(token).await;
         let last_ms = self.promises[token].end_ms + LISTED_LONGER_MS - 1;
         self.steps.extend([self.now_ms(), last_ms, last_ms + 1].map(|at_ms| (at_ms, Step::Listed(token))));
+    }
+
+    /// A time that an old server writes by the clock of its host stands as the first node's host shows it.
+    async fn look_at_local_time(&self, token: usize) {
+        let (now_s, zones) = (self.at.clock.now_s(), self.at.zones);
+        let is_sayable = Zones { token: zones.host, ..zones }.can_say(now_s);
+        if !self.database.is_shared() || !is_sayable {
+            return;
+        }
+        let name = self.promises[token].identifier();
+        let rows = "SELECT SIGNATURE, CAST(TIME_CREATED AS CHAR(19)) FROM AM_REVOKED_JWT";
+        let rows = self.database.ask(rows).await.unwrap();
+        let row = rows.into_iter().find(|row| row[0] == name).unwrap();
+        assert_eq!(row[1], local_time(zones.host, now_s, "+%Y-%m-%d %H:%M:%S"), "{}", self.place());
     }
 
     async fn look_at_list(&self, token: usize) {
