@@ -33,6 +33,9 @@ pub(crate) const GALERA: &[Need] =
 pub(crate) const SMALL_DISKS: &[Need] =
     &[need("unshare", "util-linux"), need("setpriv", "util-linux"), need("mount", "mount")];
 
+/// The library that makes up the time of day for a program.
+const FAKETIME: &str = "libfaketimeMT.so.1";
+
 /// Needed by tests and benchmarks besides the databases.
 pub(crate) const TESTS: &[Need] = &[
     need("curl", "curl"),
@@ -41,6 +44,7 @@ pub(crate) const TESTS: &[Need] = &[
     need("haproxy", "haproxy"),
     need("nginx", "nginx"),
     need("wrk", "wrk"),
+    need(FAKETIME, "libfaketime"),
 ];
 
 /// Needed by benchmarks only.
@@ -94,6 +98,7 @@ fn is_present(program: &str) -> bool {
     match program {
         "postgres" | "initdb" => postgres_directory().is_some(),
         "libgalera_smm.so" => galera_library().is_some(),
+        FAKETIME => has_faketime(),
         other => process::find_program(other).is_some(),
     }
 }
@@ -102,6 +107,13 @@ fn is_present(program: &str) -> bool {
 pub(crate) fn galera_library() -> Option<PathBuf> {
     let places = ["/usr/lib/galera/libgalera_smm.so", "/usr/lib64/galera-4/libgalera_smm.so"];
     places.map(PathBuf::from).into_iter().find(|path| path.is_file())
+}
+
+/// Debian has a directory for each kind of processor (`/usr/lib/x86_64-linux-gnu`), others one for all.
+fn has_faketime() -> bool {
+    let below = std::fs::read_dir("/usr/lib").into_iter().flatten().flatten().map(|entry| entry.path());
+    let common = ["/usr/lib", "/usr/lib64", "/usr/local/lib"].map(PathBuf::from);
+    below.chain(common).any(|directory| directory.join("faketime").join(FAKETIME).is_file())
 }
 
 fn has_python_packaging() -> bool {

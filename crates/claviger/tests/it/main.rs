@@ -2,7 +2,8 @@
 //!
 //! One module per feature; `harness` starts and stops. SQLite always; MariaDB and PostgreSQL too when
 //! `CLAVIGER_TEST_MYSQL_URL` and `CLAVIGER_TEST_POSTGRES_URL` name a server, the
-//! Galera cluster of `CLAVIGER_TEST_GALERA_URLS` in `cluster`. Time is a manual clock, except for the process.
+//! Galera cluster of `CLAVIGER_TEST_GALERA_URLS` in `cluster`. Time is a manual clock, except for the process: it goes by the system's,
+//! in `zones` by one that libfaketime makes up.
 
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 

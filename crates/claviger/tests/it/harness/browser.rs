@@ -1,6 +1,6 @@
 //! A browser at the authorization endpoint: one cookie jar, no script, redirects by hand.
 
-use super::{Call as _, Reply, Server};
+use super::{Call as _, Origin, Reply};
 use reqwest::RequestBuilder;
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -9,17 +9,17 @@ use url::form_urlencoded::Serializer;
 
 /// A browser.
 pub(crate) struct Browser<'a> {
-    server: &'a Server,
+    server: &'a dyn Origin,
     cookie: Mutex<Option<String>>,
 }
 
 impl<'a> Browser<'a> {
-    pub(crate) fn new(server: &'a Server) -> Self {
+    pub(crate) fn new(server: &'a dyn Origin) -> Self {
         Self { server, cookie: Mutex::new(None) }
     }
 
     /// The same browser, whom its balancer sends to another node.
-    pub(crate) fn at(&self, server: &'a Server) -> Self {
+    pub(crate) fn at(&self, server: &'a dyn Origin) -> Self {
         Self { server, cookie: Mutex::new(self.cookie.lock().unwrap().clone()) }
     }
 

@@ -93,7 +93,7 @@ impl Database {
         )
     }
 
-    /// The rows of a query, each column as text; not for SQLite.
+    /// The rows of a query, each column as text, by a session in the server's zone; not for SQLite.
     pub(crate) async fn ask(&self, query: &'static str) -> Result<Vec<Vec<String>>, sqlx::Error> {
         use sqlx::Row as _;
         match self {
@@ -133,13 +133,13 @@ impl Database {
         }
     }
 
-    /// Runs statements in it, as its administrator. SQLite's belongs to its server.
+    /// Runs statements in it, as its administrator, in a session whose zone is the server's. SQLite's belongs to its server.
     pub(crate) async fn execute(&self, text: &str) {
         let text = sqlx::raw_sql(sqlx::AssertSqlSafe(text.to_owned()));
         match self {
             Self::Sqlite => panic!("the embedded database has no administrator"),
             Self::MySql { options, name, .. } => {
-                let mut link = options.clone().database(name).connect().await.unwrap();
+                let mut link = options.clone().database(name).timezone(None).connect().await.unwrap();
                 text.execute(&mut link).await.unwrap();
                 link.close().await.unwrap();
             }
@@ -175,7 +175,7 @@ impl Database {
 
 async fn ask_mysql(options: &MySqlConnectOptions, query: &'static str) -> Result<Vec<Vec<String>>, sqlx::Error> {
     use sqlx::Row as _;
-    let mut link = options.connect().await?;
+    let mut link = options.clone().timezone(None).connect().await?;
     let rows = sqlx::query(query).fetch_all(&mut link).await?;
     link.close().await?;
     rows.iter().map(|row| (0..row.len()).map(|column| row.try_get_unchecked(column)).collect()).collect()

@@ -23,7 +23,8 @@ pub(crate) use receiver::{Post, Receiver};
 pub(crate) use relay::Relay;
 pub(crate) use server::{ManualClock, Options, Server, on_every_engine, on_sqlite, on_two_nodes_with};
 pub(crate) use wire::{
-    Call, Registered, Reply, Told, claims, http2_client, plain_client, raw_status, register, registration,
+    Call, Origin, Registered, Reply, Told, claims, http2_client, introspect, plain_client, raw_status, register,
+    registration,
 };
 
 use std::path::{Path, PathBuf};

@@ -1,6 +1,6 @@
 //! The whole server in this process: ephemeral ports, a clock that moves by hand, the system's randomness.
 
-use super::wire::{self, Call as _};
+use super::wire::{self, Call as _, Origin};
 use super::{ADMIN, ADMIN_PASSWORD, Database, Directory, databases, galera};
 use claviger::app::{App, SystemClock, SystemEntropy};
 use claviger::cleaner::Cleanup;
@@ -120,6 +120,16 @@ async fn on_two_nodes_of(databases: [&Database; 2], sections: &'static str, case
     b.stop().await;
 }
 
+impl Origin for Server {
+    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.client.request(method, format!("{}{path}", self.management))
+    }
+
+    fn admin_password(&self) -> &str {
+        &self.admin_password
+    }
+}
+
 impl Server {
     pub(crate) async fn start(database: &Database, options: Options) -> Self {
         let text = format!("{}\n{}", database.section(), options.sections);
@@ -235,7 +245,7 @@ impl Server {
 
     /// A request to the management port.
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        self.client.request(method, format!("{}{path}", self.management))
+        Origin::request(self, method, path)
     }
 
     /// Opens that many connections, so that as many requests can really run side by side.
@@ -254,10 +264,7 @@ impl Server {
 
     /// What introspection says of a token, asked by the administrator.
     pub(crate) async fn introspect(&self, token: &str) -> Value {
-        let request = self.post("/oauth2/introspect").basic_auth(ADMIN, Some(&self.admin_password));
-        let reply = request.form(&[("token", token)]).call().await;
-        assert_eq!(reply.status, 200, "{reply:?}");
-        reply.json()
+        wire::introspect(self, token).await
     }
 
     /// Does introspection call the token active?

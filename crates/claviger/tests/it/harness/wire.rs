@@ -87,6 +87,41 @@ async fn read(request: RequestBuilder) -> Result<Reply, reqwest::Error> {
     Ok(Reply { status, headers, body: String::from_utf8_lossy(&response.bytes().await?).into_owned() })
 }
 
+/// Where requests go: a server in this process, or the built program.
+pub(crate) trait Origin: Sync {
+    /// A request to the management port.
+    fn request(&self, method: Method, path: &str) -> RequestBuilder;
+
+    /// The administrator's password.
+    fn admin_password(&self) -> &str;
+
+    fn get(&self, path: &str) -> RequestBuilder {
+        self.request(Method::GET, path)
+    }
+
+    fn post(&self, path: &str) -> RequestBuilder {
+        self.request(Method::POST, path)
+    }
+}
+
+impl<T: Origin> Origin for &T {
+    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        (**self).request(method, path)
+    }
+
+    fn admin_password(&self) -> &str {
+        (**self).admin_password()
+    }
+}
+
+/// What introspection says of a token, asked by the administrator.
+pub(crate) async fn introspect(origin: &impl Origin, token: &str) -> Value {
+    let request = origin.post("/oauth2/introspect").basic_auth(ADMIN, Some(origin.admin_password()));
+    let reply = request.form(&[("token", token)]).call().await;
+    assert_eq!(reply.status, 200, "{reply:?}");
+    reply.json()
+}
+
 /// A registered client.
 #[derive(Clone, Debug)]
 pub(crate) struct Registered {
@@ -95,8 +130,8 @@ pub(crate) struct Registered {
 }
 
 /// Registers a client as the administrator. `more` is laid over a plain registration of every grant.
-pub(crate) async fn register(server: &Server, name: &str, more: Value) -> Registered {
-    let request = server.post("/keymanager-operations/dcr/register").basic_auth(ADMIN, Some(&server.admin_password));
+pub(crate) async fn register(server: &impl Origin, name: &str, more: Value) -> Registered {
+    let request = server.post("/keymanager-operations/dcr/register").basic_auth(ADMIN, Some(server.admin_password()));
     let reply = request.json(&registration(name, more)).call().await;
     assert_eq!(reply.status, 201, "{reply:?}");
     Registered { id: reply.text("client_id"), secret: reply.text("client_secret") }
@@ -117,7 +152,7 @@ pub(crate) fn registration(name: &str, more: Value) -> Value {
 
 impl Registered {
     /// A token request with the credentials in the header.
-    pub(crate) async fn token(&self, server: &Server, form: &[(&str, &str)]) -> Reply {
+    pub(crate) async fn token(&self, server: &impl Origin, form: &[(&str, &str)]) -> Reply {
         server.post("/oauth2/token").basic_auth(&self.id, Some(&self.secret)).form(form).call().await
     }
 
@@ -125,7 +160,7 @@ impl Registered {
     #[track_caller]
     pub(crate) fn issue<'a>(
         &'a self,
-        server: &'a Server,
+        server: &'a impl Origin,
         form: &'a [(&'a str, &'a str)],
     ) -> impl Future<Output = Reply> + 'a {
         let caller = std::panic::Location::caller();
@@ -137,42 +172,42 @@ impl Registered {
     }
 
     /// An application token.
-    pub(crate) async fn application_token(&self, server: &Server) -> String {
+    pub(crate) async fn application_token(&self, server: &impl Origin) -> String {
         self.issue(server, &[("grant_type", "client_credentials")]).await.text("access_token")
     }
 
     /// A revocation with the credentials in the header.
-    pub(crate) async fn revoke(&self, server: &Server, form: &[(&str, &str)]) -> Reply {
+    pub(crate) async fn revoke(&self, server: &impl Origin, form: &[(&str, &str)]) -> Reply {
         server.post("/oauth2/revoke").basic_auth(&self.id, Some(&self.secret)).form(form).call().await
     }
 
     /// A login of the administrator.
-    pub(crate) async fn log_in(&self, server: &Server, scope: &str) -> Reply {
+    pub(crate) async fn log_in(&self, server: &impl Origin, scope: &str) -> Reply {
         let form =
-            [("grant_type", "password"), ("username", ADMIN), ("password", &server.admin_password), ("scope", scope)];
+            [("grant_type", "password"), ("username", ADMIN), ("password", server.admin_password()), ("scope", scope)];
         self.issue(server, &form).await
     }
 
     /// A use of a refresh token.
-    pub(crate) async fn refresh(&self, server: &Server, token: &str) -> Reply {
+    pub(crate) async fn refresh(&self, server: &impl Origin, token: &str) -> Reply {
         self.token(server, &[("grant_type", "refresh_token"), ("refresh_token", token)]).await
     }
 
     /// A change of the registration by the administrator.
-    pub(crate) async fn change(&self, server: &Server, body: &Value) -> Reply {
-        let request = server.request(Method::PUT, &self.path()).basic_auth(ADMIN, Some(&server.admin_password));
+    pub(crate) async fn change(&self, server: &impl Origin, body: &Value) -> Reply {
+        let request = server.request(Method::PUT, &self.path()).basic_auth(ADMIN, Some(server.admin_password()));
         request.json(body).call().await
     }
 
     /// A new secret by the administrator.
-    pub(crate) async fn renew_secret(&self, server: &Server) -> Reply {
+    pub(crate) async fn renew_secret(&self, server: &impl Origin) -> Reply {
         let path = format!("{}/regenerate-consumer-secret", self.path());
-        server.post(&path).basic_auth(ADMIN, Some(&server.admin_password)).call().await
+        server.post(&path).basic_auth(ADMIN, Some(server.admin_password())).call().await
     }
 
     /// A deletion by the administrator.
-    pub(crate) async fn delete(&self, server: &Server) -> Reply {
-        server.request(Method::DELETE, &self.path()).basic_auth(ADMIN, Some(&server.admin_password)).call().await
+    pub(crate) async fn delete(&self, server: &impl Origin) -> Reply {
+        server.request(Method::DELETE, &self.path()).basic_auth(ADMIN, Some(server.admin_password())).call().await
     }
 
     fn path(&self) -> String {

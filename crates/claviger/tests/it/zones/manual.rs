@@ -1,33 +1,18 @@
-//! Every flow across both changes of daylight saving time, with the server's host, the database's sessions and the stored times
-//! in zones of their own: what the wire says of a token's times is exact to the second, and no token lives a moment longer or
-//! shorter than it was promised. (The client's zone is nowhere on the wire: it says instants or seconds.)
-//!
-//! One node issues and cleans, another reads, where two may share the database. `CLAVIGER_TEST_LONG` takes more zones and looks.
+//! Servers in this process, whose clock is moved by hand: one node issues and cleans, another reads, where two may share the
+//! database. And the program itself by the real clock.
 
+use super::{APPLICATION_S, DAY_S, HOUR_S, LEFTOVER_MS, Promise, REFRESH_S, USER_S, WITHIN_MS, Zones};
 use crate::harness::{
     ADMIN, ADMIN_PASSWORD, Call as _, Database, Directory, ManualClock, Options, Process, Registered, Reply, Server,
     becomes_false, claims, databases, is_long, plain_client, register, registration,
 };
 use claviger::app::SystemClock;
 use claviger::cleaner::Cleanup;
-use claviger_proto::time::{Clock as _, Instants, Timestamp, Zone};
+use claviger_proto::time::Clock as _;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use std::process::Command;
 use std::sync::Arc;
-
-/// Lives that differ and end between the looks.
-const APPLICATION_S: i64 = 2_000;
-const USER_S: i64 = 1_300;
-const REFRESH_S: i64 = 5_700;
-/// Every token is made within a second rather than at its beginning.
-const WITHIN_MS: i64 = 700;
-/// An access token with this much left or less counts as over.
-const LEFTOVER_MS: i64 = 1_000;
-/// No clock is put forward or back by more; a stored time may say so much less than it should.
-const SHIFT_S_MAX: i64 = 7_200;
-const HOUR_S: i64 = 3_600;
-const DAY_S: i64 = 86_400;
 
 const OFF: Cleanup = Cleanup {
     is_enabled: false,
@@ -41,95 +26,14 @@ const OFF: Cleanup = Cleanup {
     audit_retention_days: None,
 };
 
-/// Whose clock is where.
-#[derive(Clone, Copy, Debug)]
-struct Zones {
-    host: &'static str,
-    /// Of the database's sessions; New York on the MariaDB of the tests.
-    session: &'static str,
-    /// Of the stored times.
-    token: &'static str,
-}
-
 fn zones_of(database: &Database) -> Vec<Zones> {
-    let first = match database {
-        Database::Sqlite => Zones { host: "Europe/Berlin", session: "UTC", token: "Australia/Lord_Howe" },
-        Database::MySql { .. } => {
-            Zones { host: "Australia/Lord_Howe", session: "America/New_York", token: "Europe/Berlin" }
-        }
-        Database::Postgres { .. } => {
-            Zones { host: "Europe/Berlin", session: "Australia/Lord_Howe", token: "America/New_York" }
-        }
-    };
+    let first = Zones::of(database);
     let others = ["UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe"];
     // The embedded database is nobody else's, and always in UTC.
     let are_many = is_long() && database.is_shared();
     let others = others.into_iter().filter(|token| are_many && *token != first.token);
     let others = others.map(|token| Zones { host: first.token, token, ..first });
     std::iter::once(first).chain(others).collect()
-}
-
-fn zone(name: &str) -> Zone {
-    name.parse().unwrap()
-}
-
-/// How far a zone's clocks are ahead of UTC.
-fn offset_s(zone: Zone, at_s: i64) -> i64 {
-    let at = Timestamp::from_secs(at_s);
-    (zone.to_wall(at).unwrap() - Zone::UTC.to_wall(at).unwrap()).num_seconds()
-}
-
-/// The first seconds of the next year's changes.
-fn changes(zone: Zone, from_s: i64) -> Vec<i64> {
-    let days = (0..366).map(|day| (from_s + day * DAY_S, from_s + (day + 1) * DAY_S));
-    let search = |(mut before_s, mut after_s): (i64, i64)| {
-        while after_s - before_s > 1 {
-            let middle_s = i64::midpoint(before_s, after_s);
-            let is_before = offset_s(zone, middle_s) == offset_s(zone, before_s);
-            *(if is_before { &mut before_s } else { &mut after_s }) = middle_s;
-        }
-        after_s
-    };
-    days.filter(|(before_s, after_s)| offset_s(zone, *before_s) != offset_s(zone, *after_s)).map(search).collect()
-}
-
-impl Zones {
-    /// The instants that matter, in order.
-    fn instants(self, from_s: i64) -> Vec<i64> {
-        let (session, token) = (zone(self.session), zone(self.token));
-        let mut all: Vec<i64> =
-            [zone(self.host), session, token].iter().flat_map(|zone| changes(*zone, from_s)).collect();
-        // The token zone's wall clock is in the middle of what the session's clock never shows.
-        for change_s in changes(session, from_s) {
-            let shown = |at_s: i64| session.to_wall(Timestamp::from_secs(at_s)).unwrap();
-            let step = shown(change_s) - shown(change_s - 1);
-            if let Some(at) = token.to_utc(shown(change_s) - step / 2).earliest() {
-                all.push(at.as_secs());
-            }
-        }
-        all.sort_unstable();
-        // The looks at one end before those at the next begin.
-        all.dedup_by(|later, earlier| *later - *earlier < 4 * HOUR_S);
-        all
-    }
-
-    /// Does a stored time stand for this instant alone? Otherwise its row says an earlier one.
-    fn can_say(self, at_s: i64) -> bool {
-        let wall = zone(self.token).to_wall(Timestamp::from_secs(at_s)).unwrap();
-        let is_single = matches!(zone(self.token).to_utc(wall), Instants::One(_));
-        is_single && zone(self.session).to_utc(wall) != Instants::None
-    }
-}
-
-/// What a client was promised.
-#[derive(Clone, Debug)]
-struct Promise {
-    text: String,
-    issued_s: i64,
-    end_ms: i64,
-    is_jwt: bool,
-    /// Revoked or refreshed.
-    is_ended: bool,
 }
 
 /// A login and the end of its refresh token.
@@ -155,9 +59,7 @@ struct Scene {
 impl Scene {
     async fn start(database: &Database, zones: Zones) -> Self {
         let sections = format!("{}[db]\ntoken_time_zone = \"{}\"\n", database.section(), zones.token);
-        if let Database::Postgres { name, .. } = database {
-            database.execute(&format!("ALTER DATABASE {name} SET timezone TO '{}'", zones.session)).await;
-        }
+        zones.set_session(database).await;
         let start = async |options| {
             let options = Options { host_zone: Some(zones.host), ..options };
             Server::start_on(database.engine(), &sections, ADMIN_PASSWORD, options).await.unwrap()
@@ -193,35 +95,17 @@ impl Scene {
     /// Notes a token that was made just now, and checks what its answer says.
     fn promise(&mut self, reply: &Reply, life_s: i64) -> usize {
         let place = self.place();
-        assert_eq!(reply.status, 200, "{place}: {reply:?}");
-        assert_eq!(reply.json()["expires_in"], life_s, "{place}: {reply:?}");
-        let (text, now_ms) = (reply.text("access_token"), self.now_ms());
-        let (issued_s, end_ms, is_jwt) = (now_ms.div_euclid(1_000), now_ms + life_s * 1_000, text.contains('.'));
-        if is_jwt {
-            let claims = claims(&text);
-            let times = [&claims["iat"], &claims["nbf"], &claims["exp"]].map(|time| time.as_i64().unwrap() - issued_s);
-            assert_eq!(times, [0, 0, life_s], "{place}: {claims}");
-        }
-        assert!(self.promises.iter().all(|promise| promise.text != text), "{place}: handed out again");
-        self.promises.push(Promise { text, issued_s, end_ms, is_jwt, is_ended: false });
+        let promise = Promise::of(reply, life_s, self.now_ms(), true, &place);
+        let is_new = self.promises.iter().all(|known| known.text != promise.text);
+        assert!(is_new, "{place}: handed out again");
+        self.promises.push(promise);
         self.promises.len() - 1
     }
 
     /// What introspection says of one, against what it must say.
     async fn check(&self, promise: &Promise) {
-        let (place, seen) = (self.place(), self.reader().introspect(&promise.text).await);
-        let left_ms = promise.end_ms - self.now_ms();
-        let is_alive = left_ms > LEFTOVER_MS && !promise.is_ended;
-        assert_eq!(seen["active"], is_alive, "{place}: {left_ms} ms are left of {promise:?}: {seen}");
-        if !is_alive {
-            return;
-        }
-        assert_eq!(seen["exp"], promise.end_ms.div_euclid(1_000), "{place}: {promise:?}: {seen}");
-        assert_eq!(seen["nbf"], seen["iat"], "{place}: {promise:?}: {seen}");
-        let early_s = promise.issued_s - seen["iat"].as_i64().unwrap();
-        let is_exact = promise.is_jwt || self.zones.can_say(promise.issued_s);
-        let bound_s = if is_exact { 0 } else { SHIFT_S_MAX };
-        assert!((0..=bound_s).contains(&early_s), "{place}: {early_s} s before its making: {promise:?}: {seen}");
+        let seen = self.reader().introspect(&promise.text).await;
+        promise.check(&seen, self.now_ms(), self.zones, &self.place());
     }
 
     async fn check_all(&self) {
@@ -369,12 +253,7 @@ impl Scene {
         assert!(becomes_false(is_short).await, "{}: no cleaning", self.place());
         let mut conn = self.issuer.app().store.reader().await.unwrap();
         for promise in self.promises.iter().filter(|promise| !promise.is_ended && promise.end_ms > self.now_ms()) {
-            let identifier = if promise.is_jwt {
-                claims(&promise.text)["jti"].as_str().unwrap().to_owned()
-            } else {
-                promise.text.clone()
-            };
-            let found = claviger_store::tokens::find_by_access(&mut conn, &identifier).await.unwrap();
+            let found = claviger_store::tokens::find_by_access(&mut conn, &promise.identifier()).await.unwrap();
             assert!(found.is_some(), "{}: {promise:?} was cleaned away", self.place());
         }
     }
@@ -413,7 +292,7 @@ async fn a_process_in_any_zone_says_the_same() {
     const ID: &str = "zones_test_client";
     const SECRET: &str = "zones_test_secret";
     let cases = databases().await.into_iter().map(async |database| {
-        let zones = zones_of(&database)[0];
+        let zones = Zones::of(&database);
         let directory = Directory::new();
         let server = "[server]\nbase_path = \"https://keys.example.org\"\n";
         let text = format!("{}{server}[db]\ntoken_time_zone = \"{}\"\n", database.section(), zones.token);
