@@ -10,6 +10,7 @@ use crate::http::tenant::UrlTenant;
 use crate::oauth::grant::GRANTS;
 use crate::oauth::keys::KeySet;
 use crate::oauth::tenant_keys::{KeyError, NOW};
+use crate::oauth::{id_token, userinfo};
 use crate::portal::context::tenant_prefix;
 use axum::Extension;
 use axum::extract::State;
@@ -31,7 +32,7 @@ struct Metadata {
     introspection_endpoint: String,
     registration_endpoint: String,
     jwks_uri: String,
-    scopes_supported: [&'static str; 1],
+    scopes_supported: Vec<&'static str>,
     response_types_supported: [&'static str; 1],
     response_modes_supported: [&'static str; 1],
     grant_types_supported: Vec<&'static str>,
@@ -41,6 +42,7 @@ struct Metadata {
     request_uri_parameter_supported: bool,
     subject_types_supported: [&'static str; 1],
     id_token_signing_alg_values_supported: [&'static str; 1],
+    claims_supported: Vec<&'static str>,
     token_endpoint_auth_methods_supported: [&'static str; 2],
     revocation_endpoint_auth_methods_supported: [&'static str; 2],
     introspection_endpoint_auth_methods_supported: [&'static str; 1],
@@ -97,7 +99,7 @@ fn document(app: &App, tenant: &str) -> Response {
         introspection_endpoint: at("/oauth2/introspect"),
         registration_endpoint: of_tenant("/keymanager-operations/dcr/register"),
         jwks_uri: of_tenant("/oauth2/jwks"),
-        scopes_supported: ["default"],
+        scopes_supported: [id_token::OPENID].into_iter().chain(userinfo::scopes()).chain(["default"]).collect(),
         response_types_supported: ["code"],
         response_modes_supported: ["query"],
         grant_types_supported: GRANTS.iter().map(|grant| grant.name()).collect(),
@@ -108,6 +110,7 @@ fn document(app: &App, tenant: &str) -> Response {
         request_uri_parameter_supported: false,
         subject_types_supported: ["public"],
         id_token_signing_alg_values_supported: ["RS256"],
+        claims_supported: id_token::CLAIMS.into_iter().chain(userinfo::claims()).collect(),
         token_endpoint_auth_methods_supported: ["client_secret_basic", "client_secret_post"],
         revocation_endpoint_auth_methods_supported: ["client_secret_basic", "client_secret_post"],
         introspection_endpoint_auth_methods_supported: ["client_secret_basic"],

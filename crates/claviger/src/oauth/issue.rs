@@ -10,7 +10,7 @@ use crate::oauth::keys::KeySet;
 use crate::oauth::reply::TokenError;
 use crate::oauth::revoke::{self, Times};
 use crate::oauth::together::Outcome;
-use crate::oauth::{KnownClient, OAuth, client_auth, namesakes};
+use crate::oauth::{KnownClient, OAuth, client_auth, id_token, namesakes};
 use claviger_proto::entropy::uuid;
 use claviger_proto::event::Event;
 use claviger_proto::hash::TokenHash;
@@ -44,7 +44,7 @@ const LEFTOVER_MS: i64 = 1000;
 /// `expires_in` of a token that never ends.
 const ENDLESS_S: i64 = i64::MAX / 1000;
 /// Largest `exp` of a JWT: beyond the exact range of a double (RFC 7493 section 2.2) verifiers such as HAProxy refuse it.
-const EXP_S_MAX: i64 = (1 << 53) - 1;
+pub(super) const EXP_S_MAX: i64 = (1 << 53) - 1;
 
 /// What to issue.
 #[derive(Debug)]
@@ -61,6 +61,8 @@ pub struct Order {
     pub user_type: UserType,
     /// Is a refresh token made and returned?
     pub may_refresh: bool,
+    /// Is an ID token returned?
+    pub is_identified: bool,
 }
 
 /// What the client gets.
@@ -72,6 +74,8 @@ pub struct Issued {
     pub refresh_token: Option<String>,
     /// Granted scopes.
     pub scope: String,
+    /// ID token: always of this moment, whatever the age of the access token.
+    pub id_token: Option<String>,
     /// Seconds left.
     pub expires_in_s: i64,
 }
@@ -141,7 +145,7 @@ pub async fn issue(oauth: &OAuth, order: Order) -> Result<Issued, TokenError> {
         is_text_kept: oauth.store.keeps_token_texts(),
     };
     // Before anything is written: who cannot sign issues nothing.
-    let signer = if rules.is_jwt { Some(oauth.signer_of(client).await?) } else { None };
+    let signer = if rules.is_jwt || order.is_identified { Some(oauth.signer_of(client).await?) } else { None };
     let signer = signer.as_deref();
     if rules.is_jwt {
         wait_past_revocation(oauth, &order.client).await?;
@@ -149,18 +153,17 @@ pub async fn issue(oauth: &OAuth, order: Order) -> Result<Issued, TokenError> {
         if !oauth.settings.is_jwt_persisted && !order.may_refresh && !rules.is_code {
             let present_client = oauth.find_client(&client.key).await?;
             client_auth::check_unchanged(client, present_client.as_ref().map(|known| &known.client))?;
-            return Ok(present(oauth, &new_token(oauth, &order, key), false, signer));
+            return Ok(present(oauth, &new_token(oauth, &order, key), &order, true, signer));
         }
     }
     if let Some(token) = find_reusable(oauth, &key, rules) {
-        return Ok(present(oauth, &token, order.may_refresh, signer));
+        return Ok(present(oauth, &token, &order, rules.is_jwt, signer));
     }
     let _lock = oauth.lock(&key).await;
     // Whoever held the lock may have made the token meanwhile.
     if let Some(token) = find_reusable(oauth, &key, rules) {
-        return Ok(present(oauth, &token, order.may_refresh, signer));
+        return Ok(present(oauth, &token, &order, rules.is_jwt, signer));
     }
-    let may_refresh = order.may_refresh;
     let order = Arc::new(order);
     let idp = oauth.find_idp(key.tenant).await?;
     if !rules.is_refresh && !rules.is_code && oauth.store.can_skip_held() {
@@ -168,7 +171,7 @@ pub async fn issue(oauth: &OAuth, order: Order) -> Result<Issued, TokenError> {
         match oauth.together.write(draft.clone()).await {
             Outcome::Token(token) => {
                 let token = remember(oauth, &draft, *token).await?;
-                return Ok(present(oauth, &token, may_refresh, signer));
+                return Ok(present(oauth, &token, &order, rules.is_jwt, signer));
             }
             Outcome::Left => {}
             Outcome::Unavailable => return Err(StoreError::Unavailable(None).into()),
@@ -183,7 +186,7 @@ pub async fn issue(oauth: &OAuth, order: Order) -> Result<Issued, TokenError> {
         match Box::pin(write(oauth, &draft, hold)).await {
             Ok(Some(token)) => {
                 let token = remember(oauth, &draft, token).await?;
-                return Ok(present(oauth, &token, may_refresh, signer));
+                return Ok(present(oauth, &token, &order, rules.is_jwt, signer));
             }
             Ok(None) => hold = Hold::Alone,
             // Another node inserted first: look again, in a new transaction that can see its row. From then on the client is
@@ -515,13 +518,13 @@ struct Claims<'a> {
     jti: &'a str,
 }
 
-/// A JWT where somebody signs it, else the token itself.
-fn present(oauth: &OAuth, token: &Token, may_refresh: bool, signer: Option<&KeySet>) -> Issued {
+/// What goes out: a JWT or the token's own text, and an ID token where the order has one. `signer` is there for either.
+fn present(oauth: &OAuth, token: &Token, order: &Order, is_jwt: bool, signer: Option<&KeySet>) -> Issued {
     // Only a token whose text is known is handed out (`decide`).
     let identifier = token.identifier.as_ref().map_or("", Secret::expose);
     let scope = token.key.scopes.to_string();
     let end = token.expires_at();
-    let access_token = if let Some(signer) = signer {
+    let access_token = if let Some(signer) = signer.filter(|_| is_jwt) {
         let claims = Claims {
             sub: &token.subject,
             aut: token.key.user_type.as_word(),
@@ -539,8 +542,11 @@ fn present(oauth: &OAuth, token: &Token, may_refresh: bool, signer: Option<&KeyS
         identifier.to_owned()
     };
     Issued {
+        id_token: signer
+            .filter(|_| order.is_identified)
+            .map(|signer| id_token::make(oauth, &signer.signing, order, &access_token)),
         access_token,
-        refresh_token: token.refresh.as_ref().filter(|_| may_refresh).map(|refresh| refresh.expose().to_owned()),
+        refresh_token: token.refresh.as_ref().filter(|_| order.may_refresh).map(|refresh| refresh.expose().to_owned()),
         scope,
         expires_in_s: if end == Timestamp::NEVER {
             ENDLESS_S
