@@ -141,6 +141,13 @@ pub fn forms(config: &Config, capabilities: Capabilities, rng: &Arc<dyn Entropy>
     Ok(Forms::new(tokens, secrets, rng.clone()))
 }
 
+/// What decrypts passwords in files of the old server: they are encrypted as tokens are (configuration.md 1.3).
+pub fn file_cipher(config: &Config) -> anyhow::Result<Cipher> {
+    let has_key = config.keystore.internal.is_some() || config.keystore.primary.is_some();
+    anyhow::ensure!(has_key, "[keystore.internal] or [keystore.primary] must name the old server's key");
+    cipher(config, Capabilities::ALL)
+}
+
 /// The internal key writes; the primary one, which older releases used, reads too.
 fn cipher(config: &Config, capabilities: Capabilities) -> anyhow::Result<Cipher> {
     let stores = &config.keystore;
