@@ -10,7 +10,7 @@ use crate::permission::Permissions;
 use crate::scope::{ScopeError, Scopes};
 use crate::secret::Secret;
 use crate::time::{Instants, Timestamp, UnknownZone, Zone};
-use crate::user::Username;
+use crate::user::{LoginName, Username};
 use std::cell::Cell;
 use std::sync::Mutex;
 
@@ -94,6 +94,22 @@ fn user_names_split_at_the_last_at_sign() {
     for bad in ["", "@acme.com", "corp/", "/ann", "a\nb", " ann", "ann@"] {
         assert!(Username::parse(bad).is_err(), "{bad:?}");
     }
+}
+
+#[test]
+fn a_login_tells_whether_it_names_a_store() {
+    for (text, name, has_domain) in [
+        ("ann", "ann", false),
+        ("ann@abc.com", "ann@abc.com", false),
+        ("PRIMARY/ann", "ann", true),
+        ("hr/ann@abc.com", "HR/ann@abc.com", true),
+        // The tenant is no part of the name.
+        ("ann@abc/com", "ann@abc/com", false),
+    ] {
+        let login = LoginName::parse(text).unwrap();
+        assert_eq!((login.username.to_string().as_str(), login.has_domain), (name, has_domain), "{text}");
+    }
+    assert!(LoginName::parse("hr/").is_err());
 }
 
 #[test]

@@ -17,6 +17,24 @@ pub struct Username {
     pub tenant: String,
 }
 
+/// A name as somebody typed it to log in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoginName {
+    /// Whom it names, in the primary store when it names none.
+    pub username: Username,
+    /// Does it name a store? One that does not may be any store's (users-ldap.md 3.4).
+    pub has_domain: bool,
+}
+
+impl LoginName {
+    /// Parses a name as [`Username::parse`] does.
+    pub fn parse(text: &str) -> Result<Self, UsernameError> {
+        let username = Username::parse(text)?;
+        let rest = text.rsplit_once('@').map_or(text, |(rest, _)| rest);
+        Ok(Self { username, has_domain: rest.contains('/') })
+    }
+}
+
 /// When two spellings name one user (`CaseInsensitiveUsername`, contract database.md 5.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NameRule {

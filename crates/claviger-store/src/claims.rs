@@ -4,6 +4,7 @@ use crate::conn::Conn;
 use crate::error::StoreError;
 use crate::sql::queries;
 use claviger_proto::ids::TenantId;
+use claviger_proto::user::PRIMARY;
 use std::collections::BTreeMap;
 
 queries! {
@@ -25,29 +26,37 @@ pub struct Claim {
     pub uri: String,
     /// URI of the local claim that it stands for; the same in the local dialect.
     pub local: String,
-    /// Attribute of the primary user store, else the default one.
+    /// The user store's attribute, else the default one, else that of the primary store.
     pub attribute: Option<String>,
 }
 
-/// Claims of a dialect that a tenant has stored, with the attributes that they have in the primary user store.
-pub async fn list(conn: &mut Conn, tenant: TenantId, dialect: &str) -> Result<Vec<Claim>, StoreError> {
-    let mut claims: BTreeMap<String, Claim> = BTreeMap::new();
+/// Claims of a dialect that a tenant has stored, with the attributes that they have in the user store of a domain.
+pub async fn list(conn: &mut Conn, tenant: TenantId, domain: &str, dialect: &str) -> Result<Vec<Claim>, StoreError> {
+    // Of each claim the store's attribute, the default one, the primary store's.
+    let mut claims: BTreeMap<String, (String, [Option<String>; 3])> = BTreeMap::new();
     for row in conn.rows(&LIST_MAPPINGS, &[dialect.into(), tenant.into()]).await? {
         if row.text(0)? != dialect {
             continue;
         }
         let (uri, local) = (row.text(1)?, row.text(2)?);
-        let is_primary = row.opt_text(3)?.is_some_and(|domain| domain.eq_ignore_ascii_case("PRIMARY"));
-        let own = row.opt_text(4)?.filter(|_| is_primary);
-        let default = row.opt_text(5)?;
-        let claim = claims.entry(uri.clone()).or_insert(Claim { uri, local, attribute: default });
+        let of = row.opt_text(3)?.unwrap_or_default();
+        let (_, [own, default, primary]) = claims.entry(uri).or_insert((local, [None, None, None]));
         // One row for each user store of the claim.
-        claim.attribute = own.or_else(|| claim.attribute.take());
+        *default = row.opt_text(5)?;
+        if of.eq_ignore_ascii_case(domain) {
+            *own = row.opt_text(4)?;
+        } else if of.eq_ignore_ascii_case(PRIMARY) {
+            *primary = row.opt_text(4)?;
+        }
     }
-    Ok(claims.into_values().collect())
+    let claim = |(uri, (local, attributes)): (String, (String, [Option<String>; 3]))| {
+        let attribute = attributes.into_iter().flatten().next();
+        Claim { uri, local, attribute }
+    };
+    Ok(claims.into_iter().map(claim).collect())
 }
 
-/// Attributes of a user of the primary store, by number.
+/// Attributes of a user, by number, of the store behind the connection.
 pub async fn list_attributes(
     conn: &mut Conn,
     tenant: TenantId,

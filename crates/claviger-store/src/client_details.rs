@@ -110,8 +110,8 @@ pub async fn change_owner(conn: &mut Conn, client: &Client, name: &str, domain: 
     if let Some(provider) = clients::find_provider(conn, client).await? {
         conn.execute(&UPDATE_PROVIDER_OWNER, &[name.into(), domain.into(), provider.id.into()]).await?;
         let role = clients::role_of(&provider.name);
-        users::remove_hybrid_role(conn, client.tenant, &client.owner, &role).await?;
-        users::add_hybrid_role(conn, client.tenant, name, &role).await?;
+        users::remove_hybrid_role(conn, client.tenant, (&client.owner_domain, &client.owner), &role).await?;
+        users::add_hybrid_role_in(conn, client.tenant, (domain, name), &role).await?;
     }
     Ok(())
 }

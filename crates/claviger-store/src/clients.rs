@@ -354,7 +354,8 @@ pub async fn insert(conn: &mut Conn, client: &NewClient) -> Result<ConsumerKeyId
     let id = conn.insert(&INSERT_CLIENT, &args).await?;
     write_properties(conn, client.tenant, &client.key, settings).await?;
     conn.execute(&INSERT_INBOUND, &[client.tenant.into(), (&client.key).into(), provider.into()]).await?;
-    users::add_hybrid_role(conn, client.tenant, &client.owner, &role_of(&settings.name)).await?;
+    let owner = (client.owner_domain.as_str(), client.owner.as_str());
+    users::add_hybrid_role_in(conn, client.tenant, owner, &role_of(&settings.name)).await?;
     Ok(ConsumerKeyId(id))
 }
 

@@ -4,6 +4,8 @@
 //! engine asks for that, and tells the listeners about its events after the commit and before it returns. A write runs in
 //! a task of its own, so a caller that goes away in the middle leaves no half transaction behind.
 
+mod secondary;
+
 use crate::capability::{self, Capabilities, Layout};
 use crate::clients;
 use crate::conn::{self, Conn};
@@ -490,6 +492,13 @@ impl Store {
     }
 }
 
+/// Opens a pool of an embedded database, which only reads.
+fn read_embedded(options: SqliteConnectOptions, limits: PoolLimits) -> Pool {
+    let wait = Duration::from_millis(limits.acquire_ms_max);
+    let readers = SqlitePoolOptions::new().max_connections(limits.connections_max.min(8)).acquire_timeout(wait);
+    Pool::Sqlite(readers.max_lifetime(None).connect_lazy_with(options.read_only(true).create_if_missing(false)))
+}
+
 /// Opens a pool; for an embedded database also its writer's.
 async fn connect(place: &Place) -> Result<(Pool, Option<SqlitePool>), StoreError> {
     let limits = place.limits;
@@ -506,10 +515,7 @@ async fn connect(place: &Place) -> Result<(Pool, Option<SqlitePool>), StoreError
             let writer =
                 SqlitePoolOptions::new().max_connections(1).acquire_timeout(wait).idle_timeout(None).max_lifetime(None);
             let writer = writer.connect_with(options.clone()).await?;
-            let readers = SqlitePoolOptions::new().max_connections(limits.connections_max.min(8)).acquire_timeout(wait);
-            let readers =
-                readers.max_lifetime(None).connect_lazy_with(options.read_only(true).create_if_missing(false));
-            (Pool::Sqlite(readers), Some(writer))
+            (read_embedded(options, limits), Some(writer))
         }
         Location::MySql(server) => {
             let pool = MySqlPoolOptions::new().max_connections(limits.connections_max).acquire_timeout(wait);

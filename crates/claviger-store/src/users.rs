@@ -189,8 +189,23 @@ pub async fn is_taken(conn: &mut Conn, tenant: TenantId, name: &str, rule: NameR
     Ok(!list(conn, sql, tenant, name, rule).await?.is_empty())
 }
 
-/// Do two spellings name one user? Not when each is the exact name of another; yes when neither names any.
+/// Do two spellings name one user of a store? In the primary one as [`is_same_user`] says. Users of other stores are elsewhere, and
+/// so is what tells them apart: there only equal names are one.
 pub(crate) async fn is_one(
+    conn: &mut Conn,
+    (tenant, domain): (TenantId, &str),
+    names: (&str, &str),
+    rule: NameRule,
+) -> Result<bool, StoreError> {
+    if domain.eq_ignore_ascii_case(PRIMARY) {
+        return is_same_user(conn, tenant, names, rule).await;
+    }
+    Ok(names.0 == names.1)
+}
+
+/// Do two spellings name one user of the store behind the connection? Not when each is the exact name of another; yes when neither
+/// names any.
+async fn is_same_user(
     conn: &mut Conn,
     tenant: TenantId,
     (one, other): (&str, &str),
@@ -218,7 +233,7 @@ pub async fn is_meant(
     }
     match Username::parse(stored) {
         Ok(named) if named.domain == PRIMARY && user.domain == PRIMARY && named.tenant == user.tenant => {
-            is_one(conn, tenant, (&named.name, &user.name), rule).await
+            is_same_user(conn, tenant, (&named.name, &user.name), rule).await
         }
         _ => Ok(false),
     }
@@ -299,17 +314,45 @@ pub async fn list_roles(
     user: &User,
     rule: NameRule,
 ) -> Result<Vec<String>, StoreError> {
-    let mut roles = vec!["Internal/everyone".to_owned()];
-    for row in conn.rows(&LIST_STORE_ROLES, &[user.id.into(), tenant.into()]).await? {
-        roles.push(row.text(0)?);
-    }
+    let mut roles = list_store_roles(conn, tenant, user).await?;
+    let hybrid = list_hybrid_roles(conn, (tenant, PRIMARY), user, rule).await?;
+    roles.extend(name_hybrid_roles(conn, tenant, user, (hybrid, rule)).await?);
+    Ok(roles)
+}
+
+/// Names of a user's roles in the store behind the connection, without its domain.
+pub async fn list_store_roles(conn: &mut Conn, tenant: TenantId, user: &User) -> Result<Vec<String>, StoreError> {
+    let rows = conn.rows(&LIST_STORE_ROLES, &[user.id.into(), tenant.into()]).await?;
+    rows.iter().map(|row| row.text(0)).collect()
+}
+
+/// (role, spelling of the user's name) as the rows have them of the hybrid roles that may be those of a user of a store. They stand
+/// in our own tables, whichever database has the user (database.md 5.4).
+pub async fn list_hybrid_roles(
+    conn: &mut Conn,
+    (tenant, domain): (TenantId, &str),
+    user: &User,
+    rule: NameRule,
+) -> Result<Vec<(String, String)>, StoreError> {
     let sql = if rule == NameRule::AnyCase { &LIST_HYBRID_ROLES_ANY_CASE } else { &LIST_HYBRID_ROLES };
+    let rows = conn.rows(sql, &[(&user.name).into(), tenant.into(), domain.into()]).await?;
+    rows.iter().map(|row| Ok((row.text(0)?, row.text(1)?))).collect()
+}
+
+/// Those of [`list_hybrid_roles`] whose rows mean the user, as the wires name them, and the implied one. The connection is to the
+/// user's store.
+pub async fn name_hybrid_roles(
+    conn: &mut Conn,
+    tenant: TenantId,
+    user: &User,
+    (hybrid, rule): (Vec<(String, String)>, NameRule),
+) -> Result<Vec<String>, StoreError> {
+    let mut roles = vec!["Internal/everyone".to_owned()];
     let mut spellings = BTreeMap::from([(user.name.clone(), true)]);
-    for row in conn.rows(sql, &[(&user.name).into(), tenant.into(), "PRIMARY".into()]).await? {
-        let (stored, spelling) = (row.text(0)?, row.text(1)?);
+    for (stored, spelling) in hybrid {
         let is_own = match spellings.get(&spelling) {
             Some(is_own) => *is_own,
-            None => is_one(conn, tenant, (&spelling, &user.name), rule).await?,
+            None => is_same_user(conn, tenant, (&spelling, &user.name), rule).await?,
         };
         spellings.insert(spelling, is_own);
         let named = if stored.contains('/') { stored } else { format!("Internal/{stored}") };
@@ -320,7 +363,8 @@ pub async fn list_roles(
     Ok(roles)
 }
 
-/// (role, path, allowed) for every role of a tenant, roles named as in [`list_roles`].
+/// (role, path, allowed) for every role of a tenant, roles named as in [`list_roles`]; those of secondary stores as
+/// `DOMAIN/role`.
 pub async fn list_permissions(conn: &mut Conn, tenant: TenantId) -> Result<Vec<(String, String, bool)>, StoreError> {
     let rows = conn.rows(&LIST_ROLE_PERMISSIONS, &[tenant.into(), EXECUTE.into()]).await?;
     rows.iter()
@@ -329,7 +373,9 @@ pub async fn list_permissions(conn: &mut Conn, tenant: TenantId) -> Result<Vec<(
             let role = match row.text(0)?.as_str() {
                 "INTERNAL" => format!("Internal/{role}"),
                 "APPLICATION" if !role.contains('/') => format!("Application/{role}"),
-                _ => role,
+                PRIMARY | "APPLICATION" | "WORKFLOW" => role,
+                // A role of that name in the primary store is another one.
+                domain => format!("{}/{role}", domain.to_uppercase()),
             };
             Ok((role, row.text(2)?, row.int(3)? != 0))
         })
@@ -386,8 +432,18 @@ pub async fn add_role(conn: &mut Conn, tenant: TenantId, user_id: i64, role: &st
 
 /// Gives a primary-store user a hybrid role, named as in [`ensure_hybrid_role`].
 pub async fn add_hybrid_role(conn: &mut Conn, tenant: TenantId, user: &str, role: &str) -> Result<(), StoreError> {
+    add_hybrid_role_in(conn, tenant, (PRIMARY, user), role).await
+}
+
+/// Gives a user of a store (its domain, his name) a hybrid role, named as in [`ensure_hybrid_role`].
+pub async fn add_hybrid_role_in(
+    conn: &mut Conn,
+    tenant: TenantId,
+    (domain, user): (&str, &str),
+    role: &str,
+) -> Result<(), StoreError> {
     let role_id = ensure_hybrid_role(conn, tenant, role).await?;
-    let domain_id = ensure_domain(conn, tenant, "PRIMARY").await?;
+    let domain_id = ensure_domain(conn, tenant, &domain.to_uppercase()).await?;
     let args = [user.into(), role_id.into(), tenant.into(), domain_id.into()];
     if conn.row(&FIND_HYBRID_USER_ROLE, &args).await?.is_none() {
         conn.execute(&INSERT_HYBRID_USER_ROLE, &args).await?;
@@ -395,10 +451,15 @@ pub async fn add_hybrid_role(conn: &mut Conn, tenant: TenantId, user: &str, role
     Ok(())
 }
 
-/// Takes a hybrid role, named as in [`ensure_hybrid_role`], from a primary-store user.
-pub async fn remove_hybrid_role(conn: &mut Conn, tenant: TenantId, user: &str, role: &str) -> Result<(), StoreError> {
+/// Takes a hybrid role, named as in [`ensure_hybrid_role`], from a user of a store (its domain, his name).
+pub async fn remove_hybrid_role(
+    conn: &mut Conn,
+    tenant: TenantId,
+    (domain, user): (&str, &str),
+    role: &str,
+) -> Result<(), StoreError> {
     let role = conn.row(&FIND_HYBRID_ROLE, &[role.into(), tenant.into()]).await?;
-    let domain = conn.row(&FIND_DOMAIN, &["PRIMARY".into(), tenant.into()]).await?;
+    let domain = conn.row(&FIND_DOMAIN, &[(&domain.to_uppercase()).into(), tenant.into()]).await?;
     if let (Some(role), Some(domain)) = (role, domain) {
         let args = [user.into(), role.int(0)?.into(), tenant.into(), domain.int(0)?.into()];
         conn.execute(&DELETE_HYBRID_USER_ROLE, &args).await?;

@@ -142,6 +142,7 @@ impl Running {
             drop(courier.await);
         }
         if let Some(app) = &self.app {
+            app.users.close().await;
             app.store.close().await;
         }
         is_clean

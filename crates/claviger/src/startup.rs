@@ -4,6 +4,7 @@ pub mod databases;
 pub mod keystores;
 #[cfg(test)]
 mod tests;
+mod user_stores;
 
 use crate::app::App;
 use crate::cli::findings::{advice, what};
@@ -86,7 +87,9 @@ pub async fn start(
     seed_rows(&store, &config, prepared, &rng).await.context("the first rows cannot be written")?;
     let administrator = ensure_administrator(&store, &config, data_dir, &*clock, &rng).await?;
     lock.release().await;
-    let users = Users::new(store.clone(), (config.password_form, config.name_rule), clock.clone(), &*rng);
+    let primary = (config.password_form, config.name_rule);
+    let users = Users::new(store.clone(), primary, &user_stores::read(&config), clock.clone(), &*rng);
+    users.open_stores();
     let keys = Keys::new(signing, keystores::passwords(&config, store.capabilities()));
     let oauth = OAuth::new(store.clone(), clock.clone(), rng.clone(), keys, oauth_settings(&config));
     let bounds = Limits {

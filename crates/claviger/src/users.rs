@@ -1,23 +1,30 @@
-//! Who a user is: password check, roles, permissions (contract users-ldap.md 3), with verified logins kept for a while.
+//! Who a user is: password check, roles, permissions (contract users-ldap.md 3), with verified logins kept for a while. `store` is
+//! one user store, `source` where its users are, `seeker` looks names up there.
 
 mod seeker;
+mod source;
+mod store;
+#[cfg(test)]
+mod tests;
+
+pub use source::StoreSettings;
 
 use crate::cache::ReadThrough;
 use claviger_proto::entropy::{Entropy, key_text};
 use claviger_proto::event::Event;
 use claviger_proto::hash::sha256;
 use claviger_proto::ids::TenantId;
-use claviger_proto::password::{PasswordForm, StoredPassword};
+use claviger_proto::password::PasswordForm;
 use claviger_proto::permission::Permissions;
 use claviger_proto::secret::Secret;
 use claviger_proto::time::Clock;
-use claviger_proto::user::{NameRule, PRIMARY, Username};
+use claviger_proto::user::{LoginName, NameRule, Username};
 use claviger_store::db::Store;
 use claviger_store::error::StoreError;
-use claviger_store::{claims, tenants, users as rows};
-use seeker::{Seeker, Sought};
+use claviger_store::{tenants, users as rows};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use store::UserStore;
 
 /// Verified logins that are remembered.
 const LOGINS_MAX: usize = 10_000;
@@ -62,10 +69,8 @@ struct Known {
 pub struct Users {
     store: Store,
     clock: Arc<dyn Clock>,
-    form: PasswordForm,
-    rule: NameRule,
-    named: Seeker,
-    spelled: Seeker,
+    /// The primary one first, then the others in the order in which a name without a domain is tried.
+    stores: Vec<UserStore>,
     /// By the table's spelling: whatever a user types, one entry says who he is.
     known: ReadThrough<Username, Known>,
     /// The table's spelling of names that were typed in another.
@@ -74,25 +79,38 @@ pub struct Users {
     logins: ReadThrough<[u8; 32], Mark>,
     /// Makes the keys of `logins` useless outside this process.
     pepper: Secret,
-    /// Compared with for unknown names, so that they take as long as known ones.
-    nobody: StoredPassword,
 }
 
 impl Users {
-    /// The users in a store whose passwords have that form and whose names follow that rule.
-    pub fn new(store: Store, (form, rule): (PasswordForm, NameRule), clock: Arc<dyn Clock>, rng: &dyn Entropy) -> Self {
+    /// The users in a store whose passwords have that form and whose names follow that rule, and those of secondary stores.
+    pub fn new(
+        store: Store,
+        primary: (PasswordForm, NameRule),
+        secondary: &[StoreSettings],
+        clock: Arc<dyn Clock>,
+        rng: &dyn Entropy,
+    ) -> Self {
+        let others = secondary.iter().map(|settings| UserStore::secondary(settings, rng));
         Self {
-            named: Seeker::new(store.clone(), Sought::Named),
-            spelled: Seeker::new(store.clone(), Sought::Spelled),
+            stores: [UserStore::primary(store.clone(), primary, rng)].into_iter().chain(others).collect(),
             store,
             clock,
-            form,
-            rule,
             known: ReadThrough::new(USERS_MAX),
             spellings: ReadThrough::new(USERS_MAX),
             logins: ReadThrough::new(LOGINS_MAX),
             pepper: Secret::new(key_text(rng, PEPPER_LENGTH)),
-            nobody: StoredPassword::in_form(&Secret::new("nobody"), form, rng),
+        }
+    }
+
+    /// Begins to open the secondary stores, and waits for none.
+    pub fn open_stores(&self) {
+        self.stores.iter().for_each(UserStore::open);
+    }
+
+    /// Ends the connections to secondary stores.
+    pub async fn close(&self) {
+        for store in &self.stores {
+            store.close().await;
         }
     }
 
@@ -121,7 +139,40 @@ impl Users {
     }
 
     /// Checks a password. `None`: unknown user, unknown tenant or wrong password, which look and last alike.
+    ///
+    /// A name without a domain may be a user's of any store: the password decides, in the order of the stores, as in the old
+    /// server. A store that does not answer is an error to those only whom the primary store does not know.
     pub async fn authenticate(
+        &self,
+        login: &LoginName,
+        password: &Secret,
+    ) -> Result<Option<Arc<Principal>>, StoreError> {
+        let username = &login.username;
+        let found = self.authenticate_in_store(username, password).await?;
+        if found.is_some() || login.has_domain || self.stores.len() == 1 {
+            return Ok(found);
+        }
+        let Some(tenant) = self.find_tenant(username).await? else { return Ok(None) };
+        let mut trouble = None;
+        for store in &self.stores {
+            if store.tenant != Some(tenant) {
+                continue;
+            }
+            let username = Username { domain: store.domain.clone(), ..username.clone() };
+            match self.authenticate_in_store(&username, password).await {
+                Ok(None) => {}
+                Ok(found) => return Ok(found),
+                Err(error) => trouble = trouble.or(Some(error)),
+            }
+        }
+        match trouble {
+            Some(error) if self.find_row(username).await?.is_none() => Err(error),
+            _ => Ok(None),
+        }
+    }
+
+    /// As [`Self::authenticate`], of a user of the store that the name says.
+    async fn authenticate_in_store(
         &self,
         username: &Username,
         password: &Secret,
@@ -134,9 +185,15 @@ impl Users {
             return Ok(Some(known.principal.clone()));
         }
         let generation = self.logins.generation(&key);
-        let stored = self.find_row(username).await?;
+        let named = self.find_store(username).await?;
+        let stored = match named {
+            Some((tenant, store)) => Self::find_row_in(store, tenant, username).await?,
+            None => None,
+        };
         self.forget_stale(username, stored.as_ref());
-        let is_match = stored.as_ref().map_or(&self.nobody, |user| &user.password).is_match(password, self.form);
+        // A domain that nobody has costs as much as a wrong password.
+        let store = named.map_or(&self.stores[0], |(_, store)| store);
+        let is_match = store.is_match(stored.as_ref(), password);
         let Some(user) = stored.filter(|_| is_match) else { return Ok(None) };
         if let Some(since) = user.one_time_since
             && self.clock.now().millis_since(since) > ONE_TIME_MS
@@ -163,10 +220,9 @@ impl Users {
 
     /// Attributes of a user by name; `None` when there is no such user or tenant.
     pub async fn attributes(&self, username: &Username) -> Result<Option<BTreeMap<String, String>>, StoreError> {
-        let Some(user) = self.find_row(username).await? else { return Ok(None) };
-        let mut conn = self.store.reader().await?;
-        let Some(tenant) = tenants::find_by_domain(&mut conn, &username.tenant).await? else { return Ok(None) };
-        claims::list_attributes(&mut conn, tenant, user.id).await.map(Some)
+        let Some((tenant, store)) = self.find_store(username).await? else { return Ok(None) };
+        let Some(user) = Self::find_row_in(store, tenant, username).await? else { return Ok(None) };
+        store.list_attributes(tenant, &user).await.map(Some)
     }
 
     async fn find_known(&self, username: &Username) -> Result<Option<Arc<Known>>, StoreError> {
@@ -178,10 +234,11 @@ impl Users {
         }
         let generation = self.spellings.generation(username);
         let known = self.find_exactly(username).await?;
-        if known.is_some() || self.rule == NameRule::Exact {
+        if known.is_some() {
             return Ok(known);
         }
-        let Some(user) = Box::pin(self.seek(&self.spelled, username)).await? else { return Ok(None) };
+        let Some((tenant, store)) = self.find_store(username).await? else { return Ok(None) };
+        let Some(user) = Box::pin(store.find_spelled(tenant, &username.name)).await? else { return Ok(None) };
         let stored = Arc::new(Username { name: user.name, ..username.clone() });
         self.spellings.insert(username.clone(), generation, stored.clone());
         self.find_exactly(&stored).await
@@ -194,41 +251,52 @@ impl Users {
     }
 
     async fn load(&self, username: &Username) -> Result<Option<Known>, StoreError> {
-        let Some(user) = Box::pin(self.seek(&self.named, username)).await? else { return Ok(None) };
+        let Some((tenant, store)) = self.find_store(username).await? else { return Ok(None) };
+        // Boxed, as below: the future of every request would be as large.
+        let Some(user) = Box::pin(store.find_named(tenant, &username.name)).await? else { return Ok(None) };
+        let roles = Box::pin(store.list_roles(&self.store, tenant, &user)).await?;
         let mut conn = self.store.reader().await?;
-        let Some(tenant) = tenants::find_by_domain(&mut conn, &username.tenant).await? else { return Ok(None) };
-        let roles = rows::list_roles(&mut conn, tenant, &user, self.rule).await?;
         let statements = rows::list_permissions(&mut conn, tenant).await?;
         let own = statements.into_iter().filter(|(role, ..)| roles.contains(role));
         let permissions = Permissions::new(own);
         let mark = self.mark(&user);
         let username = Username { name: user.name, ..username.clone() };
-        let principal = Principal { username, tenant, permissions, roles, name_rule: self.rule };
+        let principal = Principal { username, tenant, permissions, roles, name_rule: store.rule };
         Ok(Some(Known { principal: Arc::new(principal), mark }))
     }
 
     /// The row of a user, as the table is now.
     async fn find_row(&self, username: &Username) -> Result<Option<rows::User>, StoreError> {
-        let user = Box::pin(self.seek(&self.named, username)).await?;
-        if user.is_some() || self.rule == NameRule::Exact {
-            return Ok(user);
-        }
-        Box::pin(self.seek(&self.spelled, username)).await
+        let Some((tenant, store)) = self.find_store(username).await? else { return Ok(None) };
+        Self::find_row_in(store, tenant, username).await
     }
 
-    /// Boxed by its callers: the future of every request would be as large.
-    async fn seek(&self, seeker: &Seeker, username: &Username) -> Result<Option<rows::User>, StoreError> {
-        if username.domain != PRIMARY {
+    async fn find_row_in(
+        store: &UserStore,
+        tenant: TenantId,
+        username: &Username,
+    ) -> Result<Option<rows::User>, StoreError> {
+        let user = Box::pin(store.find_named(tenant, &username.name)).await?;
+        if user.is_some() {
+            return Ok(user);
+        }
+        Box::pin(store.find_spelled(tenant, &username.name)).await
+    }
+
+    /// The store that a name says, with the tenant's id; `None` when there is no such store or tenant. Whoever waits for a store
+    /// holds no connection.
+    async fn find_store(&self, username: &Username) -> Result<Option<(TenantId, &UserStore)>, StoreError> {
+        if !self.stores.iter().any(|store| store.domain == username.domain) {
             return Ok(None);
         }
-        let mut conn = self.store.reader().await?;
-        let tenant = tenants::find_by_domain(&mut conn, &username.tenant).await?;
-        // Whoever waits for others holds no connection.
-        drop(conn);
-        match tenant {
-            Some(tenant) => seeker.find(tenant, &username.name).await,
-            None => Ok(None),
-        }
+        let Some(tenant) = self.find_tenant(username).await? else { return Ok(None) };
+        let is_meant =
+            |store: &&UserStore| store.domain == username.domain && store.tenant.is_none_or(|own| own == tenant);
+        Ok(self.stores.iter().find(is_meant).map(|store| (tenant, store)))
+    }
+
+    async fn find_tenant(&self, username: &Username) -> Result<Option<TenantId>, StoreError> {
+        tenants::find_by_domain(&mut self.store.reader().await?, &username.tenant).await
     }
 
     /// A row that was just read tells whether what is remembered of its user is over: an old server on the same tables tells
@@ -264,194 +332,5 @@ impl Users {
             text.push('\0');
         }
         sha256(Secret::new(text).expose().as_bytes())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::app::{SystemClock, SystemEntropy};
-    use crate::config::Config;
-    use crate::files::DataDir;
-    use crate::ops::Metrics;
-    use crate::startup;
-    use claviger_proto::entropy::uuid;
-    use claviger_store::sql::Sql;
-
-    /// Connections that read an embedded database at a time.
-    const READERS: usize = 8;
-
-    /// A started program on a database of its own.
-    async fn started(password: &Secret) -> (startup::Started, std::path::PathBuf) {
-        let directory = std::env::temp_dir().join(uuid(&SystemEntropy::default()));
-        std::fs::create_dir_all(&directory).unwrap();
-        let mut config = Config::default_for(&directory);
-        config.super_admin.password = Some(password.clone());
-        let data_dir = DataDir::open(&directory).unwrap();
-        let (clock, rng) = (Arc::new(SystemClock), Arc::new(SystemEntropy::default()));
-        let started = startup::start(config, &data_dir, Arc::new(Metrics::default()), clock, rng).await.unwrap();
-        (started, directory)
-    }
-
-    #[tokio::test]
-    async fn a_flood_of_unknown_names_is_a_few_statements() {
-        let (started, directory) = started(&Secret::new("admin-password")).await;
-        let seeker = Arc::new(Seeker::new(started.app.store.clone(), Sought::Spelled));
-        let turn = seeker.hold_turn().await;
-        let names = (0..120).map(|number| if number == 70 { "ADMIN".to_owned() } else { format!("nobody-{number}") });
-        let asked: Vec<_> = names
-            .map(|name| {
-                let seeker = seeker.clone();
-                tokio::spawn(async move { seeker.find(TenantId::SUPER, &name).await.unwrap().map(|user| user.name) })
-            })
-            .collect();
-        let given_up = {
-            let seeker = seeker.clone();
-            tokio::spawn(async move { seeker.find(TenantId::SUPER, "given-up").await })
-        };
-        while seeker.waiting() < 121 {
-            tokio::task::yield_now().await;
-        }
-        given_up.abort();
-        drop(given_up.await);
-        // Three statements of fifty names at most answer them all.
-        for _ in 0..3 {
-            seeker.answer_some().await;
-        }
-        let mut found = Vec::new();
-        for task in asked {
-            found.extend(task.await.unwrap());
-        }
-        assert_eq!(found, ["admin"]);
-        drop(turn);
-        assert_eq!(seeker.find(TenantId::SUPER, "Admin").await.unwrap().unwrap().name, "admin");
-        started.app.store.close().await;
-        std::fs::remove_dir_all(&directory).unwrap();
-    }
-
-    #[tokio::test]
-    async fn no_more_names_wait_than_there_are_places() {
-        let (started, directory) = started(&Secret::new("admin-password")).await;
-        let seeker = Arc::new(Seeker::new(started.app.store.clone(), Sought::Named));
-        let turn = seeker.hold_turn().await;
-        let ask = |name: String| {
-            let seeker = seeker.clone();
-            tokio::spawn(async move { seeker.find(TenantId::SUPER, &name).await.map(|user| user.is_some()) })
-        };
-        let mut asked: Vec<_> = (0..seeker::WAITING_MAX).map(|number| ask(format!("nobody-{number}"))).collect();
-        while seeker.waiting() < seeker::WAITING_MAX {
-            tokio::task::yield_now().await;
-        }
-        let refused = ask("admin".to_owned()).await.unwrap();
-        assert!(matches!(refused, Err(StoreError::Unavailable(None))), "{refused:?}");
-        // The place of one who gave up is free again.
-        let given_up = asked.pop().unwrap();
-        given_up.abort();
-        drop(given_up.await);
-        let last = ask("admin".to_owned());
-        drop(turn);
-        assert!(last.await.unwrap().unwrap());
-        for task in asked {
-            assert!(!task.await.unwrap().unwrap());
-        }
-        started.app.store.close().await;
-        std::fs::remove_dir_all(&directory).unwrap();
-    }
-
-    /// No text in a column of texts: the row does not decode.
-    static SPOIL: Sql = Sql::new("UPDATE UM_USER SET UM_USER_PASSWORD = X'FF' WHERE UM_USER_NAME = ?", &[]);
-
-    #[tokio::test]
-    async fn a_row_that_cannot_be_read_fails_its_own_name_alone() {
-        let (started, directory) = started(&Secret::new("admin-password")).await;
-        let write = started.app.store.write::<_, StoreError, _>(|conn| {
-            Box::pin(async move {
-                let password = StoredPassword { digest: "digest".to_owned(), salt: "salt".to_owned() };
-                for name in ["ann", "bad"] {
-                    let (uuid, name) = (uuid(&SystemEntropy::default()), name.to_owned());
-                    let user = rows::NewUser { uuid, name, password: password.clone(), tenant: TenantId::SUPER };
-                    rows::insert(conn, &user, SystemClock.now()).await?;
-                }
-                conn.execute(&SPOIL, &["bad".into()]).await.map(|_| ())
-            })
-        });
-        write.await.unwrap();
-        for sought in [Sought::Named, Sought::Spelled] {
-            let seeker = Arc::new(Seeker::new(started.app.store.clone(), sought));
-            let turn = seeker.hold_turn().await;
-            // Whoever gets the turn first asks for all: be it the bad name or another.
-            let names = ["bad", "ann", "nobody", "bad", "admin"];
-            let asked = names.map(|name| {
-                let seeker = seeker.clone();
-                tokio::spawn(async move { (name, seeker.find(TenantId::SUPER, name).await) })
-            });
-            while seeker.waiting() < names.len() {
-                tokio::task::yield_now().await;
-            }
-            drop(turn);
-            for task in asked {
-                let (name, found) = task.await.unwrap();
-                match found {
-                    Err(StoreError::Corrupt(_)) => assert_eq!(name, "bad"),
-                    found => assert_eq!(found.unwrap().is_some(), ["ann", "admin"].contains(&name), "{name}"),
-                }
-            }
-        }
-        started.app.store.close().await;
-        std::fs::remove_dir_all(&directory).unwrap();
-    }
-
-    #[tokio::test]
-    async fn who_hangs_up_ends_neither_the_statement_nor_the_turn() {
-        let (started, directory) = started(&Secret::new("admin-password")).await;
-        // The statement waits for a connection as it would for a slow database.
-        let mut busy = Vec::new();
-        for _ in 0..READERS {
-            let mut conn = started.app.store.reader().await.unwrap();
-            rows::find_named(&mut conn, TenantId::SUPER, &["admin"]).await.unwrap();
-            busy.push(conn);
-        }
-        let seeker = Seeker::new(started.app.store.clone(), Sought::Named);
-        let ask = |name: &'static str| {
-            let seeker = seeker.clone();
-            tokio::spawn(async move { seeker.find(TenantId::SUPER, name).await })
-        };
-        let given_up = ask("nobody");
-        while !seeker.is_asking() || seeker.waiting() > 0 {
-            tokio::task::yield_now().await;
-        }
-        given_up.abort();
-        assert!(given_up.await.unwrap_err().is_cancelled());
-        assert!(seeker.is_asking(), "another statement would begin beside the one that goes on");
-        let next = ask("admin");
-        while seeker.waiting() < 1 {
-            tokio::task::yield_now().await;
-        }
-        drop(busy);
-        assert_eq!(next.await.unwrap().unwrap().unwrap().name, "admin");
-        started.app.store.close().await;
-        std::fs::remove_dir_all(&directory).unwrap();
-    }
-
-    #[tokio::test]
-    async fn a_remembered_login_says_nothing_about_roles() {
-        let password = Secret::new("admin-password");
-        let (started, directory) = started(&password).await;
-        let (app, admin) = (&started.app, Username::parse("admin").unwrap());
-        let has_role = async || {
-            let principal = app.users.authenticate(&admin, &password).await.unwrap().unwrap();
-            principal.has_one_of(["Internal/late"])
-        };
-        assert!(!has_role().await);
-        // An old node on the same database writes no event; the roles' own age ends them.
-        let write = app.store.write::<_, StoreError, _>(|conn| {
-            Box::pin(async move { rows::add_hybrid_role(conn, TenantId::SUPER, "admin", "late").await })
-        });
-        write.await.unwrap();
-        app.users.known.forget_all();
-        assert!(has_role().await);
-        assert!(app.users.authenticate(&admin, &Secret::new("wrong")).await.unwrap().is_none());
-        app.store.close().await;
-        std::fs::remove_dir_all(&directory).unwrap();
     }
 }

@@ -324,7 +324,7 @@ pub async fn find_active(
         others.push(token);
     }
     for token in others {
-        if users::is_one(conn, key.tenant, (&token.key.user, &key.user), rule).await? {
+        if users::is_one(conn, (key.tenant, &key.user_domain), (&token.key.user, &key.user), rule).await? {
             return Ok(Some(token));
         }
     }

@@ -22,7 +22,7 @@ pub async fn find_over(
     for token in list_active(conn, key, idp, &names).await? {
         let is_over = token.expires_at() <= ended_before;
         // The user's own row, under whatever spelling, is retired by the rules of issuing: its refresh token is carried over.
-        if is_over && !users::is_one(conn, key.tenant, (&token.key.user, &key.user), rule).await? {
+        if is_over && !users::is_one(conn, (key.tenant, &key.user_domain), (&token.key.user, &key.user), rule).await? {
             found.push(token);
         }
     }

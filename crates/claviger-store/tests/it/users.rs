@@ -7,6 +7,7 @@ use claviger_proto::permission::Permissions;
 use claviger_proto::secret::Secret;
 use claviger_proto::time::Timestamp;
 use claviger_proto::user::NameRule;
+use claviger_store::claims;
 use claviger_store::error::StoreError;
 use claviger_store::sql::{Engine, Sql};
 use claviger_store::users::{self, NewUser};
@@ -229,6 +230,74 @@ async fn a_name_that_could_never_get_a_token_is_refused() {
             })
             .await;
         assert!(matches!(result, Err(StoreError::TooLong(_))));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_a_store_calls_its_own_is_not_the_primary_stores() {
+    static DIALECT: Sql =
+        Sql::new("INSERT INTO IDN_CLAIM_DIALECT (ID, DIALECT_URI, TENANT_ID) VALUES (901, ?, ?)", &[]);
+    static CLAIM: Sql =
+        Sql::new("INSERT INTO IDN_CLAIM (ID, DIALECT_ID, CLAIM_URI, TENANT_ID) VALUES (?, 901, ?, ?)", &[]);
+    static ATTRIBUTE: Sql = Sql::new(
+        "INSERT INTO IDN_CLAIM_MAPPED_ATTRIBUTE (LOCAL_CLAIM_ID, USER_STORE_DOMAIN_NAME, ATTRIBUTE_NAME, TENANT_ID) VALUES (?, ?, ?, ?)",
+        &[],
+    );
+    static DEFAULT: Sql = Sql::new(
+        "INSERT INTO IDN_CLAIM_PROPERTY (LOCAL_CLAIM_ID, PROPERTY_NAME, PROPERTY_VALUE, TENANT_ID) \
+         VALUES (?, 'DefaultAttribute', ?, ?)",
+        &[],
+    );
+    on_every_engine(|store| async move {
+        let write = store.write::<(), StoreError, _>(|conn| {
+            Box::pin(async move {
+                let tenant = TenantId::SUPER;
+                conn.execute(&DIALECT, &["http://example.org".into(), tenant.into()]).await?;
+                for (id, claim) in [(911_i64, "a"), (912, "b"), (913, "c")] {
+                    conn.execute(&CLAIM, &[id.into(), claim.into(), tenant.into()]).await?;
+                }
+                for (id, domain, attribute) in
+                    [(911_i64, "HR", "hr"), (911, "PRIMARY", "own"), (912, "PRIMARY", "own"), (913, "PRIMARY", "own")]
+                {
+                    conn.execute(&ATTRIBUTE, &[id.into(), domain.into(), attribute.into(), tenant.into()]).await?;
+                }
+                conn.execute(&DEFAULT, &[913_i64.into(), "default".into(), tenant.into()]).await?;
+                for (domain, role) in [("PRIMARY", "dev"), ("HR", "ops")] {
+                    users::grant(conn, tenant, domain, role, "/permission/admin/login").await?;
+                }
+                users::add_hybrid_role_in(conn, tenant, ("hr", "ann"), "Application/x").await?;
+                users::add_hybrid_role(conn, tenant, "ann", "Application/y").await
+            })
+        });
+        write.await.unwrap();
+        let mut conn = store.reader().await.unwrap();
+        let mut attributes = Vec::new();
+        for domain in ["HR", "OTHER", "PRIMARY"] {
+            let listed = claims::list(&mut conn, TenantId::SUPER, domain, "http://example.org").await.unwrap();
+            attributes.push(listed.into_iter().map(|claim| claim.attribute.unwrap()).collect::<Vec<_>>());
+        }
+        assert_eq!(attributes, [["hr", "own", "default"], ["own", "own", "default"], ["own", "own", "own"]]);
+        let permissions = users::list_permissions(&mut conn, TenantId::SUPER).await.unwrap();
+        let holds = |role: &str| {
+            permissions
+                .iter()
+                .any(|(name, path, _)| (name.as_str(), path.as_str()) == (role, "/permission/admin/login"))
+        };
+        assert!(holds("dev") && holds("HR/ops") && !holds("ops") && !holds("HR/dev"), "{permissions:?}");
+        let ann = users::User {
+            id: 0,
+            name: "Ann".to_owned(),
+            password: StoredPassword { digest: String::new(), salt: String::new() },
+            one_time_since: None,
+        };
+        for (domain, rule, expected) in [
+            ("HR", NameRule::AnyCase, vec![("Application/x".to_owned(), "ann".to_owned())]),
+            ("PRIMARY", NameRule::AnyCase, vec![("Application/y".to_owned(), "ann".to_owned())]),
+        ] {
+            let rows = users::list_hybrid_roles(&mut conn, (TenantId::SUPER, domain), &ann, rule).await.unwrap();
+            assert_eq!(rows, expected, "{domain}");
+        }
     })
     .await;
 }

@@ -311,6 +311,12 @@ pub fn load_config(
     };
     let profile = serve.profile.unwrap_or(loaded.config.server.profile);
     note_access_rules(&mut loaded, profile);
+    if loaded.config.server.home.as_os_str().is_empty()
+        && let Some(home) = file.as_deref().and_then(home_of)
+    {
+        // Relative to where we were started, not to the data directory.
+        loaded.config.server.home = std::path::absolute(home).unwrap_or_else(|_| home.to_owned());
+    }
     let mut config = loaded.config.in_data_dir(&serve.data_dir);
     config.server.profile = profile;
     // A gateway alone opens no database.
@@ -320,11 +326,16 @@ pub fn load_config(
     Ok((config, loaded.notes, file))
 }
 
+/// The old server's home, where its `repository/conf` holds the configuration.
+fn home_of(file: &Path) -> Option<&Path> {
+    file.parent().filter(|it| it.ends_with("repository/conf")).and_then(|it| it.ancestors().nth(2))
+}
+
 /// Directories that the path of an H2 database may be relative to: the old server's home, where its `repository/conf` holds
 /// the configuration or where we are started, and our own data directory.
 fn h2_homes(serve: &Serve, file: Option<&Path>) -> Vec<PathBuf> {
     let beside = file.and_then(Path::parent).map(Path::to_owned);
-    let home = beside.as_deref().filter(|it| it.ends_with("repository/conf")).and_then(|it| it.ancestors().nth(2));
+    let home = file.and_then(home_of);
     [home.map(Path::to_owned), beside, Some(serve.data_dir.clone()), Some(PathBuf::new())]
         .into_iter()
         .flatten()

@@ -127,7 +127,7 @@ impl DatabaseUrl {
         }
     }
 
-    pub(super) fn server_mut(&mut self) -> Option<&mut DatabaseServer> {
+    pub(crate) fn server_mut(&mut self) -> Option<&mut DatabaseServer> {
         match self {
             DatabaseUrl::Sqlite { .. } => None,
             DatabaseUrl::MySql(server) | DatabaseUrl::Postgres(server) => Some(server),

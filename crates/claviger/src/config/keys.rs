@@ -76,6 +76,7 @@ pub const KEYS: &[Key] = &[
     key("server.bind_address", Text, "0.0.0.0", "Ours. Address to listen on."),
     key("server.plain_http", OneOf(&["loopback", "all", "off"]), "loopback", "Ours. Who may use the plain management port 9763. The gateway's 8280 follows each API's transports instead."),
     key("server.shutdown_deadline_s", seconds(1), "30", "Ours. Longest wait for running requests at shutdown."),
+    key("server.home", Text, "", "Ours. Home of the old server, in whose `repository` the files of secondary user stores are; relative to the data directory. Unset: the home whose `repository/conf` holds this file, else the data directory."),
     key("server.mode", OneOf(&["single", "ha"]), "single", "Clustering mode.").without_effect(ONE_NODE),
     key("server.default_cache_timeout", Duration { unit: Seconds, min: 0, may_be_never: true }, "", "Cache lifetime.").without_effect("caches are invalidated by events"),
     key("server.force_local_cache", Flag, "", "Local caches.").without_effect("caches are always local"),

@@ -12,6 +12,7 @@ pub mod pattern;
 pub mod ports;
 pub mod profile;
 pub mod schema;
+pub mod user_store;
 
 mod check;
 mod expand;

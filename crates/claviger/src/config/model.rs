@@ -68,6 +68,7 @@ impl Config {
         for database in self.databases.all_mut() {
             database.url = std::mem::take(&mut database.url).in_data_dir(data_dir);
         }
+        self.server.home = data_dir.join(&self.server.home);
         let stores = &mut self.keystore;
         for role in [&mut stores.primary, &mut stores.internal, &mut stores.tls] {
             *role = role.take().and_then(|mut store| {
@@ -108,6 +109,8 @@ pub struct Server {
     pub plain_http: PlainHttp,
     /// Longest shutdown, seconds.
     pub shutdown_deadline_s: u64,
+    /// Home of the old server, whose files beside its configuration are read; relative to the data directory. Empty: that.
+    pub home: PathBuf,
 }
 
 /// Who may use the plain management port.

@@ -20,7 +20,7 @@ use axum::http::{Extensions, HeaderMap, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use claviger_proto::secret::Secret;
-use claviger_proto::user::Username;
+use claviger_proto::user::LoginName;
 use claviger_store::error::StoreError;
 use claviger_store::tokens::UserType;
 use std::net::SocketAddr;
@@ -260,11 +260,11 @@ async fn check_basic(app: &App, headers: &HeaderMap) -> Result<Caller, Refusal> 
     let Some((name, password)) = basic_credentials(headers) else {
         return Err(Refusal::Unauthenticated(String::new()));
     };
-    let Ok(username) = Username::parse(&name) else { return Err(Refusal::Unauthenticated(String::new())) };
-    let found = app.users.authenticate(&username, &Secret::new(password.expose())).await.map_err(Refusal::Store)?;
+    let Ok(login) = LoginName::parse(&name) else { return Err(Refusal::Unauthenticated(String::new())) };
+    let found = app.users.authenticate(&login, &Secret::new(password.expose())).await.map_err(Refusal::Store)?;
     let Some(principal) = found else {
-        tracing::info!(target: "audit", user = %username, outcome = "refused", "basic authentication");
-        return Err(Refusal::Unauthenticated(username.to_string()));
+        tracing::info!(target: "audit", user = %login.username, outcome = "refused", "basic authentication");
+        return Err(Refusal::Unauthenticated(login.username.to_string()));
     };
     Ok(Caller { principal, scopes: Vec::new(), credential: Credential::Password })
 }

@@ -45,7 +45,7 @@ fn place(database: &Database) -> Place {
     Place { location: location(&database.url), limits }
 }
 
-fn location(url: &DatabaseUrl) -> Location {
+pub(super) fn location(url: &DatabaseUrl) -> Location {
     match url {
         DatabaseUrl::Sqlite { path } => Location::Sqlite(path.clone()),
         DatabaseUrl::MySql(at) => Location::MySql(server(at)),

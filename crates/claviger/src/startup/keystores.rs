@@ -144,11 +144,18 @@ pub fn forms(config: &Config, capabilities: Capabilities, rng: &Arc<dyn Entropy>
 
 /// What opens the passwords of tenants' key stores, whatever form tokens have: the old server encrypted them with its key.
 pub fn passwords(config: &Config, capabilities: Capabilities) -> Passwords {
-    let stores = &config.keystore;
-    if stores.internal.is_none() && stores.primary.is_none() {
-        return Err("neither [keystore.internal] nor [keystore.primary] names it".to_owned());
-    }
-    cipher(config, capabilities).map_err(|error| format!("it is not to be had: {error:#}"))
+    old_cipher(config, capabilities).map_err(|error| format!("{error:#}"))
+}
+
+/// What decrypts passwords in files of the old server: they are encrypted as tokens are (configuration.md 1.3).
+pub fn file_cipher(config: &Config) -> anyhow::Result<Cipher> {
+    old_cipher(config, Capabilities::ALL)
+}
+
+fn old_cipher(config: &Config, capabilities: Capabilities) -> anyhow::Result<Cipher> {
+    let has_key = config.keystore.internal.is_some() || config.keystore.primary.is_some();
+    anyhow::ensure!(has_key, "neither [keystore.internal] nor [keystore.primary] names it");
+    cipher(config, capabilities)
 }
 
 /// The internal key writes; the primary one, which older releases used, reads too.

@@ -21,7 +21,7 @@ pub(super) async fn find(
     let Some(principal) = app.users.find(username).await? else { return Ok(None) };
     let attributes = app.users.attributes(username).await?.unwrap_or_default();
     let mut conn = app.store.reader().await?;
-    let mut known = rows::list(&mut conn, principal.tenant, dialect).await?;
+    let mut known = rows::list(&mut conn, principal.tenant, &principal.username.domain, dialect).await?;
     drop(conn);
     if known.is_empty() {
         known = dialects::list(dialect);

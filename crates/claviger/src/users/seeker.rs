@@ -4,9 +4,9 @@
 //! `LOWER(name)` in any release. So a look-up may read the table from end to end, and a flood of them must not become a flood
 //! of such readings (contract database.md 5.1, 5.3).
 
+use super::source::Source;
 use claviger_proto::ids::TenantId;
 use claviger_store::conn::Conn;
-use claviger_store::db::Store;
 use claviger_store::error::StoreError;
 use claviger_store::users::{self, NAMES_MAX, User};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,7 +27,7 @@ pub(super) enum Sought {
 /// The look-ups of one kind.
 #[derive(Clone)]
 pub(super) struct Seeker {
-    store: Store,
+    source: Source,
     sought: Sought,
     waiting: Arc<Mutex<Vec<Asked>>>,
     /// Held by the task that asks the database for all.
@@ -43,11 +43,11 @@ struct Asked {
 type Answer = oneshot::Receiver<Result<Option<User>, StoreError>>;
 
 impl Seeker {
-    pub(super) fn new(store: Store, sought: Sought) -> Self {
-        Self { store, sought, waiting: Arc::default(), turn: Arc::default() }
+    pub(super) fn new(source: Source, sought: Sought) -> Self {
+        Self { source, sought, waiting: Arc::default(), turn: Arc::default() }
     }
 
-    /// A user of the primary store. [`StoreError::Unavailable`] also when too many names wait already.
+    /// A user of the store. [`StoreError::Unavailable`] also when too many names wait already.
     pub(super) async fn find(&self, tenant: TenantId, name: &str) -> Result<Option<User>, StoreError> {
         let mut answer = self.ask(tenant, name)?;
         loop {
@@ -117,7 +117,7 @@ impl Seeker {
     async fn look_up(&self, some: &[Asked]) -> Result<Vec<Option<User>>, StoreError> {
         let Some(first) = some.first() else { return Ok(Vec::new()) };
         let names: Vec<&str> = some.iter().map(|asked| asked.name.as_str()).collect();
-        let mut conn = self.store.reader().await?;
+        let mut conn = self.source.reader().await?;
         self.sought.find(&mut conn, first.tenant, &names).await
     }
 

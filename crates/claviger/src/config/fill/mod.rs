@@ -220,6 +220,7 @@ impl Values<'_> {
                 &[("loopback", PlainHttp::Loopback), ("all", PlainHttp::All), ("off", PlainHttp::Off)],
             ),
             shutdown_deadline_s: self.number("server.shutdown_deadline_s"),
+            home: self.text_if_set("server.home").unwrap_or_default().into(),
         }
     }
 

@@ -30,7 +30,7 @@ use claviger_proto::form::Form;
 use claviger_proto::ids::{ConsumerKey, SUPER_TENANT_DOMAIN};
 use claviger_proto::secret::Secret;
 use claviger_proto::time::Timestamp;
-use claviger_proto::user::Username;
+use claviger_proto::user::{LoginName, Username};
 use claviger_store::codes::{self, CodeContext, NewCode};
 use claviger_store::error::StoreError;
 use reply::{AuthorizeError, Refusal, redirect, refuse};
@@ -191,11 +191,11 @@ async fn authenticate(
     let domain = app.oauth.tenant_domain(tenant).await?.unwrap_or_default();
     let is_plain = !name.contains('@') && domain != SUPER_TENANT_DOMAIN;
     let name = if is_plain { format!("{name}@{domain}") } else { name.to_owned() };
-    let Ok(username) = Username::parse(&name) else { return Ok(None) };
-    let user = app.users.authenticate(&username, &Secret::new(password)).await?;
+    let Ok(login) = LoginName::parse(&name) else { return Ok(None) };
+    let user = app.users.authenticate(&login, &Secret::new(password)).await?;
     let user = user.filter(|user| user.tenant == tenant);
     let outcome = if user.is_some() { "accepted" } else { "refused" };
-    tracing::info!(target: "audit", user = %username, client_id = %client.client.key, outcome, "login page");
+    tracing::info!(target: "audit", user = %login.username, client_id = %client.client.key, outcome, "login page");
     Ok(user)
 }
 

@@ -3,7 +3,7 @@
 use super::{Authorized, Grant, Login, Rules, TokenContext};
 use crate::oauth::reply::TokenError;
 use claviger_proto::secret::Secret;
-use claviger_proto::user::Username;
+use claviger_proto::user::LoginName;
 use claviger_store::tokens::UserType;
 use futures_util::future::BoxFuture;
 
@@ -30,17 +30,17 @@ impl Grant for Password {
         Box::pin(async move {
             let given = cx.form.get("username").unwrap_or_default();
             let failed = || TokenError::InvalidGrant(format!("Authentication failed for {}", printable(given)).into());
-            let username = Username::parse(given).map_err(|_| failed())?;
+            let login = LoginName::parse(given).map_err(|_| failed())?;
             let password = Secret::new(cx.form.get("password").unwrap_or_default());
-            let principal = cx.app.users.authenticate(&username, &password).await?;
+            let principal = cx.app.users.authenticate(&login, &password).await?;
             let Some(principal) = principal else {
-                tracing::info!(target: "audit", user = %username, client_id = %cx.client.client.key, outcome = "refused", "password grant");
+                tracing::info!(target: "audit", user = %login.username, client_id = %cx.client.client.key, outcome = "refused", "password grant");
                 return Err(failed());
             };
             if principal.tenant != cx.client.client.tenant {
                 let text = format!(
                     "Users in the tenant domain : {} do not have access to application {}",
-                    username.tenant, cx.client.client.settings.name
+                    login.username.tenant, cx.client.client.settings.name
                 );
                 return Err(TokenError::InvalidGrant(text.into()));
             }

@@ -81,16 +81,22 @@ impl Database {
 
     /// As [`Self::section`], with another port of this host, behind which the server is.
     pub(crate) fn section_at(&self, port: u16) -> String {
+        let Some((url, user)) = self.jdbc_at(port) else { return String::new() };
+        format!(
+            "[database.shared_db]\nurl = \"{url}\"\nusername = \"{user}\"\n\
+             password = \"{user}\"\n[database.shared_db.pool_options]\nmax_active = 12\n"
+        )
+    }
+
+    /// Its URL on a port of its host, and its user; `None` of SQLite.
+    pub(crate) fn jdbc_at(&self, port: u16) -> Option<(String, &str)> {
         let (scheme, host, user, name) = match self {
-            Self::Sqlite => return String::new(),
+            Self::Sqlite => return None,
             Self::MySql { options, name, .. } => ("mysql", options.get_host(), options.get_username(), name),
             Self::Postgres { options, name } => ("postgresql", options.get_host(), options.get_username(), name),
         };
         let tls = if scheme == "mysql" { "useSSL=false" } else { "sslmode=disable" };
-        format!(
-            "[database.shared_db]\nurl = \"jdbc:{scheme}://{host}:{port}/{name}?{tls}\"\nusername = \"{user}\"\n\
-             password = \"{user}\"\n[database.shared_db.pool_options]\nmax_active = 12\n"
-        )
+        Some((format!("jdbc:{scheme}://{host}:{port}/{name}?{tls}"), user))
     }
 
     /// The rows of a query, each column as text, by a session in the server's zone; not for SQLite.

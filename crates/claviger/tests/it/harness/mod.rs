@@ -1,5 +1,6 @@
 //! Starts what the tests talk to: `server` in this process, `process` as a program of its own, each on a directory and a
-//! database of its own; `wire` is the HTTP client, `browser` a browser, `people` the users that no wire can make, `receiver` what
+//! database of its own; `wire` is the HTTP client, `browser` a browser, `people` the users that no wire can make, `user_stores`
+//! those of secondary stores, `receiver` what
 //! is told of dead tokens.
 
 mod browser;
@@ -11,6 +12,7 @@ mod process;
 mod receiver;
 mod relay;
 mod server;
+mod user_stores;
 mod wire;
 
 pub(crate) use browser::{Browser, authorize_path, hidden, sent_back};
@@ -22,6 +24,7 @@ pub(crate) use process::{Process, free_offset};
 pub(crate) use receiver::{Post, Receiver};
 pub(crate) use relay::Relay;
 pub(crate) use server::{ManualClock, Options, Server, on_every_engine, on_sqlite, on_two_nodes_with};
+pub(crate) use user_stores::{Home, UserDatabase, user_databases};
 pub(crate) use wire::{
     Call, Origin, Registered, Reply, Told, claims, http2_client, introspect, plain_client, raw_status, register,
     registration,

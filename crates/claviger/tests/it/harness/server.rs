@@ -58,6 +58,8 @@ pub(crate) struct Options {
     pub(crate) host_zone: Option<&'static str>,
     /// Signs and names itself as that server does, so that each accepts the other's JWTs.
     pub(crate) likeness: Option<Likeness>,
+    /// The home of the old installation; its own directory if not said.
+    pub(crate) home: Option<PathBuf>,
 }
 
 /// The public name and the signing key of a server.
@@ -159,9 +161,10 @@ impl Server {
             }
         }
         let role = options.role.unwrap_or("default");
+        let home = Value::from(options.home.unwrap_or_default().to_str().unwrap());
         let text = format!(
             "[server]\nbase_path = \"{base_path}\"\nbind_address = \"127.0.0.1\"\nshutdown_deadline_s = 10\n\
-             server_role = \"{role}\"\n\
+             server_role = \"{role}\"\nhome = {home}\n\
              [super_admin]\nusername = \"{ADMIN}\"\npassword = {}\n{text}",
             Value::from(admin_password)
         );

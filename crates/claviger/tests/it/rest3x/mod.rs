@@ -18,6 +18,7 @@ mod scopes;
 mod tenants;
 mod tokens;
 mod unusual;
+mod user_stores;
 mod userinfo;
 
 use crate::harness::{ADMIN, ADMIN_PASSWORD, Call as _, Reply, Server};
