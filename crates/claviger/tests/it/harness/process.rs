@@ -143,11 +143,6 @@ impl Process {
         format!("http://127.0.0.1:{}", ports::GATEWAY_HTTP + self.offset)
     }
 
-    /// Its number.
-    pub(crate) fn id(&self) -> u32 {
-        self.child.id()
-    }
-
     /// The root directory as the process sees it.
     pub(crate) fn root(&self) -> PathBuf {
         PathBuf::from(format!("/proc/{}/root", self.child.id()))

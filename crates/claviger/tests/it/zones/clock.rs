@@ -2,7 +2,7 @@
 //! questions for the time of day. It stands still between two settings. Clocks that only count go on, and with them all
 //! timers.
 
-use crate::harness::{Directory, Process};
+use crate::harness::Directory;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -68,19 +68,15 @@ impl Clock {
     }
 }
 
-/// What the library leaves behind of a process that had no time to tidy up.
-pub(super) struct Traces(u32);
-
-impl Traces {
-    pub(super) fn of(process: &Process) -> Self {
-        Self(process.id())
-    }
-}
-
-impl Drop for Traces {
+/// Removes what the library leaves behind of processes that were killed: in the way of the next one of the same number.
+impl Drop for Clock {
     fn drop(&mut self) {
-        for name in ["faketime_shm_", "sem.faketime_sem_"] {
-            drop(fs::remove_file(format!("/dev/shm/{name}{}", self.0)));
+        for path in fs::read_dir("/dev/shm").into_iter().flatten().flatten().map(|entry| entry.path()) {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let number = ["faketime_shm_", "sem.faketime_sem_"].iter().find_map(|start| name.strip_prefix(start));
+            if number.is_some_and(|number| !Path::new("/proc").join(number).exists()) {
+                drop(fs::remove_file(&path));
+            }
         }
     }
 }

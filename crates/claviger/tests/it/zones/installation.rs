@@ -1,7 +1,7 @@
 //! One or two nodes of an installation: processes of the built program, each with a zone and a directory of its own, by one clock
 //! that the test sets.
 
-use super::clock::{Clock, Traces};
+use super::clock::Clock;
 use super::{Promise, Zones};
 use crate::harness::{
     ADMIN, ADMIN_PASSWORD, Call as _, Database, Directory, Origin, Post, Process, Receiver, introspect, plain_client,
@@ -22,7 +22,6 @@ const TOLD: Duration = Duration::from_secs(30);
 pub(super) struct Node {
     process: Process,
     http: Client,
-    _traces: Traces,
 }
 
 impl Origin for Node {
@@ -38,8 +37,7 @@ impl Origin for Node {
 impl Node {
     async fn start(clock: &Clock, zone: &str, directory: &Directory) -> Self {
         let process = Process::start_as(&|| clock.command(zone), directory, &["--log", "warn"]).await;
-        let traces = Traces::of(&process);
-        Self { process, http: plain_client(), _traces: traces }
+        Self { process, http: plain_client() }
     }
 
     /// What a command of the program said and wrote, and whether it succeeded.
@@ -74,7 +72,6 @@ impl Node {
 
 /// The nodes, and who is told of dead tokens.
 pub(super) struct Installation {
-    pub(super) clock: Clock,
     pub(super) zones: Zones,
     pub(super) has_jwt_rows: bool,
     pub(super) issuer: Node,
@@ -82,6 +79,8 @@ pub(super) struct Installation {
     reader: Option<Node>,
     receiver: Receiver,
     directories: [Directory; 2],
+    /// Goes after those who go by it.
+    pub(super) clock: Clock,
 }
 
 impl Installation {
@@ -112,7 +111,7 @@ impl Installation {
         } else {
             None
         };
-        Self { clock, zones, has_jwt_rows, issuer, reader, receiver, directories }
+        Self { zones, has_jwt_rows, issuer, reader, receiver, directories, clock }
     }
 
     pub(super) fn reader(&self) -> &Node {
