@@ -96,6 +96,7 @@ queries! {
 const TOKEN_TYPE: &str = "tokenType";
 const BYPASS: &str = "bypassClientCredentials";
 const RENEW_REFRESH: &str = "renewRefreshToken";
+const AUDIENCE: &str = "audience";
 
 /// An OAuth client as the token endpoint needs it.
 #[derive(Clone, Debug)]
@@ -116,6 +117,8 @@ pub struct Client {
     pub settings: ClientSettings,
     /// `ACTIVE`; anything else blocks the client.
     pub is_active: bool,
+    /// More audiences of its ID tokens (database.md 2.3): an old server's console writes them.
+    pub audiences: Vec<String>,
 }
 
 /// What a registration sets and an update changes.
@@ -253,6 +256,7 @@ fn decode(forms: &Forms, rows: &[Row]) -> Result<Vec<Client>, StoreError> {
                 TOKEN_TYPE => client.settings.token_type = TokenTypeWord::stored(value),
                 BYPASS => client.settings.is_public = value == "true",
                 RENEW_REFRESH => client.settings.is_refresh_renewed = value.parse().ok(),
+                AUDIENCE if !value.is_empty() => client.audiences.push(value),
                 _ => {}
             }
         }
@@ -286,6 +290,7 @@ fn decode_one(forms: &Forms, row: &Row) -> Result<Client, StoreError> {
             },
         },
         is_active: row.opt_text(11)?.as_deref() == Some("ACTIVE"),
+        audiences: Vec::new(),
     })
 }
 

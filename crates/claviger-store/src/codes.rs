@@ -1,6 +1,10 @@
 //! IDN_OAUTH2_AUTHORIZATION_CODE and the scopes of codes (contract database.md 3.7). Codes stand in the form of tokens
 //! ([`crate::forms`]) and are looked up by their hash where there is a column for it.
 //!
+//! What the tables have no column for, and an ID token needs, is in our own CLV_CODE_CONTEXT: it is written with its code and
+//! cleaned behind it ([`crate::cleaning`]). No foreign key ties them: WSO2's table is not ours, and may be of another character
+//! set.
+//!
 //! Every UPDATE names TIME_CREATED: on MySQL the tables of 2.1 to 3.0 may set it to the present otherwise (database.md 1.3).
 
 use crate::capability::Capability;
@@ -38,6 +42,10 @@ queries! {
             [code_scopes:S.SCOPE|NULL] FROM IDN_OAUTH2_AUTHORIZATION_CODE A \
             [code_scopes:LEFT JOIN IDN_OAUTH2_AUTHZ_CODE_SCOPE S ON S.CODE_ID = A.CODE_ID ]\
             WHERE A.[code_hash:AUTHORIZATION_CODE_HASH|AUTHORIZATION_CODE] = ? AND A.CONSUMER_KEY_ID = ? ORDER BY A.CODE_ID";
+    INSERT_CONTEXT = "INSERT INTO CLV_CODE_CONTEXT (CODE_ID, AUTH_TIME, NONCE) VALUES (?, ?, ?)";
+    FIND_CONTEXT = "SELECT AUTH_TIME, NONCE FROM CLV_CODE_CONTEXT WHERE CODE_ID = ?";
+    FIND_AUTH_TIME = "SELECT MAX(X.AUTH_TIME) FROM IDN_OAUTH2_AUTHORIZATION_CODE A JOIN CLV_CODE_CONTEXT X ON X.CODE_ID = A.CODE_ID \
+                      WHERE A.TOKEN_ID = ? AND A.CONSUMER_KEY_ID = ?";
     FIND_TOKEN = "SELECT TOKEN_ID FROM IDN_OAUTH2_AUTHORIZATION_CODE WHERE CODE_ID = ?";
     CONSUME = "UPDATE IDN_OAUTH2_AUTHORIZATION_CODE SET STATE = 'INACTIVE', TOKEN_ID = ?, TIME_CREATED = TIME_CREATED \
                WHERE CODE_ID = ? AND STATE = 'ACTIVE'";
@@ -75,6 +83,17 @@ pub struct NewCode {
     pub validity_ms: i64,
     /// PKCE challenge with its method.
     pub challenge: Option<(String, Method)>,
+    /// What its ID token is to say; `None`: it gets none.
+    pub context: Option<CodeContext>,
+}
+
+/// What an ID token says of the authorization request behind a code (OpenID Connect Core section 2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CodeContext {
+    /// When the user showed his password.
+    pub auth_time: Timestamp,
+    /// The request's `nonce`, 512 bytes at most.
+    pub nonce: Option<String>,
 }
 
 /// A code that was issued, by this program or by an old server.
@@ -111,7 +130,7 @@ impl Code {
     }
 }
 
-/// Inserts an ACTIVE code.
+/// Inserts an ACTIVE code with its context.
 pub async fn insert(conn: &mut Conn, code: &NewCode, idp: Option<i64>) -> Result<(), StoreError> {
     let column = conn.forms().column(&code.code)?;
     let hash = conn.forms().hash(code.code.expose());
@@ -150,6 +169,10 @@ pub async fn insert(conn: &mut Conn, code: &NewCode, idp: Option<i64>) -> Result
         idp.into(),
     ];
     conn.execute(&INSERT_CODE, &args).await?;
+    if let Some(CodeContext { auth_time, nonce }) = &code.context {
+        let nonce = nonce.as_deref().into();
+        conn.execute(&INSERT_CONTEXT, &[(&code.id).into(), auth_time.as_millis().into(), nonce]).await?;
+    }
     if !has_rows {
         return Ok(());
     }
@@ -209,6 +232,22 @@ fn decode(row: &Row, id: String) -> Result<Code, StoreError> {
         subject: row.opt_text(11)?.unwrap_or_default(),
         challenge: row.opt_text(12)?.filter(|challenge| !challenge.is_empty()).map(|challenge| (challenge, method)),
     })
+}
+
+/// The context of a code; `None` when it has none: it is an old server's, or gets no ID token.
+pub async fn find_context(conn: &mut Conn, code_id: &str) -> Result<Option<CodeContext>, StoreError> {
+    let Some(row) = conn.row(&FIND_CONTEXT, &[code_id.into()]).await? else { return Ok(None) };
+    Ok(Some(CodeContext { auth_time: Timestamp::from_millis(row.int(0)?), nonce: row.opt_text(1)? }))
+}
+
+/// When the user of a token last logged in for it, if it comes from a code with a context, also by refreshes.
+pub async fn find_auth_time(
+    conn: &mut Conn,
+    client: ConsumerKeyId,
+    token: &TokenId,
+) -> Result<Option<Timestamp>, StoreError> {
+    let Some(row) = conn.row(&FIND_AUTH_TIME, &[token.into(), client.into()]).await? else { return Ok(None) };
+    Ok(row.opt_int(0)?.map(Timestamp::from_millis))
 }
 
 /// Uses a code up for a token; false when somebody was first. One statement: of any number of exchanges, on any number of nodes,

@@ -270,6 +270,7 @@ pub(crate) fn oauth_settings(config: &Config) -> OAuthSettings {
         user_access_s: seconds(oauth.user_access_token_validity),
         application_access_s: seconds(oauth.app_access_token_validity),
         refresh_s: seconds(oauth.refresh_token_validity),
+        id_s: oauth.id_token_validity_s,
         is_refresh_renewed: oauth.is_refresh_token_renewed,
         is_access_renewed_per_request: oauth.is_access_token_renewed_per_request,
         is_jwt_persisted: oauth.is_jwt_persisted,

@@ -1,5 +1,6 @@
-// openid-client 6: discovery, the grants, codes with PKCE (RFC 7636) and the issuer's name (RFC 9207), revocation (RFC 7009) and introspection (RFC 7662) with either way of client
-// authentication (RFC 6749 section 2.3.1).
+// openid-client 6: discovery, the grants, codes with PKCE (RFC 7636) and the issuer's name (RFC 9207), ID tokens and userinfo
+// (OpenID Connect Core), revocation (RFC 7009) and introspection (RFC 7662) with either way of client authentication (RFC 6749
+// section 2.3.1).
 //
 // The introspection endpoint wants a user with the permission to view applications, not the client: the administrator's
 // name and password are given to the library as if they were a client's.
@@ -66,6 +67,30 @@ for (const id of [OPAQUE_ID, JWT_ID]) {
       const used = { code: 'OAUTH_RESPONSE_BODY_ERROR', error: 'invalid_grant' }
       await assert.rejects(client.authorizationCodeGrant(config, answer, { pkceCodeVerifier, expectedState }), used)
       assert.equal(await isActive(tokens.access_token), false)
+    })
+
+    await report(`${name} ID token with its signature, refresh, userinfo`, async () => {
+      const careful = await discover(id, client[method](CLIENT_SECRET))
+      client.enableNonRepudiationChecks(careful)
+      const pkceCodeVerifier = client.randomPKCECodeVerifier()
+      const expectedNonce = client.randomNonce()
+      const answer = await browse(
+        client.buildAuthorizationUrl(careful, {
+          redirect_uri: 'https://app.invalid/cb',
+          scope: 'openid email',
+          nonce: expectedNonce,
+          max_age: '600',
+          code_challenge: await client.calculatePKCECodeChallenge(pkceCodeVerifier),
+          code_challenge_method: 'S256',
+        }),
+      )
+      const tokens = await client.authorizationCodeGrant(careful, answer, { pkceCodeVerifier, expectedNonce, maxAge: 600 })
+      const said = tokens.claims()
+      assert.equal(said.nonce, expectedNonce)
+      assert.equal((await client.fetchUserInfo(careful, tokens.access_token, said.sub)).sub, said.sub)
+      const later = (await client.refreshTokenGrant(careful, tokens.refresh_token)).claims()
+      for (const kept of ['iss', 'sub', 'aud', 'azp', 'auth_time']) assert.equal(later[kept], said[kept])
+      assert.equal(later.nonce, undefined)
     })
 
     await report(`${name} wrong secret`, async () => {

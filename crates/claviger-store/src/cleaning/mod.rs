@@ -50,6 +50,8 @@ pub enum Table {
     AccessTokens,
     /// IDN_OAUTH2_AUTHORIZATION_CODE. After the tokens: a code stays as long as its token.
     AuthorizationCodes,
+    /// CLV_CODE_CONTEXT. After the codes: a context goes with its code, whoever removed that.
+    CodeContexts,
     /// IDN_OAUTH2_ACCESS_TOKEN_AUDIT.
     TokenAudit,
     /// IDN_AUTH_SESSION_STORE.
@@ -66,9 +68,10 @@ pub enum Table {
 
 impl Table {
     /// All of them, in the order in which they are cleaned.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::AccessTokens,
         Self::AuthorizationCodes,
+        Self::CodeContexts,
         Self::TokenAudit,
         Self::Sessions,
         Self::RevokedJwts,
@@ -82,6 +85,7 @@ impl Table {
         match self {
             Self::AccessTokens => "IDN_OAUTH2_ACCESS_TOKEN",
             Self::AuthorizationCodes => "IDN_OAUTH2_AUTHORIZATION_CODE",
+            Self::CodeContexts => "CLV_CODE_CONTEXT",
             Self::TokenAudit => "IDN_OAUTH2_ACCESS_TOKEN_AUDIT",
             Self::Sessions => "IDN_AUTH_SESSION_STORE",
             Self::RevokedJwts => "AM_REVOKED_JWT",
@@ -146,9 +150,12 @@ impl Page {
 /// The tables that can be cleaned in databases with these capabilities, in the order in which they are.
 pub fn tables(capabilities: Capabilities) -> impl Iterator<Item = Table> {
     Table::ALL.into_iter().filter(move |table| match table {
-        Table::AccessTokens | Table::AuthorizationCodes | Table::Revocations | Table::Events | Table::Notifications => {
-            true
-        }
+        Table::AccessTokens
+        | Table::AuthorizationCodes
+        | Table::CodeContexts
+        | Table::Revocations
+        | Table::Events
+        | Table::Notifications => true,
         Table::TokenAudit => capabilities.has(Capability::Audit),
         Table::Sessions => capabilities.has(Capability::SessionExpiry),
         Table::RevokedJwts => capabilities.has(Capability::RevokedJwt),
@@ -158,7 +165,7 @@ pub fn tables(capabilities: Capabilities) -> impl Iterator<Item = Table> {
 /// Those of some tables that are there: before our first start a WSO2 database has none of ours.
 pub async fn present(conn: &mut Conn, tables: Vec<Table>) -> Result<Vec<Table>, StoreError> {
     let there = schema::tables(conn, Family::Identity).await?;
-    let is_ours = |table: &Table| matches!(table, Table::Revocations | Table::Events | Table::Notifications);
+    let is_ours = |table: &Table| table.name().starts_with("CLV_");
     Ok(tables.into_iter().filter(|table| !is_ours(table) || there.contains(table.name())).collect())
 }
 
@@ -175,6 +182,7 @@ pub async fn find(conn: &mut Conn, table: Table, after: &str, rules: &Rules) -> 
     match table {
         Table::AccessTokens => tokens::find(conn, after, rules).await,
         Table::AuthorizationCodes => rest::find_codes(conn, after, rules).await,
+        Table::CodeContexts => rest::find_contexts(conn, after).await,
         Table::TokenAudit => rest::find_audit(conn, after, rules).await,
         Table::Sessions => rest::find_sessions(conn, after, rules).await,
         Table::RevokedJwts => rest::find_revoked_jwts(conn, after, rules).await,
@@ -201,6 +209,7 @@ pub async fn remove(conn: &mut Conn, table: Table, candidates: &[Candidate], rul
     match table {
         Table::AccessTokens => tokens::remove(conn, candidates, rules).await,
         Table::AuthorizationCodes => rest::remove_codes(conn, candidates, rules).await,
+        Table::CodeContexts => rest::remove_contexts(conn, candidates).await,
         Table::TokenAudit => rest::remove_audit(conn, candidates, rules).await,
         Table::Sessions => rest::remove_sessions(conn, candidates, rules).await,
         Table::RevokedJwts => rest::remove_revoked_jwts(conn, candidates, rules).await,

@@ -1,4 +1,4 @@
-//! The other WSO2 tables: authorization codes, the audit table, sessions, AM_REVOKED_JWT.
+//! The other WSO2 tables: authorization codes (with our contexts of them), the audit table, sessions, AM_REVOKED_JWT.
 
 use super::{Candidate, PAGE_ROWS, Page, Rules, WRITE_ROWS, end_of, key_args, keys, page};
 use crate::conn::Conn;
@@ -28,6 +28,9 @@ queries! {
         Postgres = select_codes!("CODE_ID IN (", keys!(), ") FOR UPDATE");
     LIST_TOKENS = concat!("SELECT TOKEN_ID FROM IDN_OAUTH2_ACCESS_TOKEN WHERE TOKEN_ID IN (", keys!(), ")");
     DELETE_CODES = concat!("DELETE FROM IDN_OAUTH2_AUTHORIZATION_CODE WHERE CODE_ID IN (", keys!(), ")");
+    LIST_CONTEXTS = "SELECT CODE_ID FROM CLV_CODE_CONTEXT WHERE CODE_ID > ? ORDER BY CODE_ID LIMIT ?";
+    LIST_THEIR_CODES = concat!("SELECT CODE_ID FROM IDN_OAUTH2_AUTHORIZATION_CODE WHERE CODE_ID IN (", keys!(), ")");
+    DELETE_CONTEXTS = concat!("DELETE FROM CLV_CODE_CONTEXT WHERE CODE_ID IN (", keys!(), ")");
     COUNT_SOME_AUDIT = "SELECT COUNT(*) FROM (SELECT 1 FROM IDN_OAUTH2_ACCESS_TOKEN_AUDIT WHERE INVALIDATED_TIME < ? LIMIT ?) A";
     COUNT_AUDIT = "SELECT COUNT(*) FROM IDN_OAUTH2_ACCESS_TOKEN_AUDIT WHERE INVALIDATED_TIME < ?";
     DELETE_AUDIT = "DELETE FROM IDN_OAUTH2_ACCESS_TOKEN_AUDIT WHERE rowid IN (\
@@ -94,6 +97,27 @@ pub(super) async fn remove_codes(conn: &mut Conn, candidates: &[Candidate], rule
         return Ok(0);
     }
     conn.execute(&DELETE_CODES, &key_args(codes.iter().map(String::as_str))).await
+}
+
+/// The contexts whose code is gone. A context is committed with its code, so one that is seen here has, or had, a code that the
+/// second statement sees. That is no join: on MySQL the keys may be of two character sets, and no index would lead to the codes.
+pub(super) async fn find_contexts(conn: &mut Conn, after: &str) -> Result<Page, StoreError> {
+    let rows = page(conn, &LIST_CONTEXTS, after).await?;
+    let codes = rows.iter().map(|row| row.text(0)).collect::<Result<Vec<_>, _>>()?;
+    let mut present = BTreeSet::new();
+    for some in codes.chunks(WRITE_ROWS) {
+        for row in conn.rows(&LIST_THEIR_CODES, &key_args(some.iter().map(String::as_str))).await? {
+            present.insert(row.text(0)?);
+        }
+    }
+    let (count, last) = (codes.len(), codes.last().cloned());
+    let candidates = codes.into_iter().filter(|code| !present.contains(code)).map(without_basis).collect();
+    Ok(Page::new(count, last, candidates))
+}
+
+/// Nothing is looked at again: a code that is gone does not come back.
+pub(super) async fn remove_contexts(conn: &mut Conn, candidates: &[Candidate]) -> Result<u64, StoreError> {
+    conn.execute(&DELETE_CONTEXTS, &key_args(names(candidates))).await
 }
 
 /// The table has neither key nor index: a page is a number of rows, and the next one begins where this one did. Old rows stand

@@ -49,6 +49,37 @@ async fn codes_go_after_their_life_and_their_token() {
     .await;
 }
 
+/// Whoever removed the codes: we, an old server, or the end of their client.
+#[tokio::test]
+async fn contexts_go_behind_their_codes() {
+    static INSERT: Sql = Sql::new(
+        "INSERT INTO IDN_OAUTH2_AUTHORIZATION_CODE (CODE_ID, AUTHORIZATION_CODE, CONSUMER_KEY_ID, TIME_CREATED, VALIDITY_PERIOD, STATE, \
+         IDP_ID) VALUES (?, 'code', ?, ?, 300000, 'ACTIVE', 1)",
+        &[],
+    );
+    static INSERT_CONTEXT: Sql =
+        Sql::new("INSERT INTO CLV_CODE_CONTEXT (CODE_ID, AUTH_TIME, NONCE) VALUES (?, 1, 'nonce')", &[]);
+    static LIST: Sql = Sql::new("SELECT CODE_ID FROM CLV_CODE_CONTEXT ORDER BY CODE_ID", &[]);
+    on_every_engine(|store| async move {
+        let client = insert_client(&store, new_client("shop", "Key_1")).await.unwrap();
+        for (id, age_s) in [("alive", 100), ("over", 500)] {
+            run(&store, &INSERT, vec![id.into(), client.id.into(), NOW.plus_millis(-age_s * 1000).into()]).await;
+        }
+        // More than one statement of the cleaner names.
+        let gone: Vec<&'static str> = (0..150).map(|number| &*format!("gone_{number:03}").leak()).collect();
+        for id in ["alive", "over"].into_iter().chain(gone.iter().copied()) {
+            run(&store, &INSERT_CONTEXT, vec![id.into()]).await;
+        }
+        assert_eq!(clean(&store, Table::CodeContexts, rules(NOW)).await, [100, 50], "{:?}", store.engine());
+        assert_eq!(clean(&store, Table::AuthorizationCodes, rules(NOW)).await, [1], "{:?}", store.engine());
+        assert_eq!(clean(&store, Table::CodeContexts, rules(NOW)).await, [1], "{:?}", store.engine());
+        let left = store.reader().await.unwrap().rows(&LIST, &[]).await.unwrap();
+        let left: Vec<String> = left.iter().map(|row| row.text(0).unwrap()).collect();
+        assert_eq!(left, ["alive"], "{:?}", store.engine());
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn sessions_go_when_all_their_rows_are_surely_over() {
     static INSERT: Sql = Sql::new(

@@ -8,7 +8,7 @@ use claviger_proto::ids::{ConsumerKeyId, TenantId};
 use claviger_proto::pkce::Method;
 use claviger_proto::scope::Scopes;
 use claviger_proto::secret::Secret;
-use claviger_store::codes::{self, NewCode};
+use claviger_store::codes::{self, CodeContext, NewCode};
 use claviger_store::db::Store;
 use claviger_store::error::StoreError;
 use claviger_store::tokens::{self, TokenState};
@@ -29,6 +29,7 @@ fn code(client: ConsumerKeyId, scopes: &str) -> NewCode {
         created: NOW.plus_millis(789),
         validity_ms: 300_000,
         challenge: Some(("challenge".to_owned(), Method::S256)),
+        context: None,
     }
 }
 
@@ -122,6 +123,42 @@ async fn a_code_is_used_up_once_and_knows_its_token() {
             })
         });
         assert_eq!(write.await.unwrap(), (true, false), "{:?}", store.engine());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_code_keeps_what_its_id_token_will_say() {
+    on_every_engine(|store| async move {
+        let client = insert_client(&store, new_client("shop", "Key_1")).await.unwrap();
+        let contexts = [
+            None,
+            Some(CodeContext { auth_time: NOW.plus_millis(-1_234), nonce: None }),
+            Some(CodeContext { auth_time: NOW.plus_millis(-567), nonce: Some("Grüße \u{1f600} ' \\".to_owned()) }),
+            // 512 bytes are the most; letters of one byte are the most letters.
+            Some(CodeContext { auth_time: NOW, nonce: Some("n".repeat(512)) }),
+        ];
+        let pair = token(client.id, "openid");
+        insert_token(&store, &pair).await.unwrap();
+        for context in contexts {
+            let made = NewCode { context: context.clone(), ..code(client.id, "openid") };
+            insert(&store, &made).await.unwrap();
+            let mut conn = store.reader().await.unwrap();
+            assert_eq!(codes::find_context(&mut conn, &made.id).await.unwrap(), context, "{:?}", store.engine());
+            let before = codes::find_auth_time(&mut conn, client.id, &pair.id).await.unwrap();
+            drop(conn);
+            let (id, used_for) = (made.id.clone(), pair.id.clone());
+            let write = store.write::<_, StoreError, _>(move |conn| {
+                let (id, used_for) = (id.clone(), used_for.clone());
+                Box::pin(async move { codes::consume(conn, &id, &used_for).await })
+            });
+            assert!(write.await.unwrap());
+            // The latest login of those that got the token.
+            let mut conn = store.reader().await.unwrap();
+            let after = codes::find_auth_time(&mut conn, client.id, &pair.id).await.unwrap();
+            assert_eq!(after, context.map(|context| context.auth_time).or(before), "{:?}", store.engine());
+            assert_eq!(codes::find_auth_time(&mut conn, ConsumerKeyId(-5), &pair.id).await.unwrap(), None);
+        }
     })
     .await;
 }

@@ -152,6 +152,8 @@ const HOT: &[Hot] = &[
     scanning("tenants::FIND_LOCAL_IDP", &[TENANT], &[("IDP", FEW)]),
     // Codes.
     hot("codes::FIND", &[text("code_hash_500_0"), CLIENT]),
+    hot("codes::FIND_CONTEXT", &[text("code_500_0")]),
+    hot("codes::FIND_AUTH_TIME", &[text("utoken_500_0"), CLIENT]),
     hot("codes::FIND_TOKEN", &[text("code_500_0")]),
     hot("codes::CONSUME", &[text("token_500_0"), text("code_500_0")]),
     hot("codes::END_ALL", &[CLIENT]),
@@ -274,6 +276,9 @@ const HOT: &[Hot] = &[
     hot("cleaning::rest::LIST_CODES", &[text("code_500_0"), int(1_000)]),
     hot("cleaning::rest::LOCK_CODES", &CLEANED),
     hot("cleaning::rest::LIST_TOKENS", &CLEANED),
+    hot("cleaning::rest::LIST_CONTEXTS", &[text("code_500_0"), int(1_000)]),
+    hot("cleaning::rest::LIST_THEIR_CODES", &CLEANED),
+    hot("cleaning::rest::DELETE_CONTEXTS", &CLEANED),
     scanning(
         "cleaning::rest::DELETE_CODES",
         &CLEANED,

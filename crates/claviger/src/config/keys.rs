@@ -183,6 +183,7 @@ pub const KEYS: &[Key] = &[
     key("oauth.token_validation.app_access_token_validity", LIFETIME, "3600", "Life of an application's access token; negative: never ends."),
     key("oauth.token_validation.user_access_token_validity", LIFETIME, "3600", "Life of a user's access token; negative: never ends."),
     key("oauth.token_validation.refresh_token_validity", LIFETIME, "1d", "Life of a refresh token; negative: never ends."),
+    key("oauth.oidc.token_validation.id_token_validity", seconds(1), "3600", "Life of an ID token."),
     key("oauth.token_renewal.renew_refresh_token", Flag, "true", "Whether the refresh grant issues a new refresh token."),
     key("oauth.token_renewal.renew_access_token_per_request", Flag, "false", "Whether every request gets a new access token instead of the active one."),
     key("oauth.token_generation.access_token_type", OneOf(&["per_application", "opaque", "self_contained"]), "", "Form of access tokens. `self_contained` is a JWT; `per_application` (the default, ours as a name) follows each application."),

@@ -272,6 +272,8 @@ pub struct OAuth {
     pub user_access_token_validity: Lifetime,
     /// Refresh tokens.
     pub refresh_token_validity: Lifetime,
+    /// ID tokens.
+    pub id_token_validity_s: i64,
     /// Whether the refresh grant issues a new refresh token.
     pub is_refresh_token_renewed: bool,
     /// Whether every request gets a new access token.

@@ -8,6 +8,7 @@ use crate::http::extract::Path;
 use crate::http::reply;
 use crate::http::tenant::UrlTenant;
 use crate::oauth::grant::GRANTS;
+use crate::oauth::{id_token, userinfo};
 use crate::portal::context::tenant_prefix;
 use axum::Extension;
 use axum::extract::State;
@@ -28,7 +29,7 @@ struct Metadata {
     introspection_endpoint: String,
     registration_endpoint: String,
     jwks_uri: String,
-    scopes_supported: [&'static str; 1],
+    scopes_supported: Vec<&'static str>,
     response_types_supported: [&'static str; 1],
     response_modes_supported: [&'static str; 1],
     grant_types_supported: Vec<&'static str>,
@@ -38,6 +39,7 @@ struct Metadata {
     request_uri_parameter_supported: bool,
     subject_types_supported: [&'static str; 1],
     id_token_signing_alg_values_supported: [&'static str; 1],
+    claims_supported: Vec<&'static str>,
     token_endpoint_auth_methods_supported: [&'static str; 2],
     revocation_endpoint_auth_methods_supported: [&'static str; 2],
     introspection_endpoint_auth_methods_supported: [&'static str; 1],
@@ -79,7 +81,7 @@ fn document(app: &App, tenant: &str) -> Response {
         introspection_endpoint: at("/oauth2/introspect"),
         registration_endpoint: of_tenant("/keymanager-operations/dcr/register"),
         jwks_uri: of_tenant("/oauth2/jwks"),
-        scopes_supported: ["default"],
+        scopes_supported: [id_token::OPENID].into_iter().chain(userinfo::scopes()).chain(["default"]).collect(),
         response_types_supported: ["code"],
         response_modes_supported: ["query"],
         grant_types_supported: GRANTS.iter().map(|grant| grant.name()).collect(),
@@ -90,6 +92,7 @@ fn document(app: &App, tenant: &str) -> Response {
         request_uri_parameter_supported: false,
         subject_types_supported: ["public"],
         id_token_signing_alg_values_supported: ["RS256"],
+        claims_supported: id_token::CLAIMS.into_iter().chain(userinfo::claims()).collect(),
         token_endpoint_auth_methods_supported: ["client_secret_basic", "client_secret_post"],
         revocation_endpoint_auth_methods_supported: ["client_secret_basic", "client_secret_post"],
         introspection_endpoint_auth_methods_supported: ["client_secret_basic"],

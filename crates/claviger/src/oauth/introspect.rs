@@ -40,6 +40,8 @@ pub struct Introspected {
     pub consumer_key: ConsumerKey,
     /// The user.
     pub username: Username,
+    /// Its `sub`; empty where an old server's row has none.
+    pub subject: String,
     /// Granted scopes.
     pub scopes: Scopes,
     /// Issue time.
@@ -217,7 +219,8 @@ impl OAuth {
             return Ok(None);
         }
         let user_type = text("aut").and_then(UserType::from_word);
-        Ok(Some(Introspected { hash, consumer_key: key, username, scopes, issued_at, expires_at, user_type }))
+        let subject = subject.to_owned();
+        Ok(Some(Introspected { hash, consumer_key: key, username, subject, scopes, issued_at, expires_at, user_type }))
     }
 
     /// Domain of a tenant; `None` when there is no such tenant.
@@ -239,6 +242,7 @@ fn describe(token: &Token, hash: TokenHash, tenant: String, issued_at: Timestamp
         hash,
         consumer_key: token.consumer_key.clone(),
         username: Username { domain: token.key.user_domain.clone(), name: token.key.user.clone(), tenant },
+        subject: token.subject.clone(),
         scopes: token.key.scopes.clone(),
         issued_at,
         expires_at: token.expires_at(),

@@ -9,7 +9,7 @@ use crate::oauth::grant::Authorized;
 use crate::oauth::reply::TokenError;
 use crate::oauth::revoke::{self, Times};
 use crate::oauth::together::Outcome;
-use crate::oauth::{KnownClient, OAuth, client_auth, namesakes};
+use crate::oauth::{KnownClient, OAuth, client_auth, id_token, namesakes};
 use claviger_proto::entropy::uuid;
 use claviger_proto::event::Event;
 use claviger_proto::hash::TokenHash;
@@ -43,7 +43,7 @@ const LEFTOVER_MS: i64 = 1000;
 /// `expires_in` of a token that never ends.
 const ENDLESS_S: i64 = i64::MAX / 1000;
 /// Largest `exp` of a JWT: beyond the exact range of a double (RFC 7493 section 2.2) verifiers such as HAProxy refuse it.
-const EXP_S_MAX: i64 = (1 << 53) - 1;
+pub(super) const EXP_S_MAX: i64 = (1 << 53) - 1;
 
 /// What to issue.
 #[derive(Debug)]
@@ -60,6 +60,8 @@ pub struct Order {
     pub user_type: UserType,
     /// Is a refresh token made and returned?
     pub may_refresh: bool,
+    /// Is an ID token returned?
+    pub is_identified: bool,
 }
 
 /// What the client gets.
@@ -71,6 +73,8 @@ pub struct Issued {
     pub refresh_token: Option<String>,
     /// Granted scopes.
     pub scope: String,
+    /// ID token: always of this moment, whatever the age of the access token.
+    pub id_token: Option<String>,
     /// Seconds left.
     pub expires_in_s: i64,
 }
@@ -145,18 +149,17 @@ pub async fn issue(oauth: &OAuth, order: Order) -> Result<Issued, TokenError> {
         if !oauth.settings.is_jwt_persisted && !order.may_refresh && !rules.is_code {
             let present_client = oauth.find_client(&client.key).await?;
             client_auth::check_unchanged(client, present_client.as_ref().map(|known| &known.client))?;
-            return Ok(present(oauth, &new_token(oauth, &order, key), false, true));
+            return Ok(present(oauth, &new_token(oauth, &order, key), &order, true));
         }
     }
     if let Some(token) = find_reusable(oauth, &key, rules) {
-        return Ok(present(oauth, &token, order.may_refresh, rules.is_jwt));
+        return Ok(present(oauth, &token, &order, rules.is_jwt));
     }
     let _lock = oauth.lock(&key).await;
     // Whoever held the lock may have made the token meanwhile.
     if let Some(token) = find_reusable(oauth, &key, rules) {
-        return Ok(present(oauth, &token, order.may_refresh, rules.is_jwt));
+        return Ok(present(oauth, &token, &order, rules.is_jwt));
     }
-    let may_refresh = order.may_refresh;
     let order = Arc::new(order);
     let idp = oauth.find_idp(key.tenant).await?;
     if !rules.is_refresh && !rules.is_code && oauth.store.can_skip_held() {
@@ -164,7 +167,7 @@ pub async fn issue(oauth: &OAuth, order: Order) -> Result<Issued, TokenError> {
         match oauth.together.write(draft.clone()).await {
             Outcome::Token(token) => {
                 let token = remember(oauth, &draft, *token).await?;
-                return Ok(present(oauth, &token, may_refresh, rules.is_jwt));
+                return Ok(present(oauth, &token, &order, rules.is_jwt));
             }
             Outcome::Left => {}
             Outcome::Unavailable => return Err(StoreError::Unavailable(None).into()),
@@ -179,7 +182,7 @@ pub async fn issue(oauth: &OAuth, order: Order) -> Result<Issued, TokenError> {
         match Box::pin(write(oauth, &draft, hold)).await {
             Ok(Some(token)) => {
                 let token = remember(oauth, &draft, token).await?;
-                return Ok(present(oauth, &token, may_refresh, rules.is_jwt));
+                return Ok(present(oauth, &token, &order, rules.is_jwt));
             }
             Ok(None) => hold = Hold::Alone,
             // Another node inserted first: look again, in a new transaction that can see its row. From then on the client is
@@ -511,7 +514,8 @@ struct Claims<'a> {
     jti: &'a str,
 }
 
-fn present(oauth: &OAuth, token: &Token, may_refresh: bool, is_jwt: bool) -> Issued {
+fn present(oauth: &OAuth, token: &Token, order: &Order, is_jwt: bool) -> Issued {
+    let key = &oauth.keys.signing;
     // Only a token whose text is known is handed out (`decide`).
     let identifier = token.identifier.as_ref().map_or("", Secret::expose);
     let scope = token.key.scopes.to_string();
@@ -529,13 +533,14 @@ fn present(oauth: &OAuth, token: &Token, may_refresh: bool, is_jwt: bool) -> Iss
             iat: token.created.as_secs(),
             jti: identifier,
         };
-        oauth.keys.signing.sign(&serde_json::to_string(&claims).expect("texts and numbers always serialise"))
+        key.sign(&serde_json::to_string(&claims).expect("texts and numbers always serialise"))
     } else {
         identifier.to_owned()
     };
     Issued {
+        id_token: order.is_identified.then(|| id_token::make(oauth, key, order, &access_token)),
         access_token,
-        refresh_token: token.refresh.as_ref().filter(|_| may_refresh).map(|refresh| refresh.expose().to_owned()),
+        refresh_token: token.refresh.as_ref().filter(|_| order.may_refresh).map(|refresh| refresh.expose().to_owned()),
         scope,
         expires_in_s: if end == Timestamp::NEVER {
             ENDLESS_S

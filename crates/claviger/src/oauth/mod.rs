@@ -1,7 +1,7 @@
 //! The OAuth 2.0 server: one pipeline for every grant (contract rest-3x.md 1; RFC 6749, 7009, 7662, 8414).
 //!
 //! `token` reads the request, `client_auth` finds out which client it is, one file per grant decides whom a token is for,
-//! `issue` makes or re-uses it, `reply` writes the answer. Rules that need no state live in `claviger_proto`.
+//! `issue` makes or re-uses it, `id_token` says who its user is, `reply` writes the answer. Rules that need no state live in `claviger_proto`.
 
 pub mod authorize;
 pub mod client_auth;
@@ -10,6 +10,7 @@ pub mod dcr;
 pub mod discovery;
 pub mod form_request;
 pub mod grant;
+mod id_token;
 pub mod introspect;
 pub mod issue;
 pub mod keys;
@@ -87,6 +88,8 @@ pub struct OAuthSettings {
     pub application_access_s: i64,
     /// Life of refresh tokens in seconds; negative: never ends.
     pub refresh_s: i64,
+    /// Life of ID tokens in seconds.
+    pub id_s: i64,
     /// A refresh gives a new refresh token, unless the application says otherwise.
     pub is_refresh_renewed: bool,
     /// Never hand out the active opaque token again.

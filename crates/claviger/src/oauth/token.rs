@@ -4,6 +4,7 @@ use crate::app::App;
 use crate::oauth::client_auth::{self, Authenticated};
 use crate::oauth::form_request::FormRequest;
 use crate::oauth::grant::{self, Grant, TokenContext};
+use crate::oauth::id_token::OPENID;
 use crate::oauth::issue::{self, Order};
 use crate::oauth::reply::{self, TokenError};
 use crate::oauth::{KnownClient, scope_policy};
@@ -26,6 +27,9 @@ pub struct TokenReply {
     /// Granted scopes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scope: Option<String>,
+    /// ID token, when `openid` is granted and the grant allows one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id_token: Option<String>,
     /// `Bearer`.
     pub token_type: &'static str,
     /// Seconds left.
@@ -90,12 +94,15 @@ async fn run(
     let scopes = scope_policy::grant(app, &authorized.username, authorized.tenant, &authorized.scopes).await?;
     let rules = grant.rules();
     let may_refresh = rules.may_refresh && client.client.settings.grants.iter().any(|listed| listed == "refresh_token");
-    let order = Order { client, authorized, scopes, grant: grant.name(), user_type: rules.user_type, may_refresh };
+    let is_identified = rules.may_identify && scopes.contains(OPENID);
+    let user_type = rules.user_type;
+    let order = Order { client, authorized, scopes, grant: grant.name(), user_type, may_refresh, is_identified };
     let issued = issue::issue(&app.oauth, order).await?;
     Ok(TokenReply {
         access_token: issued.access_token,
         refresh_token: issued.refresh_token,
         scope: Some(issued.scope).filter(|scope| !scope.is_empty()),
+        id_token: issued.id_token,
         token_type: "Bearer",
         expires_in: issued.expires_in_s,
     })

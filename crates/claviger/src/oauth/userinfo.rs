@@ -8,6 +8,7 @@ use crate::app::App;
 use crate::http::reply;
 use crate::oauth::form_request::FormRequest;
 use crate::oauth::grant::subject_of;
+use crate::oauth::id_token::OPENID;
 use crate::user_info;
 use axum::extract::State;
 use axum::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
@@ -54,6 +55,16 @@ const ADDRESS: &[(&str, &str)] = &[
     ("country", "country"),
 ];
 
+/// The scopes that open claims.
+pub(super) fn scopes() -> impl Iterator<Item = &'static str> {
+    CLAIMS.iter().map(|(scope, _)| *scope).chain(["address"])
+}
+
+/// The claims that a user may have, besides `sub`.
+pub(super) fn claims() -> impl Iterator<Item = &'static str> {
+    CLAIMS.iter().flat_map(|(_, names)| names.iter().copied()).chain(["address"])
+}
+
 /// Why nothing is told.
 #[derive(Debug, thiserror::Error)]
 enum UserInfoError {
@@ -80,7 +91,7 @@ pub async fn userinfo(State(app): State<Arc<App>>, method: Method, request: Form
 async fn tell(app: &App, method: &Method, request: &FormRequest) -> Result<Map<String, Value>, UserInfoError> {
     let token = token_of(method, request).ok_or(UserInfoError::Missing)?;
     let token = app.introspect(&token).await?.ok_or(UserInfoError::Inactive)?;
-    if !token.scopes.contains("openid") {
+    if !token.scopes.contains(OPENID) {
         return Err(UserInfoError::NotOpenId);
     }
     // A JWT without a row does not say whom it speaks for; an application's must not tell of its owner.
@@ -89,7 +100,9 @@ async fn tell(app: &App, method: &Method, request: &FormRequest) -> Result<Map<S
     }
     let user = app.users.find(&token.username).await?.ok_or(UserInfoError::NoUser)?;
     let known = user_info::openid_claims(app, &user.username).await?.ok_or(UserInfoError::NoUser)?;
-    Ok(select(subject_of(&user.username), known, &token.scopes))
+    // The same as in ID tokens (OpenID Connect Core section 5.3.2), also where an old server chose it.
+    let subject = if token.subject.is_empty() { subject_of(&user.username) } else { token.subject };
+    Ok(select(subject, known, &token.scopes))
 }
 
 /// The token of the header, or of a posted form. One in an address would stand in logs.

@@ -284,7 +284,12 @@ async fn the_command_does_what_it_can_where_tables_are_missing_or_broken() {
             let engine = server.engine;
             let directory = server.stop_and_keep().await;
             std::fs::write(directory.path().join("deployment.toml"), database.section()).unwrap();
-            for statement in ["DROP TABLE CLV_REVOCATION", "DROP TABLE CLV_EVENT", "DROP TABLE CLV_NOTIFICATION"] {
+            for statement in [
+                "DROP TABLE CLV_REVOCATION",
+                "DROP TABLE CLV_EVENT",
+                "DROP TABLE CLV_NOTIFICATION",
+                "DROP TABLE CLV_CODE_CONTEXT",
+            ] {
                 database.ask(statement).await.unwrap();
             }
             let answer = db_clean(directory.path(), &["--dry-run"]);

@@ -283,6 +283,7 @@ impl Values<'_> {
             app_access_token_validity: self.lifetime("oauth.token_validation.app_access_token_validity"),
             user_access_token_validity: self.lifetime("oauth.token_validation.user_access_token_validity"),
             refresh_token_validity: self.lifetime("oauth.token_validation.refresh_token_validity"),
+            id_token_validity_s: self.signed("oauth.oidc.token_validation.id_token_validity"),
             is_refresh_token_renewed: self.flag("oauth.token_renewal.renew_refresh_token"),
             is_access_token_renewed_per_request: self.flag("oauth.token_renewal.renew_access_token_per_request"),
             access_token_type: self.access_token_type(),

@@ -18,6 +18,7 @@ use crate::http::routes::Routes;
 use crate::oauth::KnownClient;
 use crate::oauth::form_request::FormRequest;
 use crate::oauth::grant::subject_of;
+use crate::oauth::id_token::OPENID;
 use crate::oauth::scope_policy;
 use crate::users::Principal;
 use axum::extract::{RawQuery, State};
@@ -28,8 +29,9 @@ use claviger_proto::entropy::{key_text, uuid};
 use claviger_proto::form::Form;
 use claviger_proto::ids::{ConsumerKey, SUPER_TENANT_DOMAIN};
 use claviger_proto::secret::Secret;
+use claviger_proto::time::Timestamp;
 use claviger_proto::user::Username;
-use claviger_store::codes::{self, NewCode};
+use claviger_store::codes::{self, CodeContext, NewCode};
 use claviger_store::error::StoreError;
 use reply::{AuthorizeError, Refusal, redirect, refuse};
 use request::Request;
@@ -73,6 +75,8 @@ struct Interaction {
     ends_ms: i64,
     /// Who logged in.
     user: Option<String>,
+    /// When he did.
+    logged_in_ms: Option<i64>,
 }
 
 async fn authorize(
@@ -116,7 +120,7 @@ async fn begin(app: &App, headers: &HeaderMap, form: &Form, found: StatusCode) -
     let client = find_client(app, &ConsumerKey::from(id)).await?;
     let request = Request::read(form, &client.client)?;
     let browser = browser_of(headers).unwrap_or_else(|| key_text(&*app.rng, BROWSER_LENGTH));
-    let interaction = Interaction { request, browser, ends_ms: page_end(app), user: None };
+    let interaction = Interaction { request, browser, ends_ms: page_end(app), user: None, logged_in_ms: None };
     let key = seal(app, Purpose::Login, &interaction)?;
     let mut response = redirect(found, &format!("{LOGIN_PAGE}?sessionDataKey={key}"));
     set_browser(&mut response, &interaction.browser, PAGE_S);
@@ -168,7 +172,8 @@ async fn log_in(State(app): State<Arc<App>>, request: FormRequest) -> Response {
             ));
         };
         let user = Some(user.username.with_tenant());
-        let interaction = Interaction { user, ends_ms: page_end(&app), ..interaction };
+        let logged_in_ms = Some(app.clock.now().as_millis());
+        let interaction = Interaction { user, logged_in_ms, ends_ms: page_end(&app), ..interaction };
         let key = seal(&app, Purpose::Consent, &interaction)?;
         Ok(redirect(StatusCode::SEE_OTHER, &format!("{AUTHORIZE}?sessionDataKey={key}")))
     };
@@ -244,6 +249,7 @@ async fn issue_code(app: &App, client: &KnownClient, interaction: &Interaction) 
     let request = &interaction.request;
     let scopes = scope_policy::grant(app, &user.username, user.tenant, &request.scopes()).await?;
     let code = Secret::new(uuid(&*app.rng));
+    let logged_in = interaction.logged_in_ms.filter(|_| scopes.contains(OPENID)).map(Timestamp::from_millis);
     let new = Arc::new(NewCode {
         id: uuid(&*app.rng),
         code: code.clone(),
@@ -257,14 +263,21 @@ async fn issue_code(app: &App, client: &KnownClient, interaction: &Interaction) 
         created: app.clock.now(),
         validity_ms: app.oauth.settings.code_s.saturating_mul(1000),
         challenge: request.challenge(),
+        context: logged_in.map(|auth_time| CodeContext { auth_time, nonce: request.nonce.clone() }),
     });
     let idp = app.oauth.find_idp(user.tenant).await?;
     let write = app.store.write::<_, StoreError, _>(move |conn| {
         let new = new.clone();
         Box::pin(async move { codes::insert(conn, &new, idp).await })
     });
-    write.await?;
-    Ok(code)
+    match write.await {
+        Ok(()) => Ok(code),
+        // Nothing else of a code is a text that an application may choose freely.
+        Err(StoreError::Unwritable(_)) => {
+            Err(AuthorizeError::Parameter("The nonce has a character that cannot be stored"))
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 async fn find_client(app: &App, key: &ConsumerKey) -> Result<Arc<KnownClient>, Refusal> {

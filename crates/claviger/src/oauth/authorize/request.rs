@@ -34,6 +34,8 @@ pub(super) struct Request {
     challenge: Option<(String, String)>,
     /// Whom the application expects: a suggestion for the form and nothing else.
     pub(super) login_hint: Option<String>,
+    /// To be said again in the ID token.
+    pub(super) nonce: Option<String>,
 }
 
 impl Request {
@@ -53,6 +55,7 @@ impl Request {
             scope: text("scope").unwrap_or_default(),
             challenge: challenge.map(|(challenge, method)| (challenge, method.as_word().to_owned())),
             login_hint: text("login_hint").filter(is_short),
+            nonce: text("nonce"),
         };
         match request.check(form, client) {
             Ok(()) => Ok(request),

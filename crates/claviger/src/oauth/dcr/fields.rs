@@ -165,7 +165,7 @@ pub fn default_lifetimes(oauth: &OAuth) -> Lifetimes {
         user_s: settings.user_access_s,
         application_s: settings.application_access_s,
         refresh_s: settings.refresh_s,
-        id_s: 3600,
+        id_s: settings.id_s,
     }
 }
 

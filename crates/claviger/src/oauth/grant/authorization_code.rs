@@ -2,8 +2,9 @@
 //! `oauth::issue` in the transaction that makes its token, so of many parallel uses one succeeds. A later one ends that token, and
 //! an exchange that fails by its redirect URI or its verifier ends the code: nobody tries a second verifier.
 
-use super::{Authorized, Grant, Rules, TokenContext, subject_of};
+use super::{Authorized, Grant, Login, Rules, TokenContext, subject_of};
 use crate::app::App;
+use crate::oauth::id_token::OPENID;
 use crate::oauth::reply::TokenError;
 use crate::oauth::revoke;
 use claviger_proto::form::Form;
@@ -35,7 +36,7 @@ impl Grant for AuthorizationCode {
     }
 
     fn rules(&self) -> Rules {
-        Rules { may_refresh: true, needs_secret: false, user_type: UserType::ApplicationUser }
+        Rules { may_refresh: true, may_identify: true, needs_secret: false, user_type: UserType::ApplicationUser }
     }
 
     fn authorize<'a>(&'a self, cx: TokenContext<'a>) -> BoxFuture<'a, Result<Authorized, TokenError>> {
@@ -46,6 +47,8 @@ impl Grant for AuthorizationCode {
             let unknown = "Invalid authorization code received from token request";
             let code = code.ok_or(TokenError::InvalidGrant(unknown.into()))?;
             let tenant = tenants::find_domain(&mut conn, code.tenant).await?;
+            let is_identified = code.scopes.contains(OPENID);
+            let context = if is_identified { codes::find_context(&mut conn, &code.id).await? } else { None };
             drop(conn);
             let over =
                 || TokenError::InvalidGrant("Expired or Revoked authorization code received from token request".into());
@@ -80,6 +83,7 @@ impl Grant for AuthorizationCode {
                 scopes: code.scopes,
                 replaces: None,
                 code: Some(code.id),
+                login: context.map(|context| Login { at: Some(context.auth_time), nonce: context.nonce }),
             })
         })
     }

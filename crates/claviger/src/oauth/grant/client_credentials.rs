@@ -25,7 +25,7 @@ impl Grant for ClientCredentials {
     }
 
     fn rules(&self) -> Rules {
-        Rules { may_refresh: false, needs_secret: true, user_type: UserType::Application }
+        Rules { may_refresh: false, may_identify: false, needs_secret: true, user_type: UserType::Application }
     }
 
     fn authorize<'a>(&'a self, cx: TokenContext<'a>) -> BoxFuture<'a, Result<Authorized, TokenError>> {
@@ -52,6 +52,7 @@ impl Grant for ClientCredentials {
                 scopes,
                 replaces: None,
                 code: None,
+                login: None,
             })
         })
     }

@@ -15,6 +15,7 @@ use crate::oauth::reply::TokenError;
 use claviger_proto::form::Form;
 use claviger_proto::ids::{SUPER_TENANT_DOMAIN, TenantId};
 use claviger_proto::scope::Scopes;
+use claviger_proto::time::Timestamp;
 use claviger_proto::user::Username;
 use claviger_store::tokens::{Token, UserType};
 use futures_util::future::BoxFuture;
@@ -32,6 +33,8 @@ pub const GRANTS: &[&dyn Grant] = &[
 pub struct Rules {
     /// Does the reply carry a refresh token, when the application lists that grant?
     pub may_refresh: bool,
+    /// Does the reply carry an ID token, when `openid` is granted?
+    pub may_identify: bool,
     /// Must the client show its secret, also when it is a public one?
     pub needs_secret: bool,
     /// Whose lifetime the access token gets, and what the row says.
@@ -84,6 +87,17 @@ pub struct Authorized {
     pub replaces: Option<Token>,
     /// CODE_ID of the code that the token uses up.
     pub code: Option<String>,
+    /// How the user logged in, as far as anybody knows.
+    pub login: Option<Login>,
+}
+
+/// A login by password, as an ID token tells of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Login {
+    /// `auth_time`, where a refresh will know it too.
+    pub at: Option<Timestamp>,
+    /// The authorization request's `nonce`.
+    pub nonce: Option<String>,
 }
 
 /// `sub` of a user: the plain name in the super tenant, with the tenant otherwise (rest-3x.md 1.6.3).

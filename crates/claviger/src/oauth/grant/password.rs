@@ -1,6 +1,6 @@
 //! `password` (RFC 6749 section 4.3): only for applications that list it.
 
-use super::{Authorized, Grant, Rules, TokenContext};
+use super::{Authorized, Grant, Login, Rules, TokenContext};
 use crate::oauth::reply::TokenError;
 use claviger_proto::secret::Secret;
 use claviger_proto::user::Username;
@@ -23,7 +23,7 @@ impl Grant for Password {
     }
 
     fn rules(&self) -> Rules {
-        Rules { may_refresh: true, needs_secret: false, user_type: UserType::ApplicationUser }
+        Rules { may_refresh: true, may_identify: true, needs_secret: false, user_type: UserType::ApplicationUser }
     }
 
     fn authorize<'a>(&'a self, cx: TokenContext<'a>) -> BoxFuture<'a, Result<Authorized, TokenError>> {
@@ -46,7 +46,9 @@ impl Grant for Password {
             }
             let (username, tenant) = (principal.username.clone(), principal.tenant);
             let (subject, scopes) = (super::subject_of(&username), cx.scopes.clone());
-            Ok(Authorized { subject, username, tenant, scopes, replaces: None, code: None })
+            // Nothing keeps the time of this login, and what the first ID token says every refresh must say again.
+            let login = Some(Login::default());
+            Ok(Authorized { subject, username, tenant, scopes, replaces: None, code: None, login })
         })
     }
 }

@@ -1,10 +1,12 @@
 //! `refresh_token` (RFC 6749 section 6; contract rest-3x.md 1.3, 1.6.5). The row it replaces is retired by `oauth::issue` in
 //! the transaction that inserts the new one, so of many parallel uses one succeeds.
 
-use super::{Authorized, Grant, Rules, TokenContext};
+use super::{Authorized, Grant, Login, Rules, TokenContext, subject_of};
+use crate::oauth::id_token::OPENID;
 use crate::oauth::reply::TokenError;
 use claviger_proto::scope::Scopes;
 use claviger_proto::user::Username;
+use claviger_store::codes;
 use claviger_store::error::StoreError;
 use claviger_store::tenants;
 use claviger_store::tokens::{self, Token, TokenState, UserType};
@@ -26,7 +28,7 @@ impl Grant for RefreshToken {
     }
 
     fn rules(&self) -> Rules {
-        Rules { may_refresh: true, needs_secret: false, user_type: UserType::ApplicationUser }
+        Rules { may_refresh: true, may_identify: true, needs_secret: false, user_type: UserType::ApplicationUser }
     }
 
     fn authorize<'a>(&'a self, cx: TokenContext<'a>) -> BoxFuture<'a, Result<Authorized, TokenError>> {
@@ -37,6 +39,14 @@ impl Grant for RefreshToken {
             let stored = stored.ok_or(TokenError::InvalidGrant("Persisted access token data not found".into()))?;
             let scopes = check(&stored, cx.scopes, cx.app.clock.now().as_millis(), cx.app.oauth.settings.skew_ms)?;
             let tenant = tenants::find_domain(&mut conn, stored.key.tenant).await?;
+            // Of a token that comes from a code; the nonce was that exchange's only (OpenID Connect Core section 12.2).
+            let client = &cx.client.client;
+            let may_come_of_code = client.settings.grants.iter().any(|grant| grant == "authorization_code");
+            let login = if may_come_of_code && scopes.contains(OPENID) {
+                codes::find_auth_time(&mut conn, client.id, &stored.id).await?
+            } else {
+                None
+            };
             drop(conn);
             let tenant = tenant.ok_or_else(|| StoreError::Corrupt("token of an unknown tenant".into()))?;
             let username = Username { domain: stored.key.user_domain.clone(), name: stored.key.user.clone(), tenant };
@@ -45,13 +55,15 @@ impl Grant for RefreshToken {
             let gone = || TokenError::InvalidGrant("The user of the refresh token no longer exists".into());
             let username = user.ok_or_else(gone)?.username.clone();
             let tenant = stored.key.tenant;
+            let subject = if stored.subject.is_empty() { subject_of(&username) } else { stored.subject.clone() };
             Ok(Authorized {
                 username,
                 tenant,
-                subject: stored.subject.clone(),
+                subject,
                 scopes,
                 replaces: Some(stored),
                 code: None,
+                login: login.map(|at| Login { at: Some(at), nonce: None }),
             })
         })
     }

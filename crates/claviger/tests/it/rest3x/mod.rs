@@ -10,6 +10,7 @@ mod data_api_more;
 mod events;
 mod events_delivery;
 mod events_hour;
+mod id_tokens;
 mod notify;
 mod registration;
 mod registration_more;
