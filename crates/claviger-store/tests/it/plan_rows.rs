@@ -20,7 +20,7 @@ macro_rules! rows {
     };
 }
 
-static FILL: [Sql; 43] = [
+static FILL: [Sql; 44] = [
     rows!(
         "SP_APP (ID, TENANT_ID, APP_NAME, USER_STORE, USERNAME, AUTH_TYPE, UUID)",
         "100000 + I, -1234, CONCAT('app_', I), 'PRIMARY', 'admin', 'default', CONCAT('provider_', I) FROM N"

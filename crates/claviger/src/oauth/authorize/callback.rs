@@ -4,17 +4,12 @@
 //! A registration of several URIs stores them unescaped, `regexp=(a|b)`. Read as an expression its dots and question marks
 //! would match more than was registered; so an alternative that is a plain URI is compared as a text.
 
+use crate::config::pattern::Pattern;
 use crate::oauth::dcr::{EXPRESSION, check_uri};
-use regex_automata::nfa::thompson;
-use regex_automata::nfa::thompson::pikevm::PikeVM;
-use regex_automata::util::syntax;
-use regex_automata::{Anchored, Input, MatchKind};
 use url::{Host, Url};
 
 /// Longest redirect URI: the width of CALLBACK_URL.
 const URI_LENGTH_MAX: usize = 2048;
-/// Largest program of an expression. The column holds 2,048 characters, but a repetition may stand for many.
-const EXPRESSION_BYTES_MAX: usize = 16 * 1024;
 
 /// Where an answer goes: the URI that the request names if it is registered, else the registered one if there is just one.
 pub(super) fn resolve(stored: &str, named: Option<&str>) -> Option<String> {
@@ -58,21 +53,13 @@ pub(in crate::oauth) fn is_literal(alternative: &str) -> bool {
 
 /// In time that grows with the length of both, whatever the expression. One that cannot be read matches nothing.
 fn matches_whole(expression: &str, uri: &str) -> bool {
-    let machine = PikeVM::builder()
-        .syntax(syntax::Config::new().unicode(false).utf8(false))
-        .thompson(thompson::Config::new().utf8(false).nfa_size_limit(Some(EXPRESSION_BYTES_MAX)))
-        // Of all matches from the beginning on the longest is told.
-        .configure(PikeVM::config().match_kind(MatchKind::All))
-        .build(expression);
-    let machine = match machine {
-        Ok(machine) => machine,
+    match Pattern::registered(expression) {
+        Ok(pattern) => pattern.is_match(uri),
         Err(error) => {
             tracing::warn!(%error, "the callback expression of an application cannot be read: it matches nothing");
-            return false;
+            false
         }
-    };
-    let found = machine.find(&mut machine.create_cache(), Input::new(uri).anchored(Anchored::Yes));
-    found.is_some_and(|found| found.end() == uri.len())
+    }
 }
 
 #[cfg(test)]
