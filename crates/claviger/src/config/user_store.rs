@@ -118,7 +118,9 @@ pub enum UserStoreError {
     #[error("the property `{0}` has a value that is not understood")]
     Value(&'static str),
     /// A domain that means something else, or that no table can hold.
-    #[error("`DomainName` is a reserved word, has one of / @ or is longer than {DOMAIN_CHARS_MAX} characters")]
+    #[error(
+        "`DomainName` is a reserved word, has another sign than ASCII, has / or @, or is longer than {DOMAIN_CHARS_MAX} characters"
+    )]
     Domain,
     /// The old server would not load it either.
     #[error("the file must be called as its domain is, with `_` for `.`: `{0}.xml`")]
@@ -151,7 +153,8 @@ pub fn parse(text: &str, stem: &str) -> Result<UserStoreFile, UserStoreError> {
     check_class(&document.class)?;
     let domain = document.required("DomainName")?.to_uppercase();
     let is_reserved = RESERVED.contains(&domain.as_str());
-    if is_reserved || domain.contains(['/', '@']) || domain.chars().count() > DOMAIN_CHARS_MAX {
+    // In names on the wires ASCII letters alone have an upper case.
+    if is_reserved || !domain.is_ascii() || domain.contains(['/', '@']) || domain.len() > DOMAIN_CHARS_MAX {
         return Err(UserStoreError::Domain);
     }
     if stem.replace('_', ".").to_uppercase() != domain && stem.to_uppercase() != domain {
@@ -233,9 +236,8 @@ impl Document {
                     Err(_) => return Err(UserStoreError::NotXml),
                 },
                 Event::Comment(_) | Event::Decl(_) | Event::PI(_) => {}
-                Event::DocType(_) => return Err(UserStoreError::NotXml),
                 Event::Eof if depth == 0 => return document.ok_or(UserStoreError::NotXml),
-                Event::Eof => return Err(UserStoreError::NotXml),
+                Event::DocType(_) | Event::Eof => return Err(UserStoreError::NotXml),
             }
             if depth > DEPTH_MAX {
                 return Err(UserStoreError::NotXml);
@@ -447,7 +449,7 @@ mod tests {
             parse(&file(JDBC, &format!("<Property name='DomainName'>{domain}</Property>{URL}")), stem).map(drop)
         };
         assert_eq!(named("Hr", "hr"), Ok(()));
-        for domain in ["primary", "Internal", "a/b", "a@b", &"d".repeat(51)] {
+        for domain in ["primary", "Internal", "a/b", "a@b", "h\u{fc}r", &"d".repeat(51)] {
             assert_eq!(named(domain, domain), Err(UserStoreError::Domain), "{domain}");
         }
         assert_eq!(named("hr.example", "other"), Err(UserStoreError::FileName("HR_EXAMPLE".to_owned())));
