@@ -22,6 +22,7 @@ use claviger_proto::user::{LoginName, NameRule, Username};
 use claviger_store::db::Store;
 use claviger_store::error::StoreError;
 use claviger_store::{tenants, users as rows};
+use futures_util::FutureExt as _;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use store::UserStore;
@@ -247,7 +248,8 @@ impl Users {
     /// The user of exactly that name.
     async fn find_exactly(&self, username: &Username) -> Result<Option<Arc<Known>>, StoreError> {
         // An administrator who registered thousands of applications has a role for each.
-        self.known.find_or_load_once(username, || self.load(username)).await
+        // Boxed, and its type with it: that of every route's future holds this one several times.
+        self.known.find_or_load_once(username, || self.load(username).boxed()).await
     }
 
     async fn load(&self, username: &Username) -> Result<Option<Known>, StoreError> {

@@ -11,6 +11,7 @@ use crate::app::App;
 use crate::http::extract::{Unreadable, Whole};
 use crate::http::reply::{self, UNWRITABLE};
 use crate::notifications::outbox::Outbox;
+use crate::oauth::grant::subject_of;
 use crate::oauth::revoke::{End, SeenJwt, Times, end_row};
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -175,20 +176,26 @@ async fn revoke_user(app: &App, event: &Notification, entity: &str, before: Time
         None if entity.ends_with(&own) => entity.to_owned(),
         None => format!("{entity}{own}"),
     };
-    let mut subject = if full.matches('@').count() > 1 { entity.to_owned() } else { full.clone() };
+    let mut subjects = vec![if full.matches('@').count() > 1 { entity.to_owned() } else { full.clone() }];
     if let Ok(name) = Username::parse(&full)
         && let Some(user) = app.users.find(&name).await?
     {
-        subject = user.username.with_tenant();
+        subjects = vec![user.username.with_tenant()];
+        // Gateways have the token only, whose `sub` says nothing of the super tenant: of a name with an `@` they take the rest
+        // for a tenant.
+        let as_read = Username::parse(&subject_of(&user.username)).map(|name| name.with_tenant());
+        subjects.extend(as_read.ok().filter(|name| *name != subjects[0]));
     }
     let now = app.clock.now();
     let write = app.store.write::<_, StoreError, _>(move |conn| {
-        let subject = subject.clone();
+        let subjects = subjects.clone();
         Box::pin(async move {
-            if revocations::find_user(conn, &subject).await?.is_some_and(|known| known >= before) {
-                return Ok(());
+            for subject in &subjects {
+                if revocations::find_user(conn, subject).await?.is_none_or(|known| known < before) {
+                    revocations::insert_user(conn, subject, before, Timestamp::NEVER, now).await?;
+                }
             }
-            revocations::insert_user(conn, &subject, before, Timestamp::NEVER, now).await
+            Ok(())
         })
     });
     write.await

@@ -1,7 +1,7 @@
 //! Making a token, or handing out the active one again (contract rest-3x.md 1.6, database.md 3.4-3.5).
 //!
-//! At most one row is ACTIVE for a client, user and scope set. In one process a lock per key keeps equal requests from
-//! racing; between processes the tables' own unique key decides, and the loser reads the winner's row. Whoever inserts or
+//! At most one row is ACTIVE for a client, user and scope set: the tables' own unique key decides, and the loser reads the
+//! winner's row. In one process a lock per key lets equal requests go one after the other, for a while. Whoever inserts or
 //! retires a row holds the client (`clients::hold`) and looks at it then: no token is made for a secret that is over.
 
 use crate::notifications::outbox::{Ended, Outbox};
@@ -31,6 +31,7 @@ use claviger_store::tokens::{self, NewRow, Token, TokenKey, TokenState, UserType
 use serde::Serialize;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 /// Times the winner's row is read again after losing to another node (`retry_count_on_persistence_failures`).
@@ -159,14 +160,15 @@ pub async fn issue(oauth: &OAuth, order: Order) -> Result<Issued, TokenError> {
     if let Some(token) = find_reusable(oauth, &key, rules) {
         return Ok(present(oauth, &token, &order, rules.is_jwt, signer));
     }
-    let _lock = oauth.lock(&key).await;
+    let lock = oauth.lock(&key).await;
     // Whoever held the lock may have made the token meanwhile.
     if let Some(token) = find_reusable(oauth, &key, rules) {
         return Ok(present(oauth, &token, &order, rules.is_jwt, signer));
     }
     let order = Arc::new(order);
     let idp = oauth.find_idp(key.tenant).await?;
-    if !rules.is_refresh && !rules.is_code && oauth.store.can_skip_held() {
+    // What is written together has different keys, which the lock sees to.
+    if lock.is_some() && !rules.is_refresh && !rules.is_code && oauth.store.can_skip_held() {
         let draft = Arc::new(Draft::new(oauth, &order, &key, rules, idp));
         match oauth.together.write(draft.clone()).await {
             Outcome::Token(token) => {
@@ -180,10 +182,11 @@ pub async fn issue(oauth: &OAuth, order: Order) -> Result<Issued, TokenError> {
     let mut hold = rules.first_hold(&oauth.store);
     let mut conflicts = 0;
     loop {
-        // What is random or timed is made here and is the same in every attempt of the write.
+        let place = oauth.client_place(key.consumer_key_id).await?;
+        // What is random or timed is made here, after the wait, and is the same in every attempt of the write.
         let draft = Arc::new(Draft::new(oauth, &order, &key, rules, idp));
         // Boxed: the way through the database is long, and the future of every request would be as large.
-        match Box::pin(write(oauth, &draft, hold)).await {
+        match Box::pin(write(oauth, &draft, hold, place)).await {
             Ok(Some(token)) => {
                 let token = remember(oauth, &draft, token).await?;
                 return Ok(present(oauth, &token, &order, rules.is_jwt, signer));
@@ -346,9 +349,13 @@ impl Draft {
 
 /// One transaction: read the active row, retire what must go, insert the new pair or hand out the one that is there. `None`
 /// when a row is in the way and the client was not held alone.
-async fn write(oauth: &OAuth, draft: &Arc<Draft>, hold: Hold) -> Result<Option<Token>, TokenError> {
+async fn write(
+    oauth: &OAuth,
+    draft: &Arc<Draft>,
+    hold: Hold,
+    place: OwnedSemaphorePermit,
+) -> Result<Option<Token>, TokenError> {
     let (draft, rule) = (draft.clone(), oauth.settings.name_rule);
-    let place = oauth.client_place(draft.client().id).await?;
     let outbox = draft.order.authorized.replaces.is_some().then(|| oauth.outbox.clone());
     let write = oauth.store.write(move |conn| {
         // Until the write is over, also when nobody waits for it any more.
@@ -360,7 +367,7 @@ async fn write(oauth: &OAuth, draft: &Arc<Draft>, hold: Hold) -> Result<Option<T
             draft.check_client(client.as_ref())?;
             if let (Some(replaced), Some(outbox)) = (&order.authorized.replaces, &outbox) {
                 retire_refreshed(conn, replaced, draft.rules.is_jwt, outbox, (&draft.ids, times)).await?;
-                if draft.client().settings.grants.iter().any(|grant| grant == "authorization_code") {
+                if has_codes(draft.client()) {
                     codes::move_token(conn, draft.client().id, &replaced.id, &draft.fresh.id).await?;
                 }
             }
@@ -377,7 +384,7 @@ async fn write(oauth: &OAuth, draft: &Arc<Draft>, hold: Hold) -> Result<Option<T
             };
             if let Some((active, state)) = replaced.as_deref() {
                 retire(conn, active, *state, &draft.ids[2], times).await?;
-                if is_refresh_carried(active, &fresh) {
+                if does_code_follow(draft.client(), active, &fresh) {
                     codes::move_token(conn, draft.client().id, &active.id, &fresh.id).await?;
                 }
             }
@@ -390,11 +397,17 @@ async fn write(oauth: &OAuth, draft: &Arc<Draft>, hold: Hold) -> Result<Option<T
     write.await
 }
 
+/// May tokens of this client have been made by codes? The tables of 2.x find a token's code slowly.
+fn has_codes(client: &Client) -> bool {
+    client.settings.grants.iter().any(|grant| grant == "authorization_code")
+}
+
 /// Does a new pair go on with the refresh token of the one that it replaces? A code that made the old one ends the new one then,
 /// when it comes a second time.
-pub(crate) fn is_refresh_carried(replaced: &Token, fresh: &Token) -> bool {
+pub(crate) fn does_code_follow(client: &Client, replaced: &Token, fresh: &Token) -> bool {
     let fresh = fresh.refresh.as_ref();
-    replaced.refresh.as_ref().is_some_and(|old| fresh.is_some_and(|new| new.is_equal(old.expose())))
+    has_codes(client)
+        && replaced.refresh.as_ref().is_some_and(|old| fresh.is_some_and(|new| new.is_equal(old.expose())))
 }
 
 /// Uses up the code that a token is issued for, if it is for one. Of any number of exchanges one gets past this.

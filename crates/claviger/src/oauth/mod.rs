@@ -39,6 +39,7 @@ use claviger_proto::time::{Clock, Timestamp};
 use claviger_proto::user::{NameRule, Username};
 use claviger_store::client_details;
 use claviger_store::clients::{self, Client};
+use claviger_store::conn::READ_MS_MAX;
 use claviger_store::db::Store;
 use claviger_store::error::StoreError;
 use claviger_store::forms::ClientSecret;
@@ -62,7 +63,7 @@ const USERS_MAX: usize = 20_000;
 const CLOCKS_APART_MS_MAX: i64 = 60_000;
 /// What a commit and the reading of its event may take beside the wait for the next look.
 const COMMIT_MS: i64 = 1_000;
-/// Locks that keep identical token requests in one process from racing; two keys may share one.
+/// Locks that let identical token requests in one process go one after the other; two keys may share one.
 const KEY_LOCKS: usize = 1024;
 /// Longest wait for such a lock. It spares the database requests that are the same; keys that share it are not to wait for each
 /// other's clients, and without it all is as between two nodes.
@@ -280,10 +281,10 @@ impl OAuth {
     }
 
     /// A place for a write of a client's tokens: one client with many requests does not take every connection. It is waited for
-    /// as long as a connection is.
+    /// as long as a connection is, and no longer than a statement: a client that somebody holds is not to fill the server.
     async fn client_place(&self, client: ConsumerKeyId) -> Result<OwnedSemaphorePermit, StoreError> {
         let place = self.client_places[self.index(client, CLIENT_PLACES)].clone().acquire_owned();
-        let place = tokio::time::timeout(self.store.wait_max(), place).await;
+        let place = tokio::time::timeout(self.store.wait_max().min(Duration::from_millis(READ_MS_MAX)), place).await;
         place.ok().and_then(Result::ok).ok_or(StoreError::NoPlace)
     }
 

@@ -225,7 +225,9 @@ async fn write(
                 // What no column holds is told on the other way.
                 let Ok(row) = NewRow::new(conn, &fresh, draft.idp, behind) else { continue };
                 rows.push(row);
-                if let Some((old, _)) = replaced.as_deref().filter(|(old, _)| issue::is_refresh_carried(old, &fresh)) {
+                if let Some((old, _)) =
+                    replaced.as_deref().filter(|(old, _)| issue::does_code_follow(draft.client(), old, &fresh))
+                {
                     carried.push((draft.client().id, old.id.clone(), fresh.id.clone()));
                 }
                 retired.extend(replaced.map(|replaced| *replaced));

@@ -27,11 +27,16 @@ pub(super) fn is_registered(stored: &str, uri: &str) -> bool {
     }
     let Some(expression) = stored.strip_prefix(EXPRESSION) else { return stored == uri };
     let list = expression.strip_prefix('(').and_then(|rest| rest.strip_suffix(')'));
-    let list = list.filter(|list| !list.contains(['(', ')'])).map(|list| list.split('|'));
-    match list {
-        Some(mut list) => list.any(|one| one == uri || !is_literal(one) && matches_whole(one, uri)),
+    match list.filter(|list| is_list(list)) {
+        Some(list) => list.split('|').any(|one| one == uri || !is_literal(one) && matches_whole(one, uri)),
         None => matches_whole(expression, uri),
     }
+}
+
+/// Is what stands in the brackets a list of alternatives, each of which can be read by itself?
+fn is_list(inner: &str) -> bool {
+    let is_whole = |one: &str| one.matches('[').count() == one.matches(']').count() && !one.ends_with('\\');
+    !inner.starts_with('?') && !inner.contains(['(', ')']) && inner.split('|').all(is_whole)
 }
 
 /// A URI in one spelling only: no browser may take a part of it for something else than we do.
@@ -98,6 +103,12 @@ mod tests {
         for other in ["https://app-example/cb", "http://1:3000/cb", "http://[::2]:3000/cb"] {
             check(with_address, other, false);
         }
+        let cut_nowhere = r"regexp=(?i:https://app\.example/cb|https://b\.example/[a|b]+)";
+        check(cut_nowhere, "https://APP.example/cb", true);
+        check(cut_nowhere, "https://b.example/ab", true);
+        check(r"regexp=(https://b\.example/[x|y]|https://c\.example)", "https://b.example/y", true);
+        let long = format!("https://app.example/{}", "a".repeat(1_900));
+        check(&format!("regexp={}.*", long.replace('.', r"\.")), &format!("{long}/b"), true);
         // One that is an expression makes none of its neighbours.
         let mixed = "regexp=(https://app.example/cb|https://other.example/[a-z]+)";
         check(mixed, "https://other.example/abc", true);
