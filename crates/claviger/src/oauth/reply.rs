@@ -117,8 +117,8 @@ impl WriteError for TokenError {
 /// The reply for each case.
 pub fn reply(error: &TokenError, host: &str) -> Response {
     use OAuthErrorCode as Code;
-    let unavailable =
-        (StatusCode::SERVICE_UNAVAILABLE, Code::TemporarilyUnavailable, "Service Unavailable Error.".into());
+    let later = |text| (StatusCode::SERVICE_UNAVAILABLE, Code::TemporarilyUnavailable, Cow::Borrowed(text));
+    let unavailable = later("Service Unavailable Error.");
     let (status, code, description): (StatusCode, Code, Cow<'static, str>) = match error {
         TokenError::NotAForm => (
             StatusCode::BAD_REQUEST,
@@ -146,10 +146,7 @@ pub fn reply(error: &TokenError, host: &str) -> Response {
         TokenError::ClientAuthentication => {
             (StatusCode::UNAUTHORIZED, Code::InvalidClient, "Client Authentication failed.".into())
         }
-        TokenError::ClientChanged => {
-            let text = "The application has been changed; try again.";
-            (StatusCode::SERVICE_UNAVAILABLE, Code::TemporarilyUnavailable, text.into())
-        }
+        TokenError::ClientChanged => later("The application has been changed; try again."),
         TokenError::TwoCredentials => {
             let text = "Request body and headers contain authorization information";
             (StatusCode::BAD_REQUEST, Code::InvalidRequest, text.into())
@@ -179,8 +176,7 @@ pub fn reply(error: &TokenError, host: &str) -> Response {
         }
         TokenError::NoKey(tenant) => {
             tracing::warn!(tenant, "no token is issued: {error}");
-            let text = "The signing key of the tenant cannot be read.";
-            (StatusCode::SERVICE_UNAVAILABLE, Code::TemporarilyUnavailable, text.into())
+            later("The signing key of the tenant cannot be read.")
         }
         TokenError::Store(error) if error.is_temporary() => {
             tracing::warn!(error = %reply::Chain(error), "the database is not available");
