@@ -28,7 +28,9 @@ const SALES: &[(TenantId, &str, &str, &[&str])] =
 
 /// Runs a case on every engine, with HR and SALES in databases of their own beside the server's.
 async fn with_stores(case: impl AsyncFn(&Server)) {
-    for (database, [hr, sales]) in databases().await.into_iter().zip(user_databases([HR, SALES]).await) {
+    // Boxed: the future of every test would be as large.
+    let stores = Box::pin(user_databases([HR, SALES])).await;
+    for (database, [hr, sales]) in databases().await.into_iter().zip(stores) {
         let home = Home::new();
         home.write(TenantId::SUPER, "hr", &format!("{}{ANY_CASE}", hr.properties(None)));
         home.write(TenantId::SUPER, "sales", &sales.properties(None));
@@ -40,7 +42,7 @@ async fn with_stores(case: impl AsyncFn(&Server)) {
         );
         home.write_text(TenantId::SUPER, "broken", "<UserStoreManager class=");
         let options = Options { home: Some(home.path().to_owned()), ..Options::default() };
-        let server = Server::start(&database, options).await;
+        let server = Box::pin(Server::start(&database, options)).await;
         insert_user(&server, TenantId::SUPER, "bob", "the first bob", &["dev"]).await;
         assert_eq!(insert_tenant(&server, "acme.com").await, ACME, "{}", server.engine);
         case(&server).await;
@@ -217,13 +219,14 @@ async fn checklist_25_the_login_page_and_a_jwt_name_the_store() {
 
 #[tokio::test]
 async fn checklist_25_a_store_that_is_down_is_down_for_its_users_only() {
-    for (database, [hr]) in databases().await.into_iter().zip(user_databases([HR]).await) {
+    let stores = Box::pin(user_databases([HR])).await;
+    for (database, [hr]) in databases().await.into_iter().zip(stores) {
         let home = Home::new();
         let mut way = Way::to(&hr).await;
         home.write(TenantId::SUPER, "hr", &hr.properties(way.port()));
         way.close(&hr).await;
         let options = Options { home: Some(home.path().to_owned()), ..Options::default() };
-        let server = Server::start(&database, options).await;
+        let server = Box::pin(Server::start(&database, options)).await;
         insert_user(&server, TenantId::SUPER, "bob", "the first bob", &[]).await;
         let client = register(&server, "down", json!({})).await;
         let check_down = async || {
