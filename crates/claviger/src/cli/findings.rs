@@ -182,7 +182,8 @@ mod tests {
         let rows = DOCUMENT
             .lines()
             .filter(|line| ["| error |", "| warning |", "| note |"].iter().any(|severity| line.contains(severity)));
-        assert_eq!(rows.count(), all().len() - 1, "a row for each finding");
+        // Two of ours share theirs, and tenants' key stores (`key_stores`) have one.
+        assert_eq!(rows.count(), all().len(), "a row for each finding");
     }
 
     #[test]

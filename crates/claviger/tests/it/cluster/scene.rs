@@ -94,7 +94,8 @@ impl<'a> Scene<'a> {
     /// What the processes have said so far, for the reader of a failed test.
     pub(super) fn said(&self) -> String {
         let outputs = self.processes.iter().enumerate();
-        outputs.map(|(index, process)| format!("process {index} said:\n{}", process.output())).collect()
+        let outputs = outputs.map(|(index, process)| format!("process {index} said:\n{}", process.output()));
+        outputs.collect::<Vec<_>>().concat()
     }
 
     /// Asks for tokens until the plan is fulfilled, and reads the rows.
