@@ -538,7 +538,7 @@ fn present(oauth: &OAuth, token: &Token, order: &Order, is_jwt: bool) -> Issued 
         identifier.to_owned()
     };
     Issued {
-        id_token: order.is_identified.then(|| id_token::make(oauth, key, order, &access_token)),
+        id_token: order.is_identified.then(|| id_token::make(oauth, key, order, token, &access_token)),
         access_token,
         refresh_token: token.refresh.as_ref().filter(|_| order.may_refresh).map(|refresh| refresh.expose().to_owned()),
         scope,
