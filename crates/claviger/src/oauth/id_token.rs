@@ -8,6 +8,7 @@ use claviger_proto::encode::base64url;
 use claviger_proto::hash::sha256;
 use claviger_proto::jose::SigningKey;
 use claviger_proto::time::Timestamp;
+use claviger_store::tokens::Token;
 use serde::Serialize;
 
 /// The scope that asks for one.
@@ -47,16 +48,18 @@ enum Audience<'a> {
 
 /// Makes and signs the ID token that goes out with an access token, which `at_hash` ties to it. Gateways tell ID tokens from
 /// access tokens by that claim.
-pub(super) fn make(oauth: &OAuth, key: &SigningKey, order: &Order, access_token: &str) -> String {
+pub(super) fn make(oauth: &OAuth, key: &SigningKey, order: &Order, token: &Token, access_token: &str) -> String {
     let (client, now) = (&order.client.client, oauth.clock.now());
     let own_s = client.settings.lifetimes.id_s;
     // Zero means the server's (database.md 2.2), and nothing else is a life.
     let life_s = if own_s > 0 { own_s } else { oauth.settings.id_s };
     let id = client.key.as_str();
     let login = order.authorized.login.as_ref();
+    // An old server may have written the row that is handed out again, and userinfo tells what stands there.
+    let sub = if token.subject.is_empty() { &order.authorized.subject } else { &token.subject };
     let claims = Claims {
         iss: &oauth.settings.issuer,
-        sub: &order.authorized.subject,
+        sub,
         aud: audience(id, &client.audiences),
         azp: id,
         exp: now.plus_millis(life_s.saturating_mul(1000)).as_secs().min(EXP_S_MAX),

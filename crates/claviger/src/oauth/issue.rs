@@ -557,7 +557,7 @@ fn present(oauth: &OAuth, token: &Token, order: &Order, is_jwt: bool, signer: Op
     Issued {
         id_token: signer
             .filter(|_| order.is_identified)
-            .map(|signer| id_token::make(oauth, &signer.signing, order, &access_token)),
+            .map(|signer| id_token::make(oauth, &signer.signing, order, token, &access_token)),
         access_token,
         refresh_token: token.refresh.as_ref().filter(|_| order.may_refresh).map(|refresh| refresh.expose().to_owned()),
         scope,

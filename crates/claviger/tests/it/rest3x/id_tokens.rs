@@ -301,6 +301,9 @@ async fn a_subject_that_an_old_server_chose_stays() {
             let login = client.log_in(server, "openid").await;
             run(server, sql).await;
             assert_eq!(subject_at_userinfo(server, &login.text("access_token")).await, subject, "{}", server.engine);
+            let again = client.log_in(server, "openid").await;
+            assert_eq!(again.text("access_token"), login.text("access_token"), "{}", server.engine);
+            assert_eq!(id_claims(server, &again).await["sub"], subject, "{}", server.engine);
             let refreshed = client.refresh(server, &login.text("refresh_token")).await;
             assert_eq!(id_claims(server, &refreshed).await["sub"], subject, "{}", server.engine);
             assert_eq!(subject_at_userinfo(server, &refreshed.text("access_token")).await, subject);
