@@ -6,7 +6,7 @@
 //! is there and cannot be read stops the tenant's JWTs until somebody has repaired it; the log names the tenant.
 //!
 //! Keys are read when somebody needs them and remembered. Whether a key store changed is looked up when the last look is
-//! [`LOOK_MS`] old; at once where an answer tells others what to trust; and when a token names a key that nobody knows. The
+//! some seconds old; at once where an answer tells others what to trust; and when a token names a key that nobody knows. The
 //! first node that sees a change tells gateways, which hold keys too.
 
 use super::OAuth;
