@@ -68,7 +68,9 @@ impl Username {
             None => (PRIMARY.to_owned(), rest),
         };
         let is_clean = |part: &str| !part.is_empty() && !part.chars().any(char::is_control) && part.trim() == part;
-        let is_valid = is_clean(name) && is_clean(&domain) && is_clean(&tenant) && text.len() <= 255;
+        // Written without its domain, as the primary store's are, it would be another store's user.
+        let is_plain = domain != PRIMARY || !name.contains('/');
+        let is_valid = is_plain && is_clean(name) && is_clean(&domain) && is_clean(&tenant) && text.len() <= 255;
         if is_valid { Ok(Self { domain, name: name.to_owned(), tenant }) } else { Err(UsernameError) }
     }
 

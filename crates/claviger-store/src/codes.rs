@@ -44,7 +44,7 @@ queries! {
             WHERE A.[code_hash:AUTHORIZATION_CODE_HASH|AUTHORIZATION_CODE] = ? AND A.CONSUMER_KEY_ID = ? ORDER BY A.CODE_ID";
     INSERT_CONTEXT = "INSERT INTO CLV_CODE_CONTEXT (CODE_ID, AUTH_TIME, NONCE) VALUES (?, ?, ?)";
     FIND_CONTEXT = "SELECT AUTH_TIME, NONCE FROM CLV_CODE_CONTEXT WHERE CODE_ID = ?";
-    FIND_AUTH_TIME = "SELECT MAX(X.AUTH_TIME) FROM IDN_OAUTH2_AUTHORIZATION_CODE A JOIN CLV_CODE_CONTEXT X ON X.CODE_ID = A.CODE_ID \
+    FIND_AUTH_TIME = "SELECT MIN(X.AUTH_TIME), MAX(X.AUTH_TIME) FROM IDN_OAUTH2_AUTHORIZATION_CODE A JOIN CLV_CODE_CONTEXT X ON X.CODE_ID = A.CODE_ID \
                       WHERE A.TOKEN_ID = ? AND A.CONSUMER_KEY_ID = ?";
     FIND_TOKEN = "SELECT TOKEN_ID FROM IDN_OAUTH2_AUTHORIZATION_CODE WHERE CODE_ID = ?";
     CONSUME = "UPDATE IDN_OAUTH2_AUTHORIZATION_CODE SET STATE = 'INACTIVE', TOKEN_ID = ?, TIME_CREATED = TIME_CREATED \
@@ -240,14 +240,16 @@ pub async fn find_context(conn: &mut Conn, code_id: &str) -> Result<Option<CodeC
     Ok(Some(CodeContext { auth_time: Timestamp::from_millis(row.int(0)?), nonce: row.opt_text(1)? }))
 }
 
-/// When the user of a token last logged in for it, if it comes from a code with a context, also by refreshes.
+/// When the user of a token logged in for it, if it comes from a code with a context, also by refreshes, and from one login only.
 pub async fn find_auth_time(
     conn: &mut Conn,
     client: ConsumerKeyId,
     token: &TokenId,
 ) -> Result<Option<Timestamp>, StoreError> {
     let Some(row) = conn.row(&FIND_AUTH_TIME, &[token.into(), client.into()]).await? else { return Ok(None) };
-    Ok(row.opt_int(0)?.map(Timestamp::from_millis))
+    // Two logins that share a token: whose refresh this is nobody knows, and no later ID token may say otherwise than the first.
+    let (first, last) = (row.opt_int(0)?, row.opt_int(1)?);
+    Ok(first.filter(|_| first == last).map(Timestamp::from_millis))
 }
 
 /// Uses a code up for a token; false when somebody was first. One statement: of any number of exchanges, on any number of nodes,

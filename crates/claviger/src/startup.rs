@@ -30,7 +30,7 @@ use claviger_proto::jose::SigningKey;
 use claviger_proto::password::StoredPassword;
 use claviger_proto::secret::Secret;
 use claviger_proto::time::{Clock, Timestamp};
-use claviger_proto::user::Username;
+use claviger_proto::user::{PRIMARY, Username};
 use claviger_store::capability::{Capabilities, Capability};
 use claviger_store::db::Store;
 use claviger_store::error::StoreError;
@@ -209,6 +209,7 @@ async fn ensure_administrator(
 ) -> anyhow::Result<Administrator> {
     let admin = &config.super_admin;
     let username = Username::parse(&admin.username).context("super_admin.username is not a user name")?;
+    anyhow::ensure!(username.domain == PRIMARY, "super_admin.username must be a name of the primary user store");
     let mut conn = store.reader().await?;
     let name_rule = config.name_rule;
     if users::is_taken(&mut conn, TenantId::SUPER, &username.name, name_rule).await? {

@@ -18,7 +18,7 @@ use claviger_proto::password::PasswordForm;
 use claviger_proto::permission::Permissions;
 use claviger_proto::secret::Secret;
 use claviger_proto::time::Clock;
-use claviger_proto::user::{LoginName, NameRule, Username};
+use claviger_proto::user::{LoginName, NameRule, PRIMARY, Username};
 use claviger_store::db::Store;
 use claviger_store::error::StoreError;
 use claviger_store::{tenants, users as rows};
@@ -247,6 +247,10 @@ impl Users {
 
     /// The user of exactly that name.
     async fn find_exactly(&self, username: &Username) -> Result<Option<Arc<Known>>, StoreError> {
+        // Who waits for a turn may wait for another user's, and no other store is to keep a primary user waiting.
+        if username.domain != PRIMARY {
+            return self.known.find_or_load(username, || self.load(username).boxed()).await;
+        }
         // An administrator who registered thousands of applications has a role for each.
         // Boxed, and its type with it: that of every route's future holds this one several times.
         self.known.find_or_load_once(username, || self.load(username).boxed()).await

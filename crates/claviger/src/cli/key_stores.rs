@@ -47,8 +47,10 @@ fn advice(error: &OpenError) -> &'static str {
         OpenError::NoCipher(_) | OpenError::Password(..) => {
             "no JWT is issued for the tenant until [keystore.internal] or [keystore.primary] names the key that encrypted the password"
         }
-        OpenError::NoProperty(_) | OpenError::KeyStore(_) | OpenError::NoCertificate | OpenError::NotRsa => {
-            "no JWT is issued for the tenant until its key store in the registry is put right"
-        }
+        OpenError::NoProperty(_)
+        | OpenError::NotJks(_)
+        | OpenError::KeyStore(_)
+        | OpenError::NoCertificate
+        | OpenError::NotRsa => "no JWT is issued for the tenant until its key store in the registry is put right",
     }
 }

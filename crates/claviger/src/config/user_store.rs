@@ -30,6 +30,8 @@ const CONNECTIONS_MAX: u32 = 10;
 const WAIT_MS: u64 = 2_000;
 /// Longest such wait: who has no domain in his name waits for every store.
 const WAIT_MS_MAX: u64 = 10_000;
+/// A shorter wait would be over before a connection is made.
+const WAIT_MS_MIN: u64 = 100;
 /// Beginnings of the properties whose statements read what we read.
 const READ_STATEMENTS: [&str; 3] = ["SelectUser", "UserRoleSQL", "GetUserPropertiesForProfile"];
 /// The words of those statements as the old server ships them.
@@ -172,8 +174,8 @@ pub fn parse(text: &str, stem: &str) -> Result<UserStoreFile, UserStoreError> {
         name_rule: if is_case_ignored { NameRule::AnyCase } else { NameRule::Exact },
         are_groups_read: document.flag("ReadGroups", true)?,
         has_shared_groups: document.flag("SharedGroupEnabled", false)?,
-        connections_max: document.number("maxActive", CONNECTIONS_MAX)?.clamp(1, 50),
-        wait_ms_max: document.number("maxWait", WAIT_MS)?.clamp(1, WAIT_MS_MAX),
+        connections_max: document.bound("maxActive", CONNECTIONS_MAX)?.min(50),
+        wait_ms_max: document.bound("maxWait", WAIT_MS)?.clamp(WAIT_MS_MIN, WAIT_MS_MAX),
         domain,
     })
 }
@@ -272,11 +274,11 @@ impl Document {
         }
     }
 
-    fn number<T: std::str::FromStr>(&self, name: &'static str, default: T) -> Result<T, UserStoreError> {
-        match self.get(name)? {
-            None => Ok(default),
-            Some(text) => text.parse().map_err(|_| UserStoreError::Value(name)),
-        }
+    /// A bound of the pool. Zero and less mean none to the product's pools, which is not to be had here.
+    fn bound<T: TryFrom<i64>>(&self, name: &'static str, default: T) -> Result<T, UserStoreError> {
+        let Some(text) = self.get(name)? else { return Ok(default) };
+        let number: i64 = text.parse().map_err(|_| UserStoreError::Value(name))?;
+        Ok(T::try_from(number).ok().filter(|_| number > 0).unwrap_or(default))
     }
 
     /// Without the property a password is not digested at all (database.md 5.2).

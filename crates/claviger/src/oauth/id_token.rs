@@ -3,6 +3,7 @@
 //! again. What the scopes open of a user's attributes is told by `userinfo`, not here.
 
 use crate::oauth::OAuth;
+use crate::oauth::grant::subject_of_row;
 use crate::oauth::issue::{EXP_S_MAX, Order};
 use claviger_proto::encode::base64url;
 use claviger_proto::hash::sha256;
@@ -56,10 +57,10 @@ pub(super) fn make(oauth: &OAuth, key: &SigningKey, order: &Order, token: &Token
     let id = client.key.as_str();
     let login = order.authorized.login.as_ref();
     // An old server may have written the row that is handed out again, and userinfo tells what stands there.
-    let sub = if token.subject.is_empty() { &order.authorized.subject } else { &token.subject };
+    let sub = subject_of_row(&token.subject, &order.authorized.username);
     let claims = Claims {
         iss: &oauth.settings.issuer,
-        sub,
+        sub: &sub,
         aud: audience(id, &client.audiences),
         azp: id,
         exp: now.plus_millis(life_s.saturating_mul(1000)).as_secs().min(EXP_S_MAX),

@@ -9,6 +9,7 @@ use crate::http::access::Caller;
 use crate::http::reply;
 use crate::oauth::OAuth;
 use crate::oauth::form_request::FormRequest;
+use crate::oauth::tenant_keys::KeyError;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
@@ -145,7 +146,13 @@ impl OAuth {
             // The row of a JWT holds its jti, which is no secret: it must not pass as a token.
             return self.introspect_identifier(text, TokenType::Opaque, None).await;
         }
-        let Some(claims) = self.verify(text).await? else { return Ok(None) };
+        let claims = match self.verify(text).await {
+            Ok(claims) => claims,
+            // Nobody can say that it is good.
+            Err(KeyError::Unreadable(_)) => None,
+            Err(KeyError::Store(error)) => return Err(error),
+        };
+        let Some(claims) = claims else { return Ok(None) };
         let now = self.clock.now();
         let is_ours = claims.get("iss").and_then(Value::as_str) == Some(self.settings.issuer.as_str());
         let end = time_claim(&claims, "exp");

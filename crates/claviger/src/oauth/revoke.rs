@@ -115,7 +115,7 @@ pub async fn revoke_of_client(
     if text.len() > jose::TOKEN_BYTES_MAX {
         return Ok(None);
     }
-    // A JWT is found by its jti, when we signed it. (Who knows the jti of a stored JWT of his own client may name it by that.)
+    // A JWT is found by its jti, when we signed it, and one that nobody can check is not said to be revoked. (Who knows the jti of a stored JWT of his own client may name it by that.)
     let claims = if jose::has_jws_shape(text) { oauth.verify(text).await? } else { None };
     let jti = claims.as_ref().and_then(|claims| claims.get("jti").and_then(Value::as_str).map(str::to_owned));
     let is_jwt = claims.is_some() || client.settings.token_type.kind() == TokenType::Jwt;

@@ -65,6 +65,10 @@ pub enum OpenError {
     /// A password cannot be decrypted.
     #[error("its property `{0}` cannot be decrypted: {1}")]
     Password(&'static str, #[source] StoredFormError),
+    /// The old server makes JKS. Opening another form may take as long as who wrote it likes, and a tenant's administrator may
+    /// have written it.
+    #[error("it is a {0}, and tenants' key stores are read as JKS only")]
+    NotJks(String),
     /// The file, or its key.
     #[error(transparent)]
     KeyStore(#[from] KeyStoreError),
@@ -94,8 +98,10 @@ pub fn open(
     let decrypt = |name| property(name).map(|value| cipher.decrypt(value).map_err(|it| OpenError::Password(name, it)));
     let password = decrypt(PASSWORD).ok_or(OpenError::NoProperty(PASSWORD))??;
     let key_password: Secret = decrypt(KEY_PASSWORD).transpose()?.unwrap_or_else(|| password.clone());
-    let kind = property("type").and_then(|name| StoreType::parse(name)).unwrap_or(StoreType::Jks);
-    let store = KeyStore::read(file, kind, &password)?;
+    if let Some(other) = property("type").filter(|name| StoreType::parse(name) != Some(StoreType::Jks)) {
+        return Err(OpenError::NotJks(other.clone()));
+    }
+    let store = KeyStore::read(file, StoreType::Jks, &password)?;
     let entry = match (store.private_key(domain, &key_password), property("privatekeyAlias")) {
         (Err(KeyStoreError::NoSuchAlias { .. }), Some(alias)) => store.private_key(alias, &key_password)?,
         (found, _) => found?,
@@ -226,7 +232,8 @@ impl OAuth {
 
     /// The claims of a JWT that this installation signed, `None` for any other. The key of a tenant counts for tokens of that
     /// tenant's clients only, which name their client as `azp`: who found it out must not speak for others.
-    pub(crate) async fn verify(&self, text: &str) -> Result<Option<Map<String, Value>>, StoreError> {
+    /// [`KeyError::Unreadable`] when nobody can say.
+    pub(crate) async fn verify(&self, text: &str) -> Result<Option<Map<String, Value>>, KeyError> {
         match self.keys.server.verifying.verify(text) {
             Err(JoseError::UnknownKey) => {}
             checked => return Ok(checked.ok()),
@@ -238,18 +245,18 @@ impl OAuth {
         if tenant == TenantId::SUPER {
             return Ok(None);
         }
+        let mut answer = Ok(None);
         for age_ms in [LOOK_MS, UNKNOWN_LOOK_MS] {
-            match self.keys_of(tenant, age_ms).await {
+            answer = match self.keys_of(tenant, age_ms).await {
                 Ok(keys) => match keys.verifying.verify(text) {
-                    Err(JoseError::UnknownKey) => {}
+                    Err(JoseError::UnknownKey) => Ok(None),
                     checked => return Ok(checked.ok()),
                 },
-                // Nobody can say that it is good.
-                Err(KeyError::Unreadable(_)) => {}
-                Err(KeyError::Store(error)) => return Err(error),
-            }
+                Err(error @ KeyError::Unreadable(_)) => Err(error),
+                Err(error) => return Err(error),
+            };
         }
-        Ok(None)
+        answer
     }
 
     /// Looks whether a tenant's key store is the one that is known, and reads it when it is not. True when another was known.

@@ -7,7 +7,7 @@
 use crate::app::App;
 use crate::http::reply;
 use crate::oauth::form_request::FormRequest;
-use crate::oauth::grant::subject_of;
+use crate::oauth::grant::subject_of_row;
 use crate::oauth::id_token::OPENID;
 use crate::user_info;
 use axum::extract::State;
@@ -101,7 +101,7 @@ async fn tell(app: &App, method: &Method, request: &FormRequest) -> Result<Map<S
     let user = app.users.find(&token.username).await?.ok_or(UserInfoError::NoUser)?;
     let known = user_info::openid_claims(app, &user.username).await?.ok_or(UserInfoError::NoUser)?;
     // The same as in ID tokens (OpenID Connect Core section 5.3.2), also where an old server chose it.
-    let subject = if token.subject.is_empty() { subject_of(&user.username) } else { token.subject };
+    let subject = subject_of_row(&token.subject, &user.username);
     Ok(select(subject, known, &token.scopes))
 }
 

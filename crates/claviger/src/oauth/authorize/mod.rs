@@ -195,7 +195,8 @@ async fn authenticate(
     let user = app.users.authenticate(&login, &Secret::new(password)).await?;
     let user = user.filter(|user| user.tenant == tenant);
     let outcome = if user.is_some() { "accepted" } else { "refused" };
-    tracing::info!(target: "audit", user = %login.username, client_id = %client.client.key, outcome, "login page");
+    let who = user.as_ref().map_or(&login.username, |user| &user.username);
+    tracing::info!(target: "audit", user = %who, client_id = %client.client.key, outcome, "login page");
     Ok(user)
 }
 

@@ -2,7 +2,7 @@
 //! `oauth::issue` in the transaction that makes its token, so of many parallel uses one succeeds. A later one ends that token, and
 //! an exchange that fails by its redirect URI or its verifier ends the code: nobody tries a second verifier.
 
-use super::{Authorized, Grant, Login, Rules, TokenContext, subject_of};
+use super::{Authorized, Grant, Login, Rules, TokenContext, subject_of_row};
 use crate::app::App;
 use crate::oauth::id_token::OPENID;
 use crate::oauth::reply::TokenError;
@@ -75,7 +75,7 @@ impl Grant for AuthorizationCode {
             let user = cx.app.users.find(&username).await?.filter(|user| user.tenant == client.tenant);
             let gone = || TokenError::InvalidGrant("The user of the authorization code no longer exists".into());
             let username = user.ok_or_else(gone)?.username.clone();
-            let subject = if code.subject.is_empty() { subject_of(&username) } else { code.subject };
+            let subject = subject_of_row(&code.subject, &username);
             Ok(Authorized {
                 username,
                 tenant: code.tenant,

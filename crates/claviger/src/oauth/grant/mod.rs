@@ -16,7 +16,7 @@ use claviger_proto::form::Form;
 use claviger_proto::ids::{SUPER_TENANT_DOMAIN, TenantId};
 use claviger_proto::scope::Scopes;
 use claviger_proto::time::Timestamp;
-use claviger_proto::user::Username;
+use claviger_proto::user::{PRIMARY, Username};
 use claviger_store::tokens::{Token, UserType};
 use futures_util::future::BoxFuture;
 
@@ -103,6 +103,12 @@ pub struct Login {
 /// `sub` of a user: the plain name in the super tenant, with the tenant otherwise (rest-3x.md 1.6.3).
 pub(crate) fn subject_of(username: &Username) -> String {
     if username.tenant == SUPER_TENANT_DOMAIN { username.with_domain() } else { username.with_tenant() }
+}
+
+/// `sub` of a user by what a row says of it, which stays as it is: an old server may have been told another. Where it wrote the
+/// name alone of a secondary store's user, that is the primary store's user of this name.
+pub(crate) fn subject_of_row(subject: &str, username: &Username) -> String {
+    if subject.is_empty() || username.domain != PRIMARY { subject_of(username) } else { subject.to_owned() }
 }
 
 /// The grant of this name.

@@ -1,7 +1,7 @@
 //! `refresh_token` (RFC 6749 section 6; contract rest-3x.md 1.3, 1.6.5). The row it replaces is retired by `oauth::issue` in
 //! the transaction that inserts the new one, so of many parallel uses one succeeds.
 
-use super::{Authorized, Grant, Login, Rules, TokenContext, subject_of};
+use super::{Authorized, Grant, Login, Rules, TokenContext, subject_of_row};
 use crate::oauth::id_token::OPENID;
 use crate::oauth::reply::TokenError;
 use claviger_proto::scope::Scopes;
@@ -55,7 +55,7 @@ impl Grant for RefreshToken {
             let gone = || TokenError::InvalidGrant("The user of the refresh token no longer exists".into());
             let username = user.ok_or_else(gone)?.username.clone();
             let tenant = stored.key.tenant;
-            let subject = if stored.subject.is_empty() { subject_of(&username) } else { stored.subject.clone() };
+            let subject = subject_of_row(&stored.subject, &username);
             Ok(Authorized {
                 username,
                 tenant,

@@ -52,7 +52,7 @@ fn a_key_store_opens_with_what_its_resource_says() {
     let own = file("acme.com", long.clone());
     let (store, of_key) = (("password", "<of the store>"), ("privatekeyPass", "<of the key>"));
     let all = [store, of_key, ("privatekeyAlias", "acme.com"), ("type", "JKS")];
-    for properties in [&all[..], &[store, of_key], &[store, of_key, ("type", "of another world")]] {
+    for properties in [&all[..], &[store, of_key], &[store, of_key, ("type", "jks")]] {
         assert_eq!(opened(&Ok(cipher()), &own, properties), kid, "{properties:?}");
     }
     let other = file("somebody", long.clone());
@@ -78,6 +78,7 @@ fn a_key_store_opens_with_what_its_resource_says() {
         (&Ok(cipher()), &[store, ("privatekeyPass", "plain")], "`privatekeyPass` cannot be decrypted"),
         (&Ok(cipher()), &[("password", "<wrong>"), of_key], "store password is wrong"),
         (&Ok(cipher()), &[store, ("privatekeyPass", "<wrong>")], "key password for the alias `acme.com` is wrong"),
+        (&Ok(cipher()), &[store, of_key, ("type", "pkcs12")], "a pkcs12, and tenants' key stores are read as JKS only"),
         (&Ok(cipher()), &[store], "key password for the alias `acme.com` is wrong"),
     ] {
         let told = opened(passwords, &own, properties);

@@ -244,7 +244,10 @@ async fn a_key_store_that_cannot_be_read_stops_the_tenants_jwts_and_nothing_else
         assert_eq!(opaque.token(server, &[GRANT]).await.status, 200, "{engine}");
         assert!(server.is_active(&of_super.application_token(server).await).await, "{engine}");
         assert!(server.is_active(&early).await, "{engine}: the server's key is what it was");
-        assert!(!server.is_active(&FIRST.sign(&claims(&early))).await, "{engine}: nobody can tell");
+        let doubtful = FIRST.sign(&claims(&early));
+        assert!(!server.is_active(&doubtful).await, "{engine}: nobody can tell");
+        let revoked = jwt.revoke(server, &[("token", &doubtful)]).await;
+        assert_eq!(revoked.status, 503, "{engine}: it may be good again: {revoked:?}");
         assert_eq!(server.snapshot().await.issuers.len(), 2, "{engine}: gateways are served");
         // Somebody repairs it.
         put_key_store(server, acme, "acme.com", &FIRST).await;

@@ -182,13 +182,14 @@ async fn a_refresh_keeps_who_and_when_and_drops_the_nonce() {
                 assert_eq!(later["at_hash"], half_hash(&access), "{token_type} {}", server.engine);
                 assert_eq!(subject_at_userinfo(server, &access).await, first["sub"]);
             }
-            // Of two logins that got the same token the later one counts.
+            // Of two logins that got the same token nobody knows whose refresh it is; each got a JWT of its own.
             let again = by_code(server, &client, "openid read", None).await;
             let auth_time = id_claims(server, &again).await["auth_time"].clone();
             assert_ne!(auth_time, first["auth_time"]);
             server.clock.advance_s(1);
             let later = client.refresh(server, &again.text("refresh_token")).await;
-            assert_eq!(id_claims(server, &later).await["auth_time"], auth_time, "{token_type} {}", server.engine);
+            let known = Some(&auth_time).filter(|_| token_type == "JWT");
+            assert_eq!(id_claims(server, &later).await.get("auth_time"), known, "{token_type} {}", server.engine);
             // Who asks for less than `openid` is told less.
             let form =
                 [("grant_type", "refresh_token"), ("refresh_token", &later.text("refresh_token")), ("scope", "read")];
