@@ -88,9 +88,12 @@ for (const id of [OPAQUE_ID, JWT_ID]) {
       const said = tokens.claims()
       assert.equal(said.nonce, expectedNonce)
       assert.equal((await client.fetchUserInfo(careful, tokens.access_token, said.sub)).sub, said.sub)
-      const later = (await client.refreshTokenGrant(careful, tokens.refresh_token)).claims()
+      const refreshed = await client.refreshTokenGrant(careful, tokens.refresh_token)
+      const later = refreshed.claims()
       for (const kept of ['iss', 'sub', 'aud', 'azp', 'auth_time']) assert.equal(later[kept], said[kept])
       assert.equal(later.nonce, undefined)
+      // The next login gets a token of its own: of two that share one no time is said.
+      await client.tokenRevocation(careful, refreshed.access_token)
     })
 
     await report(`${name} wrong secret`, async () => {
