@@ -48,9 +48,9 @@ use claviger_store::tokens;
 use claviger_store::tokens::{Token, TokenKey};
 use quick_cache::sync::Cache;
 use std::hash::{BuildHasher as _, Hash, RandomState};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-use tokio::sync::{Mutex, MutexGuard, OnceCell, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Mutex, MutexGuard, OwnedSemaphorePermit, Semaphore};
 
 /// Clients, tokens and token keys that are remembered.
 const CLIENTS_MAX: usize = 20_000;
@@ -133,7 +133,7 @@ pub struct KnownClient {
     /// Self-contained tokens issued before this instant are dead.
     pub revoked_before: Option<Timestamp>,
     /// Scopes assigned to it, once somebody has asked.
-    assigned: OnceCell<Vec<String>>,
+    assigned: OnceLock<Vec<String>>,
 }
 
 impl KnownClient {
@@ -235,15 +235,19 @@ impl OAuth {
             let mut conn = self.store.reader().await?;
             let Some(client) = clients::find(&mut conn, key).await? else { return Ok(None) };
             let revoked_before = revocations::find_client(&mut conn, key).await?;
-            Ok(Some(KnownClient { client, revoked_before, assigned: OnceCell::new() }))
+            Ok(Some(KnownClient { client, revoked_before, assigned: OnceLock::new() }))
         };
         self.clients.find_or_load(key, load).await
     }
 
     /// The scopes assigned to an application (`application_scopes`); none for most. As old as what is known of the client.
     pub async fn assigned_scopes<'a>(&self, known: &'a KnownClient) -> Result<&'a [String], StoreError> {
-        let load = || async { client_details::find_scopes(&mut self.store.reader().await?, &known.client).await };
-        Ok(known.assigned.get_or_try_init(load).await?)
+        if let Some(assigned) = known.assigned.get() {
+            return Ok(assigned);
+        }
+        // Side by side: of those who line up for a database that is away, the last would wait as many times as there are others.
+        let assigned = client_details::find_scopes(&mut self.store.reader().await?, &known.client).await?;
+        Ok(known.assigned.get_or_init(|| assigned))
     }
 
     /// A token by its opaque text or `jti`, whatever its state, as it is since its last change.
@@ -281,10 +285,12 @@ impl OAuth {
     }
 
     /// A place for a write of a client's tokens: one client with many requests does not take every connection. It is waited for
-    /// as long as a connection is, and no longer than a statement: a client that somebody holds is not to fill the server.
+    /// half as long as a connection, for which one waits afterwards, and no longer than a statement: a client that somebody holds
+    /// is not to fill the server.
     async fn client_place(&self, client: ConsumerKeyId) -> Result<OwnedSemaphorePermit, StoreError> {
         let place = self.client_places[self.index(client, CLIENT_PLACES)].clone().acquire_owned();
-        let place = tokio::time::timeout(self.store.wait_max().min(Duration::from_millis(READ_MS_MAX)), place).await;
+        let place =
+            tokio::time::timeout((self.store.wait_max() / 2).min(Duration::from_millis(READ_MS_MAX)), place).await;
         place.ok().and_then(Result::ok).ok_or(StoreError::NoPlace)
     }
 

@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 
 const CLIENT_ID: &str = "outage_test_client";
 const CLIENT_SECRET: &str = "outage_test_secret";
+/// A client that was met and has never asked for a token.
+const MET_ID: &str = "outage_test_met";
 const WAIT_MS: u64 = 1_000;
 const WAIT: Duration = Duration::from_millis(WAIT_MS);
 /// What an answer may take besides the wait for a connection: for a slow machine.
@@ -61,10 +63,12 @@ impl Scene {
         let process = Process::start(&directory, &["--log", "error"]).await;
         let (http, known, scopes) = (plain_client(), String::new(), AtomicUsize::new(0));
         let mut scene = Self { process, relay, http, known, scopes, _directory: directory };
-        let new = json!({ "ext_param_client_id": CLIENT_ID, "ext_param_client_secret": CLIENT_SECRET });
-        let path = "/keymanager-operations/dcr/register";
-        let reply = scene.as_admin("POST", path).json(&registration("outage", new)).call().await;
-        assert_eq!(reply.status, 201, "{reply:?}");
+        for (id, name) in [(CLIENT_ID, "outage"), (MET_ID, "met")] {
+            let new = json!({ "ext_param_client_id": id, "ext_param_client_secret": CLIENT_SECRET });
+            let path = "/keymanager-operations/dcr/register";
+            let reply = scene.as_admin("POST", path).json(&registration(name, new)).call().await;
+            assert_eq!(reply.status, 201, "{reply:?}");
+        }
         scene.known = scene.new_token().call().await.text("access_token");
         scene.check_known().await;
         scene
@@ -77,10 +81,14 @@ impl Scene {
 
     /// A request that needs the database: for a token that was never asked for.
     fn new_token(&self) -> RequestBuilder {
+        self.new_token_of(CLIENT_ID)
+    }
+
+    fn new_token_of(&self, client: &str) -> RequestBuilder {
         let scope = format!("s{}", self.scopes.fetch_add(1, Ordering::SeqCst));
         let form = [("grant_type", "client_credentials"), ("scope", scope.as_str())];
         let request = self.http.post(format!("{}/oauth2/token", self.process.plain()));
-        request.basic_auth(CLIENT_ID, Some(CLIENT_SECRET)).form(&form)
+        request.basic_auth(client, Some(CLIENT_SECRET)).form(&form)
     }
 
     fn introspection(&self, token: &str) -> RequestBuilder {
@@ -129,8 +137,12 @@ impl Scene {
 
     /// Requests that need the database, side by side; each is answered in time, well or with 503.
     async fn push(&self, count: usize, bound: Duration) -> usize {
+        self.push_of(CLIENT_ID, count, bound).await
+    }
+
+    async fn push_of(&self, client: &str, count: usize, bound: Duration) -> usize {
         let begun = Instant::now();
-        let replies = join_all((0..count).map(|_| self.new_token().call())).await;
+        let replies = join_all((0..count).map(|_| self.new_token_of(client).call())).await;
         assert!(begun.elapsed() < bound + SLACK, "{:?}", begun.elapsed());
         let mut good = 0;
         for reply in replies {
@@ -171,8 +183,13 @@ async fn connections(database: &Database) -> usize {
 async fn without_the_database_requests_are_refused_in_time_and_what_is_known_goes_on() {
     on_every_server(WAIT_MS, async |scene, database| {
         let (engine, wait) = (database.engine(), WAIT);
+        let revocation = scene.http.post(format!("{}/oauth2/revoke", scene.process.plain()));
+        let revocation = revocation.basic_auth(MET_ID, Some(CLIENT_SECRET)).form(&[("token", "nobody's")]);
+        assert_eq!(revocation.call().await.status, 200, "{engine}");
         scene.relay.cut().await;
         tokio::join!(scene.check_refusals(wait, engine), scene.check_known());
+        // What nobody has asked of a client yet is asked side by side.
+        assert_eq!(scene.push_of(MET_ID, CONNECTIONS_MAX, wait).await, 0, "{engine}");
         // More than there are connections: who waits for a place is refused as soon.
         assert_eq!(scene.push(4 * CONNECTIONS_MAX, wait).await, 0, "{engine}");
         scene.check_known().await;

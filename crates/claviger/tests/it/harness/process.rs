@@ -200,6 +200,9 @@ impl Drop for Process {
     fn drop(&mut self) {
         drop(self.child.kill());
         drop(self.child.wait());
+        if std::thread::panicking() {
+            eprintln!("what a process of the failed test said:\n{}", self.output());
+        }
     }
 }
 
