@@ -34,7 +34,10 @@ pub(crate) struct Routes {
 /// One accepted issuer with its keys.
 pub(crate) struct AcceptedIssuer {
     pub(crate) key_manager: String,
+    /// Whose signature is enough.
     pub(crate) keys: VerifyingKeys,
+    /// Who has one of these speaks for the tenant's clients and nobody else's.
+    pub(crate) tenant_keys: VerifyingKeys,
     pub(crate) consumer_key_claim: String,
     pub(crate) scopes_claim: String,
 }
@@ -103,6 +106,26 @@ impl Catalog {
     pub(crate) fn find_client(&self, consumer_key: &ConsumerKey, key_manager: &str) -> Option<Client> {
         let clients = self.clients.pin();
         clients.get(consumer_key)?.iter().find(|client| *client.key_manager == *key_manager).cloned()
+    }
+
+    /// Is it surely a client of this tenant?
+    pub(crate) fn is_client_of(&self, consumer_key: &ConsumerKey, key_manager: &str, tenant_domain: &str) -> bool {
+        let clients = self.clients.pin();
+        let Some(clients) = clients.get(consumer_key) else { return false };
+        let keys = clients.iter().flat_map(|client| &client.application.keys);
+        let mut own = keys.filter(|key| key.consumer_key == *consumer_key && key.key_manager == key_manager).peekable();
+        own.peek().is_some() && own.all(|key| key.tenant_domain.as_deref() == Some(tenant_domain))
+    }
+
+    /// The applications of a client that has a tenant. What became of it shows in them.
+    pub(crate) fn applications_of_tenant_client(&self, consumer_key: &ConsumerKey) -> Vec<ApplicationId> {
+        let clients = self.clients.pin();
+        let clients = clients.get(consumer_key).into_iter().flat_map(|clients| clients.iter());
+        let of_tenant = clients.filter(|client| {
+            let mut keys = client.application.keys.iter();
+            keys.any(|key| key.consumer_key == *consumer_key && key.tenant_domain.is_some())
+        });
+        of_tenant.map(|client| client.application.id).collect()
     }
 
     /// Was this token revoked?
@@ -325,7 +348,9 @@ impl Issuers {
         for issuer in issuers {
             let accepted = AcceptedIssuer {
                 key_manager: issuer.key_manager.clone(),
-                keys: VerifyingKeys::new(&issuer.jwks),
+                // Of keys that may be anybody's none is known: the control plane knows whose they are.
+                keys: issuer.tenant_jwks.as_ref().map(|_| VerifyingKeys::new(&issuer.jwks)).unwrap_or_default(),
+                tenant_keys: issuer.tenant_jwks.as_ref().map(VerifyingKeys::new).unwrap_or_default(),
                 consumer_key_claim: issuer.consumer_key_claim.clone(),
                 scopes_claim: issuer.scopes_claim.clone(),
             };

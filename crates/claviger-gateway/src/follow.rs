@@ -7,7 +7,7 @@
 //! object puts it on a list, and it stays there until it was fetched: an object that cannot be fetched now holds up no
 //! revocation and is never forgotten. The list is a set, so it is bounded by [`PENDING_MAX`]; beyond it a snapshot is cheaper.
 
-use crate::catalog::Fetched;
+use crate::catalog::{Catalog, Fetched};
 use crate::control::{ControlError, EventPage};
 use crate::gateway::Gateway;
 use crate::listen::until_shutdown;
@@ -115,20 +115,23 @@ enum Refetch {
 }
 
 impl Refetch {
-    fn of(event: &Event) -> Option<Self> {
+    fn of(event: &Event, catalog: &Catalog) -> Vec<Self> {
         match event {
-            Event::ApiChanged { api_id } => Some(Self::Api(*api_id)),
-            Event::ApplicationChanged { application_id } => Some(Self::Application(*application_id)),
-            Event::KeysChanged => Some(Self::Issuers),
+            Event::ApiChanged { api_id } => vec![Self::Api(*api_id)],
+            Event::ApplicationChanged { application_id } => vec![Self::Application(*application_id)],
+            Event::KeysChanged => vec![Self::Issuers],
+            // A client's name may be another tenant's after its end.
+            Event::ClientChanged { consumer_key } => {
+                catalog.applications_of_tenant_client(consumer_key).into_iter().map(Self::Application).collect()
+            }
             // Revocations carry all they need; the rest does not concern a gateway yet (policies: a later piece).
             Event::TokenRevoked { .. }
             | Event::ClientRevoked { .. }
             | Event::UserRevoked { .. }
-            | Event::ClientChanged { .. }
             | Event::PoliciesChanged { .. }
             | Event::TokenRetired { .. }
             | Event::Unknown
-            | Event::UserChanged { .. } => None,
+            | Event::UserChanged { .. } => Vec::new(),
         }
     }
 }
@@ -387,7 +390,7 @@ impl Gateway {
         for numbered in &page.events {
             match place.cursor.observe(numbered.id, seen_at) {
                 Ok(true) => {
-                    if let Some(refetch) = Refetch::of(&numbered.event) {
+                    for refetch in Refetch::of(&numbered.event, &self.catalog) {
                         // News is worth a try at once.
                         place.retry_at = Instant::now();
                         place.pending.insert(refetch);

@@ -139,8 +139,8 @@ impl Gateway {
         self.ask(token, key, now).await
     }
 
-    /// Checks a JWT of a known issuer; `None` when it names none of the keys that count here. An unknown `kid` may be a new key:
-    /// the issuers are fetched once and then it decides.
+    /// Checks a JWT of a known issuer; `None` when it names none of the keys that surely count for its client here. An unknown
+    /// `kid` may be a new key: the issuers are fetched once and then it decides.
     async fn verify(
         &self,
         tenant_domain: &str,
@@ -174,12 +174,29 @@ impl Gateway {
     ) -> Result<Result<Verdict, Fault>, JoseError> {
         let issuers = self.catalog.issuers();
         let accepted = issuers.find(tenant_domain, issuer).ok_or(JoseError::UnknownKey)?;
-        let claims = accepted.keys.verify(token)?;
+        let claims = match accepted.keys.verify(token) {
+            Err(JoseError::UnknownKey) => self.verify_with_tenant_keys(tenant_domain, accepted, token)?,
+            checked => checked?,
+        };
         if !has_access_token_type(token) {
             return Err(JoseError::Header);
         }
         let verdict = verdict_of_claims(accepted, &claims, issuers.generation, self.config.clock_skew_ms, now);
         Ok(verdict.ok_or(Fault::InvalidCredentials))
+    }
+
+    /// Who found out a tenant's key must not speak for others' clients: it is an unknown one for them, as for the key manager.
+    fn verify_with_tenant_keys(
+        &self,
+        tenant_domain: &str,
+        accepted: &AcceptedIssuer,
+        token: &str,
+    ) -> Result<Map<String, Value>, JoseError> {
+        let claims = accepted.tenant_keys.verify(token)?;
+        let client = claims.get(&accepted.consumer_key_claim).and_then(Value::as_str).map(ConsumerKey::from);
+        let is_own =
+            client.is_some_and(|client| self.catalog.is_client_of(&client, &accepted.key_manager, tenant_domain));
+        if is_own { Ok(claims) } else { Err(JoseError::UnknownKey) }
     }
 
     /// At most once per `issuer_refetch_interval_ms`; callers that come meanwhile wait for the same fetch.

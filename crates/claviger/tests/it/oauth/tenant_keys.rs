@@ -7,11 +7,19 @@ use crate::harness::{
     insert_tenant, insert_user, on_every_engine, on_sqlite, put_key_store, register,
 };
 use aws_lc_rs::signature::{RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
+use claviger::app::SystemEntropy;
+use claviger_gateway::model::{ApplicationEntry, ApplicationKey};
 use claviger_proto::encode::{base64url, from_base64url, hex};
+use claviger_proto::entropy::uuid;
 use claviger_proto::hash::sha256;
-use claviger_proto::ids::TenantId;
+use claviger_proto::ids::{ApplicationId, ApplicationUuid, ConsumerKey, TenantId};
+use claviger_proto::jose::JwkSet;
+use claviger_proto::time::Clock as _;
+use claviger_store::applications::{self, KeyMapping, NewApplication};
+use claviger_store::error::StoreError;
 use reqwest::Method;
 use serde_json::{Value, json};
+use std::sync::Arc;
 
 const BOSS: (&str, &str) = ("boss", "boss's");
 const GRANT: (&str, &str) = ("grant_type", "client_credentials");
@@ -133,12 +141,76 @@ async fn a_tenants_tokens_are_signed_with_its_own_key() {
         // Gateways are given both; the tenant's API may be called by what was signed before, or by the super tenant's client.
         let accepted = |domain: &str, snapshot: &claviger_gateway::model::Snapshot| {
             let issuer = snapshot.issuers.iter().find(|issuer| issuer.tenant_domain == domain).unwrap();
-            issuer.jwks.keys.iter().map(|key| key.kid.clone()).collect::<Vec<_>>()
+            let kids = |set: &JwkSet| set.keys.iter().map(|key| key.kid.clone()).collect::<Vec<_>>();
+            (kids(&issuer.jwks), kids(issuer.tenant_jwks.as_ref().unwrap()))
         };
         let snapshot = server.snapshot().await;
-        assert_eq!(accepted("acme.com", &snapshot), [servers[0].clone(), kid], "{engine}");
-        assert_eq!(accepted("carbon.super", &snapshot), servers, "{engine}");
-        assert_eq!(accepted("other.com", &snapshot), servers, "{engine}");
+        assert_eq!(accepted("acme.com", &snapshot), (servers.clone(), vec![kid]), "{engine}");
+        for domain in ["carbon.super", "other.com"] {
+            assert_eq!(accepted(domain, &snapshot), (servers.clone(), Vec::new()), "{engine}");
+        }
+    })
+    .await;
+}
+
+/// An application with these clients as its keys.
+async fn insert_application(server: &Server, keys: &[(&str, &Registered)]) -> ApplicationId {
+    let now = server.clock.now();
+    let new_uuid = || uuid(&SystemEntropy::default());
+    let mapping = |(key_type, client): &(&str, &Registered)| KeyMapping {
+        uuid: Some(new_uuid()),
+        consumer_key: Some(ConsumerKey::from(client.id.as_str())),
+        key_type: (*key_type).to_owned(),
+        state: "COMPLETED".to_owned(),
+        create_mode: "MAPPED".to_owned(),
+        key_manager: "Resident Key Manager".to_owned(),
+        info: None,
+    };
+    let mappings = Arc::new(keys.iter().map(mapping).collect::<Vec<_>>());
+    let id = ApplicationUuid(new_uuid());
+    let write = server.app().store.write::<_, StoreError, _>(move |conn| {
+        let (mappings, id) = (mappings.clone(), id.clone());
+        Box::pin(async move {
+            let new = NewApplication {
+                uuid: id,
+                name: "of two tenants".to_owned(),
+                subscriber_id: applications::insert_subscriber(conn, TenantId::SUPER, "mapper", now).await?,
+                owner: "mapper".to_owned(),
+                policy: "Unlimited".to_owned(),
+                description: None,
+                token_type: "JWT".to_owned(),
+            };
+            let id = applications::insert(conn, &new, now).await?;
+            for mapping in &*mappings {
+                assert!(applications::insert_key(conn, id, mapping).await?);
+            }
+            Ok(id)
+        })
+    });
+    write.await.unwrap()
+}
+
+/// By that they know for whom a tenant's key counts.
+#[tokio::test]
+async fn gateways_are_told_whose_a_client_is() {
+    on_every_engine("", async |server| {
+        let of_acme = tenant(server, "acme.com").await.1;
+        let of_super = register(server, "of super", json!({})).await;
+        let id = insert_application(server, &[("PRODUCTION", &of_acme), ("SANDBOX", &of_super)]).await;
+        let expected = [(of_acme.id.clone(), Some("acme.com".to_owned())), (of_super.id.clone(), None)];
+        let told = |application: &ApplicationEntry| {
+            let key = |key: &ApplicationKey| (key.consumer_key.to_string(), key.tenant_domain.clone());
+            let mut keys: Vec<_> = application.keys.iter().map(key).collect();
+            keys.sort_by_key(|(_, domain)| domain.is_none());
+            keys
+        };
+        let snapshot = server.snapshot().await;
+        let whole = snapshot.applications.iter().find(|application| application.id == id).unwrap();
+        assert_eq!(told(whole), expected, "{}", server.engine);
+        let request = server.get(&format!("/internal/claviger/v1/applications/{}", id.0));
+        let alone = request.basic_auth(ADMIN, Some(ADMIN_PASSWORD)).call().await;
+        assert_eq!(alone.status, 200, "{alone:?}");
+        assert_eq!(told(&serde_json::from_str(&alone.body).unwrap()), expected, "{}", server.engine);
     })
     .await;
 }
