@@ -5,7 +5,7 @@
 //!
 //! Revocations are applied the moment their page arrives, whatever is being fetched meanwhile. An event that names a changed
 //! object puts it on a list, and it stays there until it was fetched: an object that cannot be fetched now holds up no
-//! revocation and is never forgotten. The list is a set, so it is bounded by [`PENDING_MAX`]; beyond it a snapshot is cheaper.
+//! revocation and is never forgotten. The issuers are on it once a minute in any case. The list is a set, so it is bounded by [`PENDING_MAX`]; beyond it a snapshot is cheaper.
 
 use crate::catalog::{Catalog, Fetched};
 use crate::control::{ControlError, EventPage};
@@ -41,6 +41,8 @@ const ANSWER_TIMEOUT_MS: u64 = 15_000;
 const SNAPSHOT_TIMEOUT_MS: u64 = 120_000;
 /// Between two clean-ups of revocations that are past their end.
 const EXPIRY_INTERVAL_MS: i64 = 60_000;
+/// Between two looks at the issuers that no event asked for: one whose event was lost is not trusted for ever.
+const ISSUERS_INTERVAL_MS: i64 = 60_000;
 const NEVER_MS: i64 = i64::MIN;
 
 /// How far the follower is. Observed by whoever must know that a change has arrived.
@@ -149,6 +151,8 @@ struct Place {
     retry_at: Instant,
     pause: Pause,
     expired_at: Timestamp,
+    /// When the issuers were last put on the list, by [`Self::now`].
+    issuers_at: Timestamp,
 }
 
 impl Place {
@@ -289,6 +293,7 @@ impl Gateway {
                         retry_at: Instant::now(),
                         pause: Pause::new(),
                         expired_at: now,
+                        issuers_at: Timestamp::from_millis(0),
                     };
                 }
                 Err(error) => {
@@ -402,6 +407,10 @@ impl Gateway {
                     return false;
                 }
             }
+        }
+        if seen_at.millis_since(place.issuers_at) >= ISSUERS_INTERVAL_MS {
+            place.issuers_at = seen_at;
+            place.pending.insert(Refetch::Issuers);
         }
         let now = self.clock.now();
         if now.millis_since(place.expired_at) >= EXPIRY_INTERVAL_MS {
