@@ -17,6 +17,7 @@ use claviger_proto::jose::VerifyingKeys;
 use claviger_proto::time::Timestamp;
 use claviger_proto::user::Username;
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// How much longer than a token its revocation is kept, beside the skew that its end is granted: clocks of two machines.
@@ -54,6 +55,8 @@ pub(crate) struct Issuers {
 pub(crate) struct Catalog {
     routes: ArcSwap<Routes>,
     issuers: ArcSwap<Issuers>,
+    /// See [`Catalog::key_changes`].
+    key_changes: AtomicU64,
     clients: papaya::HashMap<ConsumerKey, Arc<[Client]>>,
     revoked_tokens: papaya::HashMap<TokenHash, Timestamp>,
     revoked_clients: papaya::HashMap<ConsumerKey, Timestamp>,
@@ -83,6 +86,7 @@ impl Catalog {
         Self {
             routes: ArcSwap::default(),
             issuers: ArcSwap::default(),
+            key_changes: AtomicU64::new(0),
             clients: papaya::HashMap::new(),
             revoked_tokens: papaya::HashMap::new(),
             revoked_clients: papaya::HashMap::new(),
@@ -100,6 +104,16 @@ impl Catalog {
     /// The issuers as they are now.
     pub(crate) fn issuers(&self) -> arc_swap::Guard<Arc<Issuers>> {
         self.issuers.load()
+    }
+
+    /// Changes with every word of a changed key: that one was changed, and that the issuers have others.
+    pub(crate) fn key_changes(&self) -> u64 {
+        self.key_changes.load(Ordering::Acquire)
+    }
+
+    /// A key was changed, here or at the control plane alone.
+    pub(crate) fn note_key_change(&self) {
+        self.key_changes.fetch_add(1, Ordering::AcqRel);
     }
 
     /// The client with this id at this key manager.
@@ -261,6 +275,7 @@ impl Catalog {
         }
         writing.generation += 1;
         self.issuers.store(Arc::new(Issuers::new(&issuers, writing.generation)));
+        self.note_key_change();
         writing.issuers = issuers;
     }
 

@@ -390,6 +390,9 @@ impl Gateway {
         // All of them first, also those seen before: they only add.
         for numbered in &page.events {
             self.catalog.apply_revocation(&numbered.event);
+            if numbered.event == Event::KeysChanged {
+                self.catalog.note_key_change();
+            }
         }
         let seen_at = place.now();
         for numbered in &page.events {

@@ -45,8 +45,10 @@ pub(crate) struct Verdict {
 enum Basis {
     /// The issuers' keys of this generation.
     Keys(u64),
-    /// The control plane's word, good until then.
+    /// The control plane's word about a row, good until then.
     Word(Timestamp),
+    /// Its word about a JWT, which rests on keys as well: those that were current when it was asked.
+    WordOnKeys(Timestamp, u64),
 }
 
 /// Issuers differ between tenants, and with them the verdict.
@@ -108,6 +110,7 @@ impl Gateway {
             let is_current = match verdict.basis {
                 Basis::Keys(generation) => generation == self.catalog.issuers().generation,
                 Basis::Word(until) => now < until,
+                Basis::WordOnKeys(until, keys) => now < until && keys == self.catalog.key_changes(),
             };
             if is_current {
                 self.metrics.verdict_hits.inc();
@@ -241,13 +244,17 @@ impl Gateway {
 
 async fn ask_control_plane(asked: Asked, token: Secret) -> Answer {
     let gateway = &asked.gateway;
+    // Before the question: what changes meanwhile may not be in its answer.
+    let keys = gateway.catalog.key_changes();
     let timeout = Duration::from_millis(gateway.config.token_check_timeout_ms);
     let answer = tokio::time::timeout(timeout, gateway.control.check_token(token.expose())).await;
     let now = gateway.clock.now();
     match answer {
         Ok(Ok(TokenVerdict::Active(active))) if now < active.expires_at => {
             let good_until = now.plus_millis(gateway.config.verdict_age_ms_max);
-            let verdict = Arc::new(Verdict::of_active(active, has_jws_shape(token.expose()), good_until));
+            let is_jwt = has_jws_shape(token.expose());
+            let basis = if is_jwt { Basis::WordOnKeys(good_until, keys) } else { Basis::Word(good_until) };
+            let verdict = Arc::new(Verdict::of_active(active, is_jwt, basis));
             gateway.verdicts.positive.insert(asked.key, Arc::clone(&verdict));
             Ok(verdict)
         }
@@ -269,7 +276,7 @@ async fn ask_control_plane(asked: Asked, token: Secret) -> Answer {
 }
 
 impl Verdict {
-    fn of_active(active: ActiveToken, is_self_contained: bool, good_until: Timestamp) -> Self {
+    fn of_active(active: ActiveToken, is_self_contained: bool, basis: Basis) -> Self {
         Self {
             token: active.token,
             consumer_key: active.consumer_key,
@@ -279,7 +286,7 @@ impl Verdict {
             issued_at: active.issued_at,
             is_self_contained,
             expires_at: active.expires_at,
-            basis: Basis::Word(good_until),
+            basis,
         }
     }
 }

@@ -81,6 +81,37 @@ async fn an_older_control_plane_is_asked_about_every_key() {
     assert_eq!(world.control.state().token_checks, 3);
 }
 
+/// The key of another tenant's client is not among those of the API's tenant, so nothing here shows that it changed.
+#[tokio::test]
+async fn what_the_key_manager_said_of_a_jwt_ends_with_a_change_of_keys() {
+    let world = world_of_tenant(issuer_of_tenant()).await;
+    let foreign = signed(&KEYS[1], "of another tenant", "sand-1");
+    world.control.state().tokens.insert(foreign.clone(), active("sand-1"));
+    for token in [&*foreign, "token-prod-1"] {
+        assert_eq!(world.get("/weather/city/1", token).await.status, 200);
+    }
+    world.control.state().tokens.clear();
+    assert_eq!(world.get("/weather/city/1", &foreign).await.status, 200, "it is remembered");
+    world.control.emit(101, Event::KeysChanged);
+    world.until(|progress| progress.after == 101 && progress.pending == 0).await;
+    assert_eq!(world.get("/weather/city/1", &foreign).await.code(), (401, "900901"));
+    assert_eq!(world.get("/weather/city/1", "token-prod-1").await.status, 200, "an opaque token has no key");
+    // The same when the event is lost and the list of issuers shows it.
+    let again = signed(&KEYS[1], "again", "sand-1");
+    world.control.state().tokens.insert(again.clone(), active("sand-1"));
+    assert_eq!(world.get("/weather/city/1", &again).await.status, 200);
+    {
+        let mut state = world.control.state();
+        state.tokens.clear();
+        state.issuers.push(issuer(&[&KEYS[1]]));
+        state.snapshots_demanded = 1;
+        state.as_of = 200;
+    }
+    world.control.wake();
+    world.until(|progress| progress.snapshots == 2).await;
+    assert_eq!(world.get("/weather/city/1", &again).await.code(), (401, "900901"));
+}
+
 /// What an older control plane writes is read, and says nothing of tenants.
 #[test]
 fn what_an_older_control_plane_does_not_say_is_unknown() {
