@@ -142,7 +142,8 @@ impl Users {
     /// Checks a password. `None`: unknown user, unknown tenant or wrong password, which look and last alike.
     ///
     /// A name without a domain may be a user's of any store: the password decides, in the order of the stores, as in the old
-    /// server. A store that does not answer is an error to those only whom the primary store does not know.
+    /// server. While a store does not answer, nobody can say that the password is wrong: the error is the same whether another
+    /// store knows the name or not, so that it tells no stranger who is there (security.md 4.4).
     pub async fn authenticate(
         &self,
         login: &LoginName,
@@ -166,10 +167,7 @@ impl Users {
                 Err(error) => trouble = trouble.or(Some(error)),
             }
         }
-        match trouble {
-            Some(error) if self.find_row(username).await?.is_none() => Err(error),
-            _ => Ok(None),
-        }
+        trouble.map_or(Ok(None), Err)
     }
 
     /// As [`Self::authenticate`], of a user of the store that the name says.
@@ -272,11 +270,6 @@ impl Users {
     }
 
     /// The row of a user, as the table is now.
-    async fn find_row(&self, username: &Username) -> Result<Option<rows::User>, StoreError> {
-        let Some((tenant, store)) = self.find_store(username).await? else { return Ok(None) };
-        Self::find_row_in(store, tenant, username).await
-    }
-
     async fn find_row_in(
         store: &UserStore,
         tenant: TenantId,
