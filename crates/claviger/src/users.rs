@@ -197,7 +197,7 @@ impl Users {
         if let Some(since) = user.one_time_since
             && self.clock.now().millis_since(since) > ONE_TIME_MS
         {
-            tracing::info!(target: "audit", user = %username, outcome = "refused", "one-time password is over");
+            tracing::info!(target: "audit", user = username.with_tenant(), outcome = "refused", "one-time password is over");
             return Ok(None);
         }
         let mark = self.mark(&user);
