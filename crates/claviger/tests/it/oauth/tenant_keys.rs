@@ -3,8 +3,8 @@
 //! Signatures are checked with the public key that OpenSSL took out of the certificate, and by aws-lc itself.
 
 use crate::harness::{
-    ADMIN, ADMIN_PASSWORD, Call as _, FIRST, KEYSTORE, RENEWED, Registered, Reply, Server, TenantStore, claims,
-    insert_tenant, insert_user, on_every_engine, on_sqlite, put_key_store, register,
+    ADMIN, ADMIN_PASSWORD, Call as _, FIRST, KEYSTORE, Options, Process, RENEWED, Registered, Reply, Server,
+    TenantStore, claims, databases, insert_tenant, insert_user, on_every_engine, on_sqlite, put_key_store, register,
 };
 use aws_lc_rs::signature::{RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
 use claviger::app::SystemEntropy;
@@ -328,6 +328,28 @@ async fn a_key_store_that_cannot_be_read_stops_the_tenants_jwts_and_nothing_else
         assert_eq!(jwks(server, "/t/acme.com").await.status, 200, "{engine}");
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_start_says_that_nobody_can_open_key_stores() {
+    const WARNING: &str = "the registry holds key stores of 1 tenants, whose passwords the old server's key opens, and neither \
+                           [keystore.internal] nor [keystore.primary] names it";
+    for database in databases().await {
+        let server = Server::start(&database, Options::default()).await;
+        let (engine, acme) = (server.engine, insert_tenant(&server, "acme.com").await);
+        put_key_store(&server, acme, "acme.com", &FIRST).await;
+        insert_tenant(&server, "other.com").await;
+        let directory = server.stop_and_keep().await;
+        for (section, is_said) in [("", true), (KEYSTORE, false)] {
+            let text = format!("{}{section}", database.section());
+            std::fs::write(directory.path().join("deployment.toml"), text).unwrap();
+            let process = Process::start(&directory, &["--log", "warn"]).await;
+            let said = process.kill().output;
+            assert_eq!(said.contains(WARNING), is_said, "{engine}: {said}");
+        }
+        drop(directory);
+        database.remove().await;
+    }
 }
 
 /// As the server's own key of 2.1: good for nothing that others check.
