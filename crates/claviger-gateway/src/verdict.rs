@@ -10,10 +10,9 @@ use crate::config::GatewayConfig;
 use crate::fault::Fault;
 use crate::gateway::Gateway;
 use crate::model::{ActiveToken, TokenVerdict};
-use claviger_proto::encode::from_base64url;
 use claviger_proto::hash::TokenHash;
 use claviger_proto::ids::ConsumerKey;
-use claviger_proto::jose::{JoseError, has_jws_shape, unverified_claims};
+use claviger_proto::jose::{JoseError, has_jws_shape, may_be_access_token, unverified_claims};
 use claviger_proto::secret::Secret;
 use claviger_proto::time::Timestamp;
 use futures_util::FutureExt as _;
@@ -181,7 +180,7 @@ impl Gateway {
             Err(JoseError::UnknownKey) => self.verify_with_tenant_keys(tenant_domain, accepted, token)?,
             checked => checked?,
         };
-        if !has_access_token_type(token) {
+        if !may_be_access_token(token, &claims) {
             return Err(JoseError::Header);
         }
         let verdict = verdict_of_claims(accepted, &claims, issuers.generation, self.config.clock_skew_ms, now);
@@ -299,12 +298,6 @@ fn verdict_of_claims(
     skew_ms: i64,
     now: Timestamp,
 ) -> Option<Verdict> {
-    // ID tokens and logout tokens are signed with the same keys and must not open an API (security.md 4.2).
-    let is_other_kind =
-        ["nonce", "at_hash", "c_hash", "s_hash", "events"].iter().any(|claim| claims.contains_key(*claim));
-    if is_other_kind {
-        return None;
-    }
     let text = |name: &str| claims.get(name).and_then(Value::as_str);
     let instant = |name: &str| claims.get(name).map(|value| value.as_i64().map(Timestamp::from_secs));
     // A claim that is there and is no number is not the same as one that is missing.
@@ -341,18 +334,5 @@ fn scopes_of(claim: Option<&Value>) -> Vec<String> {
         Some(Value::String(text)) => text.split(' ').filter(|scope| !scope.is_empty()).map(str::to_owned).collect(),
         Some(Value::Array(items)) => items.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
         _ => Vec::new(),
-    }
-}
-
-/// `typ` is absent in tokens of IS 5.10 and `JWT` or `at+jwt` elsewhere; any other value names another kind of token.
-pub(crate) fn has_access_token_type(token: &str) -> bool {
-    let header = token.split('.').next().and_then(from_base64url);
-    let header = header.and_then(|bytes| serde_json::from_slice::<Map<String, Value>>(&bytes).ok());
-    match header.as_ref().map(|header| header.get("typ")) {
-        None => false,
-        Some(None) => true,
-        Some(Some(kind)) => kind
-            .as_str()
-            .is_some_and(|kind| ["jwt", "at+jwt", "application/at+jwt"].contains(&kind.to_ascii_lowercase().as_str())),
     }
 }

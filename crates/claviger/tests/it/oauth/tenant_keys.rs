@@ -233,6 +233,12 @@ async fn the_key_of_a_tenant_counts_for_its_clients_only() {
             assert!(is_signed_by(&acme_token, &FIRST) && is_signed_by(&other_token, &RENEWED));
             // The key is right, and so is everything else.
             assert!(server.is_active(&FIRST.sign(&claims(&acme_token))).await);
+            // An ID token may have a `jti`, and says more than an access token does.
+            for claim in ["at_hash", "nonce"] {
+                let mut identifying = claims(&acme_token);
+                identifying[claim] = json!("x");
+                assert!(!server.is_active(&FIRST.sign(&identifying)).await, "{sections}: {claim}");
+            }
             let forged_for = async |token: &str, key: &TenantStore| {
                 let forged = key.sign(&claims(token));
                 let feed = server.request(Method::POST, "/internal/claviger/v1/check-token");
