@@ -15,7 +15,7 @@ use claviger_proto::event::Event;
 use claviger_proto::hash::sha256;
 use claviger_proto::ids::TenantId;
 use claviger_proto::password::PasswordForm;
-use claviger_proto::permission::Permissions;
+use claviger_proto::permission::{Permissions, Roles};
 use claviger_proto::secret::Secret;
 use claviger_proto::time::Clock;
 use claviger_proto::user::{LoginName, NameRule, PRIMARY, Username};
@@ -23,7 +23,7 @@ use claviger_store::db::Store;
 use claviger_store::error::StoreError;
 use claviger_store::{tenants, users as rows};
 use futures_util::FutureExt as _;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use store::UserStore;
 
@@ -44,7 +44,7 @@ pub struct Principal {
     /// The tenant's id.
     pub tenant: TenantId,
     /// Roles as the wires name them: `admin`, `Internal/creator`.
-    pub roles: Vec<String>,
+    pub roles: Arc<Roles>,
     /// What the roles allow.
     pub permissions: Permissions,
     /// When another spelling means this user too.
@@ -54,7 +54,7 @@ pub struct Principal {
 impl Principal {
     /// Holds the user one of these roles? Role names compare without case (rest-3x.md 1.6.7).
     pub fn has_one_of<'a>(&self, roles: impl IntoIterator<Item = &'a str>) -> bool {
-        roles.into_iter().any(|wanted| self.roles.iter().any(|role| role.eq_ignore_ascii_case(wanted)))
+        roles.into_iter().any(|wanted| self.roles.has(wanted))
     }
 }
 
@@ -261,8 +261,9 @@ impl Users {
         let roles = Box::pin(store.list_roles(&self.store, tenant, &user)).await?;
         let mut conn = self.store.reader().await?;
         let statements = rows::list_permissions(&mut conn, tenant).await?;
-        let own = statements.into_iter().filter(|(role, ..)| roles.contains(role));
-        let permissions = Permissions::new(own);
+        let own: HashSet<&str> = roles.iter().map(String::as_str).collect();
+        let permissions = Permissions::new(statements.into_iter().filter(|(role, ..)| own.contains(role.as_str())));
+        let roles = Arc::new(Roles::new(roles));
         let mark = self.mark(&user);
         let username = Username { name: user.name, ..username.clone() };
         let principal = Principal { username, tenant, permissions, roles, name_rule: store.rule };
