@@ -17,6 +17,7 @@ use claviger_proto::jose::VerifyingKeys;
 use claviger_proto::time::Timestamp;
 use claviger_proto::user::Username;
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// How much longer than a token its revocation is kept, beside the skew that its end is granted: clocks of two machines.
@@ -34,7 +35,10 @@ pub(crate) struct Routes {
 /// One accepted issuer with its keys.
 pub(crate) struct AcceptedIssuer {
     pub(crate) key_manager: String,
+    /// Whose signature is enough.
     pub(crate) keys: VerifyingKeys,
+    /// Who has one of these speaks for the tenant's clients and nobody else's.
+    pub(crate) tenant_keys: VerifyingKeys,
     pub(crate) consumer_key_claim: String,
     pub(crate) scopes_claim: String,
 }
@@ -51,6 +55,8 @@ pub(crate) struct Issuers {
 pub(crate) struct Catalog {
     routes: ArcSwap<Routes>,
     issuers: ArcSwap<Issuers>,
+    /// See [`Catalog::key_changes`].
+    key_changes: AtomicU64,
     clients: papaya::HashMap<ConsumerKey, Arc<[Client]>>,
     revoked_tokens: papaya::HashMap<TokenHash, Timestamp>,
     revoked_clients: papaya::HashMap<ConsumerKey, Timestamp>,
@@ -80,6 +86,7 @@ impl Catalog {
         Self {
             routes: ArcSwap::default(),
             issuers: ArcSwap::default(),
+            key_changes: AtomicU64::new(0),
             clients: papaya::HashMap::new(),
             revoked_tokens: papaya::HashMap::new(),
             revoked_clients: papaya::HashMap::new(),
@@ -99,10 +106,40 @@ impl Catalog {
         self.issuers.load()
     }
 
+    /// Changes with every word of a changed key: that one was changed, and that the issuers have others.
+    pub(crate) fn key_changes(&self) -> u64 {
+        self.key_changes.load(Ordering::Acquire)
+    }
+
+    /// A key was changed, here or at the control plane alone.
+    pub(crate) fn note_key_change(&self) {
+        self.key_changes.fetch_add(1, Ordering::AcqRel);
+    }
+
     /// The client with this id at this key manager.
     pub(crate) fn find_client(&self, consumer_key: &ConsumerKey, key_manager: &str) -> Option<Client> {
         let clients = self.clients.pin();
         clients.get(consumer_key)?.iter().find(|client| *client.key_manager == *key_manager).cloned()
+    }
+
+    /// Is it surely a client of this tenant?
+    pub(crate) fn is_client_of(&self, consumer_key: &ConsumerKey, key_manager: &str, tenant_domain: &str) -> bool {
+        let clients = self.clients.pin();
+        let Some(clients) = clients.get(consumer_key) else { return false };
+        let keys = clients.iter().flat_map(|client| &client.application.keys);
+        let mut own = keys.filter(|key| key.consumer_key == *consumer_key && key.key_manager == key_manager).peekable();
+        own.peek().is_some() && own.all(|key| key.tenant_domain.as_deref() == Some(tenant_domain))
+    }
+
+    /// The applications of a client that has a tenant. What became of it shows in them.
+    pub(crate) fn applications_of_tenant_client(&self, consumer_key: &ConsumerKey) -> Vec<ApplicationId> {
+        let clients = self.clients.pin();
+        let clients = clients.get(consumer_key).into_iter().flat_map(|clients| clients.iter());
+        let of_tenant = clients.filter(|client| {
+            let mut keys = client.application.keys.iter();
+            keys.any(|key| key.consumer_key == *consumer_key && key.tenant_domain.is_some())
+        });
+        of_tenant.map(|client| client.application.id).collect()
     }
 
     /// Was this token revoked?
@@ -238,6 +275,7 @@ impl Catalog {
         }
         writing.generation += 1;
         self.issuers.store(Arc::new(Issuers::new(&issuers, writing.generation)));
+        self.note_key_change();
         writing.issuers = issuers;
     }
 
@@ -325,7 +363,9 @@ impl Issuers {
         for issuer in issuers {
             let accepted = AcceptedIssuer {
                 key_manager: issuer.key_manager.clone(),
-                keys: VerifyingKeys::new(&issuer.jwks),
+                // Of keys that may be anybody's none is known: the control plane knows whose they are.
+                keys: issuer.tenant_jwks.as_ref().map(|_| VerifyingKeys::new(&issuer.jwks)).unwrap_or_default(),
+                tenant_keys: issuer.tenant_jwks.as_ref().map(VerifyingKeys::new).unwrap_or_default(),
                 consumer_key_claim: issuer.consumer_key_claim.clone(),
                 scopes_claim: issuer.scopes_claim.clone(),
             };

@@ -5,9 +5,9 @@
 //!
 //! Revocations are applied the moment their page arrives, whatever is being fetched meanwhile. An event that names a changed
 //! object puts it on a list, and it stays there until it was fetched: an object that cannot be fetched now holds up no
-//! revocation and is never forgotten. The list is a set, so it is bounded by [`PENDING_MAX`]; beyond it a snapshot is cheaper.
+//! revocation and is never forgotten. The issuers are on it once a minute in any case. The list is a set, so it is bounded by [`PENDING_MAX`]; beyond it a snapshot is cheaper.
 
-use crate::catalog::Fetched;
+use crate::catalog::{Catalog, Fetched};
 use crate::control::{ControlError, EventPage};
 use crate::gateway::Gateway;
 use crate::listen::until_shutdown;
@@ -41,6 +41,8 @@ const ANSWER_TIMEOUT_MS: u64 = 15_000;
 const SNAPSHOT_TIMEOUT_MS: u64 = 120_000;
 /// Between two clean-ups of revocations that are past their end.
 const EXPIRY_INTERVAL_MS: i64 = 60_000;
+/// Between two looks at the issuers that no event asked for: one whose event was lost is not trusted for ever.
+const ISSUERS_INTERVAL_MS: i64 = 60_000;
 const NEVER_MS: i64 = i64::MIN;
 
 /// How far the follower is. Observed by whoever must know that a change has arrived.
@@ -115,20 +117,23 @@ enum Refetch {
 }
 
 impl Refetch {
-    fn of(event: &Event) -> Option<Self> {
+    fn of(event: &Event, catalog: &Catalog) -> Vec<Self> {
         match event {
-            Event::ApiChanged { api_id } => Some(Self::Api(*api_id)),
-            Event::ApplicationChanged { application_id } => Some(Self::Application(*application_id)),
-            Event::KeysChanged => Some(Self::Issuers),
+            Event::ApiChanged { api_id } => vec![Self::Api(*api_id)],
+            Event::ApplicationChanged { application_id } => vec![Self::Application(*application_id)],
+            Event::KeysChanged => vec![Self::Issuers],
+            // A client's name may be another tenant's after its end.
+            Event::ClientChanged { consumer_key } => {
+                catalog.applications_of_tenant_client(consumer_key).into_iter().map(Self::Application).collect()
+            }
             // Revocations carry all they need; the rest does not concern a gateway yet (policies: a later piece).
             Event::TokenRevoked { .. }
             | Event::ClientRevoked { .. }
             | Event::UserRevoked { .. }
-            | Event::ClientChanged { .. }
             | Event::PoliciesChanged { .. }
             | Event::TokenRetired { .. }
             | Event::Unknown
-            | Event::UserChanged { .. } => None,
+            | Event::UserChanged { .. } => Vec::new(),
         }
     }
 }
@@ -146,6 +151,8 @@ struct Place {
     retry_at: Instant,
     pause: Pause,
     expired_at: Timestamp,
+    /// When the issuers were last put on the list, by [`Self::now`].
+    issuers_at: Timestamp,
 }
 
 impl Place {
@@ -286,6 +293,7 @@ impl Gateway {
                         retry_at: Instant::now(),
                         pause: Pause::new(),
                         expired_at: now,
+                        issuers_at: Timestamp::from_millis(0),
                     };
                 }
                 Err(error) => {
@@ -382,12 +390,15 @@ impl Gateway {
         // All of them first, also those seen before: they only add.
         for numbered in &page.events {
             self.catalog.apply_revocation(&numbered.event);
+            if numbered.event == Event::KeysChanged {
+                self.catalog.note_key_change();
+            }
         }
         let seen_at = place.now();
         for numbered in &page.events {
             match place.cursor.observe(numbered.id, seen_at) {
                 Ok(true) => {
-                    if let Some(refetch) = Refetch::of(&numbered.event) {
+                    for refetch in Refetch::of(&numbered.event, &self.catalog) {
                         // News is worth a try at once.
                         place.retry_at = Instant::now();
                         place.pending.insert(refetch);
@@ -399,6 +410,10 @@ impl Gateway {
                     return false;
                 }
             }
+        }
+        if seen_at.millis_since(place.issuers_at) >= ISSUERS_INTERVAL_MS {
+            place.issuers_at = seen_at;
+            place.pending.insert(Refetch::Issuers);
         }
         let now = self.clock.now();
         if now.millis_since(place.expired_at) >= EXPIRY_INTERVAL_MS {

@@ -149,6 +149,9 @@ pub struct ApplicationKey {
     pub key_type: KeyType,
     /// Name of the key manager.
     pub key_manager: String,
+    /// Domain of the client's tenant, where that is another than the super tenant; `None` also where nobody said.
+    #[serde(default)]
+    pub tenant_domain: Option<String>,
 }
 
 /// Production or sandbox.
@@ -199,8 +202,12 @@ pub struct Issuer {
     pub tenant_domain: String,
     /// Value of `iss`.
     pub issuer: String,
-    /// Its keys.
+    /// Its keys that count for everybody's clients.
     pub jwks: JwkSet,
+    /// Its keys that count for clients of `tenant_domain` alone. `None` from an older control plane, whose `jwks` holds them
+    /// too: no signature is enough then.
+    #[serde(default)]
+    pub tenant_jwks: Option<JwkSet>,
     /// Claim that holds the client id (`azp`).
     pub consumer_key_claim: String,
     /// Claim that holds the scopes (`scope`).

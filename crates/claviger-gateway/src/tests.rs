@@ -8,8 +8,6 @@ use crate::model::{Cors, Resource};
 use crate::path;
 use crate::resource::{Found, ResourceTable};
 use crate::rewrite;
-use crate::verdict::has_access_token_type;
-use claviger_proto::encode::base64url;
 use http::header::{ACCEPT, AUTHORIZATION, CONNECTION, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
@@ -404,24 +402,6 @@ fn backend_faults_can_have_gateway_statuses() {
     {
         assert_eq!(status(fault, false), 500);
         assert_eq!(status(fault, true), gateway_status);
-    }
-}
-
-#[test]
-fn only_the_types_of_access_tokens_pass() {
-    let rows = [
-        (r#"{"alg":"RS256"}"#, true),
-        (r#"{"typ":"JWT"}"#, true),
-        (r#"{"typ":"at+jwt"}"#, true),
-        (r#"{"typ":"application/at+JWT"}"#, true),
-        (r#"{"typ":"logout+jwt"}"#, false),
-        (r#"{"typ":"secevent+jwt"}"#, false),
-        (r#"{"typ":1}"#, false),
-        ("[]", false),
-        ("", false),
-    ];
-    for (header, expected) in rows {
-        assert_eq!(has_access_token_type(&format!("{}.e30.x", base64url(header.as_bytes()))), expected, "{header}");
     }
 }
 

@@ -10,10 +10,9 @@ use crate::config::GatewayConfig;
 use crate::fault::Fault;
 use crate::gateway::Gateway;
 use crate::model::{ActiveToken, TokenVerdict};
-use claviger_proto::encode::from_base64url;
 use claviger_proto::hash::TokenHash;
 use claviger_proto::ids::ConsumerKey;
-use claviger_proto::jose::{JoseError, has_jws_shape, unverified_claims};
+use claviger_proto::jose::{JoseError, has_jws_shape, may_be_access_token, unverified_claims};
 use claviger_proto::secret::Secret;
 use claviger_proto::time::Timestamp;
 use futures_util::FutureExt as _;
@@ -45,8 +44,10 @@ pub(crate) struct Verdict {
 enum Basis {
     /// The issuers' keys of this generation.
     Keys(u64),
-    /// The control plane's word, good until then.
+    /// The control plane's word about a row, good until then.
     Word(Timestamp),
+    /// Its word about a JWT, which rests on keys as well: those that were current when it was asked.
+    WordOnKeys(Timestamp, u64),
 }
 
 /// Issuers differ between tenants, and with them the verdict.
@@ -108,6 +109,7 @@ impl Gateway {
             let is_current = match verdict.basis {
                 Basis::Keys(generation) => generation == self.catalog.issuers().generation,
                 Basis::Word(until) => now < until,
+                Basis::WordOnKeys(until, keys) => now < until && keys == self.catalog.key_changes(),
             };
             if is_current {
                 self.metrics.verdict_hits.inc();
@@ -139,8 +141,8 @@ impl Gateway {
         self.ask(token, key, now).await
     }
 
-    /// Checks a JWT of a known issuer; `None` when it names none of the keys that count here. An unknown `kid` may be a new key:
-    /// the issuers are fetched once and then it decides.
+    /// Checks a JWT of a known issuer; `None` when it names none of the keys that surely count for its client here. An unknown
+    /// `kid` may be a new key: the issuers are fetched once and then it decides.
     async fn verify(
         &self,
         tenant_domain: &str,
@@ -174,12 +176,29 @@ impl Gateway {
     ) -> Result<Result<Verdict, Fault>, JoseError> {
         let issuers = self.catalog.issuers();
         let accepted = issuers.find(tenant_domain, issuer).ok_or(JoseError::UnknownKey)?;
-        let claims = accepted.keys.verify(token)?;
-        if !has_access_token_type(token) {
+        let claims = match accepted.keys.verify(token) {
+            Err(JoseError::UnknownKey) => self.verify_with_tenant_keys(tenant_domain, accepted, token)?,
+            checked => checked?,
+        };
+        if !may_be_access_token(token, &claims) {
             return Err(JoseError::Header);
         }
         let verdict = verdict_of_claims(accepted, &claims, issuers.generation, self.config.clock_skew_ms, now);
         Ok(verdict.ok_or(Fault::InvalidCredentials))
+    }
+
+    /// Who found out a tenant's key must not speak for others' clients: it is an unknown one for them, as for the key manager.
+    fn verify_with_tenant_keys(
+        &self,
+        tenant_domain: &str,
+        accepted: &AcceptedIssuer,
+        token: &str,
+    ) -> Result<Map<String, Value>, JoseError> {
+        let claims = accepted.tenant_keys.verify(token)?;
+        let client = claims.get(&accepted.consumer_key_claim).and_then(Value::as_str).map(ConsumerKey::from);
+        let is_own =
+            client.is_some_and(|client| self.catalog.is_client_of(&client, &accepted.key_manager, tenant_domain));
+        if is_own { Ok(claims) } else { Err(JoseError::UnknownKey) }
     }
 
     /// At most once per `issuer_refetch_interval_ms`; callers that come meanwhile wait for the same fetch.
@@ -224,13 +243,17 @@ impl Gateway {
 
 async fn ask_control_plane(asked: Asked, token: Secret) -> Answer {
     let gateway = &asked.gateway;
+    // Before the question: what changes meanwhile may not be in its answer.
+    let keys = gateway.catalog.key_changes();
     let timeout = Duration::from_millis(gateway.config.token_check_timeout_ms);
     let answer = tokio::time::timeout(timeout, gateway.control.check_token(token.expose())).await;
     let now = gateway.clock.now();
     match answer {
         Ok(Ok(TokenVerdict::Active(active))) if now < active.expires_at => {
             let good_until = now.plus_millis(gateway.config.verdict_age_ms_max);
-            let verdict = Arc::new(Verdict::of_active(active, has_jws_shape(token.expose()), good_until));
+            let is_jwt = has_jws_shape(token.expose());
+            let basis = if is_jwt { Basis::WordOnKeys(good_until, keys) } else { Basis::Word(good_until) };
+            let verdict = Arc::new(Verdict::of_active(active, is_jwt, basis));
             gateway.verdicts.positive.insert(asked.key, Arc::clone(&verdict));
             Ok(verdict)
         }
@@ -252,7 +275,7 @@ async fn ask_control_plane(asked: Asked, token: Secret) -> Answer {
 }
 
 impl Verdict {
-    fn of_active(active: ActiveToken, is_self_contained: bool, good_until: Timestamp) -> Self {
+    fn of_active(active: ActiveToken, is_self_contained: bool, basis: Basis) -> Self {
         Self {
             token: active.token,
             consumer_key: active.consumer_key,
@@ -262,7 +285,7 @@ impl Verdict {
             issued_at: active.issued_at,
             is_self_contained,
             expires_at: active.expires_at,
-            basis: Basis::Word(good_until),
+            basis,
         }
     }
 }
@@ -275,12 +298,6 @@ fn verdict_of_claims(
     skew_ms: i64,
     now: Timestamp,
 ) -> Option<Verdict> {
-    // ID tokens and logout tokens are signed with the same keys and must not open an API (security.md 4.2).
-    let is_other_kind =
-        ["nonce", "at_hash", "c_hash", "s_hash", "events"].iter().any(|claim| claims.contains_key(*claim));
-    if is_other_kind {
-        return None;
-    }
     let text = |name: &str| claims.get(name).and_then(Value::as_str);
     let instant = |name: &str| claims.get(name).map(|value| value.as_i64().map(Timestamp::from_secs));
     // A claim that is there and is no number is not the same as one that is missing.
@@ -317,18 +334,5 @@ fn scopes_of(claim: Option<&Value>) -> Vec<String> {
         Some(Value::String(text)) => text.split(' ').filter(|scope| !scope.is_empty()).map(str::to_owned).collect(),
         Some(Value::Array(items)) => items.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
         _ => Vec::new(),
-    }
-}
-
-/// `typ` is absent in tokens of IS 5.10 and `JWT` or `at+jwt` elsewhere; any other value names another kind of token.
-pub(crate) fn has_access_token_type(token: &str) -> bool {
-    let header = token.split('.').next().and_then(from_base64url);
-    let header = header.and_then(|bytes| serde_json::from_slice::<Map<String, Value>>(&bytes).ok());
-    match header.as_ref().map(|header| header.get("typ")) {
-        None => false,
-        Some(None) => true,
-        Some(Some(kind)) => kind
-            .as_str()
-            .is_some_and(|kind| ["jwt", "at+jwt", "application/at+jwt"].contains(&kind.to_ascii_lowercase().as_str())),
     }
 }

@@ -174,6 +174,22 @@ pub fn unverified_claims(token: &str) -> Result<Map<String, Value>, JoseError> {
     parse_json(split(token)?.claims)
 }
 
+/// May a JWT with these claims, which were verified, be an access token (security.md 4.2)? ID tokens and logout tokens are signed
+/// with the same keys and open nothing: each has a claim that no access token has (OpenID Connect Core 2, 3.1.3.6, 3.3.2.11;
+/// FAPI 1 `s_hash`; RFC 8417 `events`). So has another kind of token whose header says its type: that is absent in access tokens
+/// of IS 5.10 and `JWT` or `at+jwt` elsewhere (rest-3x.md 1.6.3; RFC 9068).
+pub fn may_be_access_token(token: &str, claims: &Map<String, Value>) -> bool {
+    const OF_OTHERS: [&str; 5] = ["nonce", "at_hash", "c_hash", "s_hash", "events"];
+    const TYPES: [&str; 3] = ["jwt", "at+jwt", "application/at+jwt"];
+    let header = token.split('.').next().and_then(|header| parse_json(header).ok());
+    let has_type = match header.as_ref().map(|header| header.get("typ")) {
+        None => false,
+        Some(None) => true,
+        Some(Some(kind)) => kind.as_str().is_some_and(|kind| TYPES.contains(&kind.to_ascii_lowercase().as_str())),
+    };
+    has_type && !OF_OTHERS.iter().any(|claim| claims.contains_key(*claim))
+}
+
 /// Has the text the outer shape of a JWS: exactly two dots (portal-gateway-3x.md 6.5)?
 pub fn has_jws_shape(token: &str) -> bool {
     token.bytes().filter(|byte| *byte == b'.').count() == 2

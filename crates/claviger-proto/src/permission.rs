@@ -1,7 +1,38 @@
 //! The permission tree (contract users-ldap.md 3.3): for each role the deepest node on the path that says something
 //! decides, deny beats allow on one node, and a user is allowed when any of his roles comes out allowed.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::ops::Deref;
+
+/// The roles of a user, as the wires name them. Who registered thousands of applications has one for each, so one is looked up
+/// and not compared with all.
+#[derive(Clone, Debug, Default)]
+pub struct Roles {
+    names: Vec<String>,
+    folded: HashSet<String>,
+}
+
+impl Roles {
+    /// The roles of these names.
+    pub fn new(names: Vec<String>) -> Self {
+        let folded = names.iter().map(|name| name.to_ascii_lowercase()).collect();
+        Self { names, folded }
+    }
+
+    /// Is this one of them? Role names compare without case (rest-3x.md 1.6.7).
+    pub fn has(&self, role: &str) -> bool {
+        self.folded.contains(&role.to_ascii_lowercase())
+    }
+}
+
+/// Their names, in the order in which they came.
+impl Deref for Roles {
+    type Target = [String];
+
+    fn deref(&self) -> &[String] {
+        &self.names
+    }
+}
 
 /// The statements of one user's roles: per role, (lower-case path, allowed).
 #[derive(Clone, Debug, Default)]

@@ -5,8 +5,8 @@ use crate::follow::{Cursor, EventsRequest, GAP_PATIENCE_MS, GAPS_MAX};
 use crate::form::{Form, FormError};
 use crate::hash::TokenHash;
 use crate::ids::EventId;
-use crate::jose::{JoseError, Jwk, JwkSet, SigningKey, VerifyingKeys, generate_rsa_2048};
-use crate::permission::Permissions;
+use crate::jose::{JoseError, Jwk, JwkSet, SigningKey, VerifyingKeys, generate_rsa_2048, may_be_access_token};
+use crate::permission::{Permissions, Roles};
 use crate::scope::{ScopeError, Scopes};
 use crate::secret::Secret;
 use crate::time::{Instants, Timestamp, UnknownZone, Zone};
@@ -359,4 +359,52 @@ fn zones_by_name_and_by_offset() {
         assert_eq!(text.parse::<Zone>(), Err(UnknownZone), "{text}");
     }
     assert!(Zone::names().any(|name| name == "Pacific/Auckland"));
+}
+
+#[test]
+fn other_kinds_of_tokens_are_told_from_access_tokens() {
+    let check = |header: &str, claims: &str, expected: bool| {
+        let token = format!(
+            "{}.{}.x",
+            crate::encode::base64url(header.as_bytes()),
+            crate::encode::base64url(claims.as_bytes())
+        );
+        let claims = serde_json::from_str(claims).unwrap();
+        assert_eq!(may_be_access_token(&token, &claims), expected, "{header} {claims:?}");
+    };
+    let rows = [
+        (r#"{"alg":"RS256"}"#, true),
+        (r#"{"typ":"JWT"}"#, true),
+        (r#"{"typ":"at+jwt"}"#, true),
+        (r#"{"typ":"application/at+JWT"}"#, true),
+        (r#"{"typ":"logout+jwt"}"#, false),
+        (r#"{"typ":"secevent+jwt"}"#, false),
+        (r#"{"typ":1}"#, false),
+        ("[]", false),
+        ("", false),
+    ];
+    for (header, expected) in rows {
+        check(header, "{}", expected);
+    }
+    for claim in ["nonce", "at_hash", "c_hash", "s_hash", "events"] {
+        check(r#"{"alg":"RS256"}"#, &format!(r#"{{"jti":"1","{claim}":"x"}}"#), false);
+    }
+    check(r#"{"alg":"RS256"}"#, r#"{"jti":"1","azp":"c","aut":"APPLICATION","auth_time":1,"given_name":"n"}"#, true);
+}
+
+#[test]
+fn a_role_is_found_in_any_case() {
+    let roles = Roles::new(vec!["Internal/creator".to_owned(), "admin".to_owned()]);
+    let table = [
+        ("admin", true),
+        ("ADMIN", true),
+        ("internal/Creator", true),
+        ("creator", false),
+        ("", false),
+        ("Internal/creator ", false),
+    ];
+    for (role, expected) in table {
+        assert_eq!(roles.has(role), expected, "{role}");
+    }
+    assert_eq!(roles.join(","), "Internal/creator,admin");
 }

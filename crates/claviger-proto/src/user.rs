@@ -79,7 +79,8 @@ impl Username {
         Self { domain: PRIMARY.to_owned(), name: name.to_owned(), tenant: tenant.to_owned() }
     }
 
-    /// `[DOMAIN/]user@tenant`, the tenant always there: the form of introspection, revocation headers and JWT subjects.
+    /// `[DOMAIN/]user@tenant`, the tenant always there: the form of introspection, revocation headers, JWT subjects and the audit
+    /// log.
     pub fn with_tenant(&self) -> String {
         format!("{}@{}", self.with_domain(), self.tenant)
     }

@@ -12,6 +12,7 @@ use crate::value::Row;
 use claviger_proto::ids::{ConsumerKey, ConsumerKeyId, TenantId};
 use claviger_proto::oauth::TokenTypeWord;
 use claviger_proto::secret::Secret;
+use std::collections::HashMap;
 
 /// Clients, each with its properties, a row per property. The join is `LEFT JOIN IDN_OIDC_PROPERTY P ON ..` for any engine.
 macro_rules! select_clients {
@@ -38,6 +39,7 @@ macro_rules! select_clients {
 
 queries! {
     FIND_BY_KEY = select_clients!("C.CONSUMER_KEY = ?");
+    LIST_TENANTS = "SELECT CONSUMER_KEY, TENANT_ID FROM IDN_OAUTH_CONSUMER_APPS WHERE TENANT_ID <> ? AND OAUTH_VERSION = 'OAuth-2.0'";
     LIST_BY_ID = select_clients!(concat!("C.ID IN (", repeated!(16, "?"), ")")),
         // Client by client: it would rather read a table of some thousand properties from end to end.
         Postgres = select_clients!(
@@ -240,6 +242,12 @@ pub(crate) async fn can_skip_held(conn: &mut Conn) -> Result<bool, StoreError> {
 pub async fn find(conn: &mut Conn, key: &ConsumerKey) -> Result<Option<Client>, StoreError> {
     let rows = conn.rows(&FIND_BY_KEY, &[key.into()]).await?;
     Ok(decode(conn.forms(), &rows)?.into_iter().rfind(|client| client.key == *key))
+}
+
+/// The tenants of all clients that are not the super tenant's.
+pub async fn list_tenants(conn: &mut Conn) -> Result<HashMap<ConsumerKey, TenantId>, StoreError> {
+    let rows = conn.rows(&LIST_TENANTS, &[TenantId::SUPER.into()]).await?;
+    rows.iter().map(|row| Ok((ConsumerKey(row.text(0)?), TenantId(row.int(1)?)))).collect()
 }
 
 /// Gathers the properties of each client; rows of one client stand together.

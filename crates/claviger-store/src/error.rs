@@ -49,9 +49,9 @@ impl StoreError {
         matches!(self, Self::Unavailable(_) | Self::NoPlace | Self::Repeat(_) | Self::Timeout)
     }
 
-    /// Was the time for a connection or for the write used up?
+    /// Was a write's time for a connection, or for itself, used up?
     pub fn is_wait_over(&self) -> bool {
-        matches!(self, Self::Timeout | Self::NoPlace | Self::Unavailable(Some(Driver::PoolTimedOut)))
+        matches!(self, Self::Timeout | Self::Unavailable(Some(Driver::PoolTimedOut)))
     }
 
     /// May the account not do this?

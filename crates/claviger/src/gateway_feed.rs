@@ -22,14 +22,14 @@ use claviger_gateway::model::{
     Snapshot, SubscriptionEntry, SubscriptionStatus, TokenVerdict,
 };
 use claviger_proto::follow::{EventsRequest, GAPS_ASKED_MAX};
-use claviger_proto::ids::{ApiId, ApplicationId, EventId};
+use claviger_proto::ids::{ApiId, ApplicationId, ConsumerKey, EventId, TenantId};
 use claviger_store::apis::ApiRow;
 use claviger_store::applications::{Application, KeyMapping};
 use claviger_store::capability::Capability;
 use claviger_store::conn::Conn;
 use claviger_store::error::StoreError;
 use claviger_store::subscriptions::Subscription;
-use claviger_store::{apis as api_rows, applications, key_stores, revocations, subscriptions, tenants};
+use claviger_store::{apis as api_rows, applications, clients, key_stores, revocations, subscriptions, tenants};
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -94,10 +94,12 @@ async fn read_snapshot(app: &App) -> Result<Snapshot, StoreError> {
         subscribed.entry(subscription.application_id).or_default().push(subscription);
     }
     let all = applications::list_all(&mut conn).await?;
+    let domains: HashMap<TenantId, String> = tenants::list(&mut conn).await?.into_iter().collect();
+    let of_tenants = clients::list_tenants(&mut conn).await?;
     let entries = all.into_iter().map(|application| {
         let keys = keys.remove(&application.id).unwrap_or_default();
         let subscriptions = subscribed.remove(&application.id).unwrap_or_default();
-        entry(application, keys, subscriptions)
+        entry(application, keys, subscriptions, |client| domains.get(of_tenants.get(client)?).cloned())
     });
     let applications = entries.collect();
     let ended_before = app.oauth.settings.ended_before(app.clock.now());
@@ -148,17 +150,34 @@ async fn read_application(app: &App, id: ApplicationId) -> Result<Option<Applica
     let Some(application) = applications::find_by_id(&mut conn, id).await? else { return Ok(None) };
     let keys = applications::list_keys(&mut conn, id).await?;
     let subscriptions = subscriptions::list_of_application(&mut conn, id).await?;
-    Ok(Some(entry(application, keys, subscriptions)))
+    let mut of_tenants = HashMap::new();
+    for client in keys.iter().filter_map(|key| key.consumer_key.as_ref()) {
+        let found = clients::find(&mut conn, client).await?.filter(|found| found.tenant != TenantId::SUPER);
+        if let Some(found) = found
+            && let Some(domain) = tenants::find_domain(&mut conn, found.tenant).await?
+        {
+            of_tenants.insert(client.clone(), domain);
+        }
+    }
+    Ok(Some(entry(application, keys, subscriptions, |client| of_tenants.get(client).cloned())))
 }
 
-fn entry(application: Application, keys: Vec<KeyMapping>, subscriptions: Vec<Subscription>) -> ApplicationEntry {
+/// An application as gateways have it; `tenant_of` says whose a client is that is not the super tenant's.
+fn entry(
+    application: Application,
+    keys: Vec<KeyMapping>,
+    subscriptions: Vec<Subscription>,
+    tenant_of: impl Fn(&ConsumerKey) -> Option<String>,
+) -> ApplicationEntry {
     let keys = keys.into_iter().filter_map(|key| {
         let key_type = match key.key_type.as_str() {
             "PRODUCTION" => KeyType::Production,
             "SANDBOX" => KeyType::Sandbox,
             _ => return None,
         };
-        Some(ApplicationKey { consumer_key: key.consumer_key?, key_type, key_manager: key.key_manager })
+        let consumer_key = key.consumer_key?;
+        let tenant_domain = tenant_of(&consumer_key);
+        Some(ApplicationKey { consumer_key, key_type, key_manager: key.key_manager, tenant_domain })
     });
     let subscriptions = subscriptions.into_iter().map(|subscription| SubscriptionEntry {
         api_id: subscription.api_id,
@@ -199,7 +218,8 @@ async fn read_issuers(app: &App) -> Result<Vec<Issuer>, StoreError> {
     for (id, tenant_domain) in tenants {
         issuers.push(Issuer {
             key_manager: introspect::RESIDENT_KEY_MANAGER.to_owned(),
-            jwks: app.oauth.accepted_keys(id, &tenant_domain, &marks).await?,
+            jwks: app.oauth.common_keys(),
+            tenant_jwks: Some(app.oauth.own_keys(id, &tenant_domain, &marks).await?),
             tenant_domain,
             issuer: app.oauth.settings.issuer.clone(),
             consumer_key_claim: "azp".to_owned(),

@@ -18,6 +18,7 @@ use crate::gateway_role;
 use crate::notifications::Notifications;
 use crate::oauth::grant::GRANTS;
 use crate::oauth::keys::Keys;
+use crate::oauth::tenant_keys::Passwords;
 use crate::oauth::{OAuth, OAuthSettings};
 use crate::ops::{Limits, Metrics};
 use crate::portal::state::{Environment, PortalSettings};
@@ -38,7 +39,7 @@ use claviger_store::schema::Prepared;
 use claviger_store::seed::TenantSeed;
 use claviger_store::status::{self, Depth, Finding, Severity};
 use claviger_store::users::NewUser;
-use claviger_store::{schema, seed, users};
+use claviger_store::{key_stores, schema, seed, tenants, users};
 use std::sync::Arc;
 
 /// Length of a generated administrator password: 24 of 63 characters are 143 bits.
@@ -90,7 +91,11 @@ pub async fn start(
     let primary = (config.password_form, config.name_rule);
     let users = Users::new(store.clone(), primary, &user_stores::read(&config), clock.clone(), &*rng);
     users.open_stores();
-    let keys = Keys::new(signing, keystores::passwords(&config, store.capabilities()));
+    let passwords = keystores::passwords(&config, store.capabilities());
+    if prepared == Prepared::Found {
+        report_key_stores(&store, &passwords).await;
+    }
+    let keys = Keys::new(signing, passwords);
     let oauth = OAuth::new(store.clone(), clock.clone(), rng.clone(), keys, oauth_settings(&config));
     let bounds = Limits {
         body_bytes_max: config.limits.body_bytes_max,
@@ -150,6 +155,27 @@ async fn report_findings(store: &Store, databases: &Databases, now: Timestamp) -
         }
     }
     Ok(())
+}
+
+/// Says once that there are key stores of tenants which nobody can open: else it shows when the first JWT is refused.
+async fn report_key_stores(store: &Store, passwords: &Passwords) {
+    let Err(reason) = passwords else { return };
+    let counted = async {
+        let mut conn = store.reader().await?;
+        let marks = key_stores::list_marks(&mut conn).await?;
+        let mut tenants = tenants::list(&mut conn).await?;
+        tenants
+            .retain(|(id, domain)| *id != TenantId::SUPER && marks.contains_key(&(*id, key_stores::name_of(domain))));
+        Ok::<_, StoreError>(tenants.len())
+    };
+    match counted.await {
+        Ok(0) => {}
+        Ok(count) => tracing::warn!(
+            "the registry holds key stores of {count} tenants, whose passwords the old server's key opens, and {reason}: no JWT is \
+             issued for these tenants; name that key, then `claviger db status` says whether it is the right one"
+        ),
+        Err(error) => tracing::warn!(%error, "whether tenants have key stores could not be found out"),
+    }
 }
 
 fn signing_key(config: &Config, data_dir: &DataDir, clock: &dyn Clock) -> anyhow::Result<SigningKey> {

@@ -15,7 +15,7 @@ use claviger_proto::event::Event;
 use claviger_proto::hash::sha256;
 use claviger_proto::ids::TenantId;
 use claviger_proto::password::PasswordForm;
-use claviger_proto::permission::Permissions;
+use claviger_proto::permission::{Permissions, Roles};
 use claviger_proto::secret::Secret;
 use claviger_proto::time::Clock;
 use claviger_proto::user::{LoginName, NameRule, PRIMARY, Username};
@@ -23,7 +23,7 @@ use claviger_store::db::Store;
 use claviger_store::error::StoreError;
 use claviger_store::{tenants, users as rows};
 use futures_util::FutureExt as _;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use store::UserStore;
 
@@ -44,7 +44,7 @@ pub struct Principal {
     /// The tenant's id.
     pub tenant: TenantId,
     /// Roles as the wires name them: `admin`, `Internal/creator`.
-    pub roles: Vec<String>,
+    pub roles: Arc<Roles>,
     /// What the roles allow.
     pub permissions: Permissions,
     /// When another spelling means this user too.
@@ -54,7 +54,7 @@ pub struct Principal {
 impl Principal {
     /// Holds the user one of these roles? Role names compare without case (rest-3x.md 1.6.7).
     pub fn has_one_of<'a>(&self, roles: impl IntoIterator<Item = &'a str>) -> bool {
-        roles.into_iter().any(|wanted| self.roles.iter().any(|role| role.eq_ignore_ascii_case(wanted)))
+        roles.into_iter().any(|wanted| self.roles.has(wanted))
     }
 }
 
@@ -142,7 +142,8 @@ impl Users {
     /// Checks a password. `None`: unknown user, unknown tenant or wrong password, which look and last alike.
     ///
     /// A name without a domain may be a user's of any store: the password decides, in the order of the stores, as in the old
-    /// server. A store that does not answer is an error to those only whom the primary store does not know.
+    /// server. While a store does not answer, nobody can say that the password is wrong: the error is the same whether another
+    /// store knows the name or not, so that it tells no stranger who is there (security.md 4.4).
     pub async fn authenticate(
         &self,
         login: &LoginName,
@@ -166,10 +167,7 @@ impl Users {
                 Err(error) => trouble = trouble.or(Some(error)),
             }
         }
-        match trouble {
-            Some(error) if self.find_row(username).await?.is_none() => Err(error),
-            _ => Ok(None),
-        }
+        trouble.map_or(Ok(None), Err)
     }
 
     /// As [`Self::authenticate`], of a user of the store that the name says.
@@ -199,7 +197,7 @@ impl Users {
         if let Some(since) = user.one_time_since
             && self.clock.now().millis_since(since) > ONE_TIME_MS
         {
-            tracing::info!(target: "audit", user = %username, outcome = "refused", "one-time password is over");
+            tracing::info!(target: "audit", user = username.with_tenant(), outcome = "refused", "one-time password is over");
             return Ok(None);
         }
         let mark = self.mark(&user);
@@ -263,8 +261,9 @@ impl Users {
         let roles = Box::pin(store.list_roles(&self.store, tenant, &user)).await?;
         let mut conn = self.store.reader().await?;
         let statements = rows::list_permissions(&mut conn, tenant).await?;
-        let own = statements.into_iter().filter(|(role, ..)| roles.contains(role));
-        let permissions = Permissions::new(own);
+        let own: HashSet<&str> = roles.iter().map(String::as_str).collect();
+        let permissions = Permissions::new(statements.into_iter().filter(|(role, ..)| own.contains(role.as_str())));
+        let roles = Arc::new(Roles::new(roles));
         let mark = self.mark(&user);
         let username = Username { name: user.name, ..username.clone() };
         let principal = Principal { username, tenant, permissions, roles, name_rule: store.rule };
@@ -272,11 +271,6 @@ impl Users {
     }
 
     /// The row of a user, as the table is now.
-    async fn find_row(&self, username: &Username) -> Result<Option<rows::User>, StoreError> {
-        let Some((tenant, store)) = self.find_store(username).await? else { return Ok(None) };
-        Self::find_row_in(store, tenant, username).await
-    }
-
     async fn find_row_in(
         store: &UserStore,
         tenant: TenantId,

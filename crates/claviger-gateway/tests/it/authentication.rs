@@ -13,17 +13,18 @@ use claviger_proto::time::Timestamp;
 use std::sync::{Arc, LazyLock};
 use tokio::sync::Semaphore;
 
-static KEYS: LazyLock<[SigningKey; 2]> = LazyLock::new(|| {
+pub(crate) static KEYS: LazyLock<[SigningKey; 2]> = LazyLock::new(|| {
     [b"certificate 1", b"certificate 2"].map(|name| SigningKey::new(&generate_rsa_2048().unwrap(), name).unwrap())
 });
 const ISSUER: &str = "https://issuer.example/oauth2/token";
 
-fn issuer(keys: &[&SigningKey]) -> Issuer {
+pub(crate) fn issuer(keys: &[&SigningKey]) -> Issuer {
     Issuer {
         key_manager: KEY_MANAGER.to_owned(),
         tenant_domain: "carbon.super".to_owned(),
         issuer: ISSUER.to_owned(),
         jwks: JwkSet { keys: keys.iter().map(|key| key.public_jwk()).collect() },
+        tenant_jwks: Some(JwkSet::default()),
         consumer_key_claim: "azp".to_owned(),
         scopes_claim: "scope".to_owned(),
     }
@@ -34,7 +35,7 @@ async fn world_with_issuer() -> World {
     World::start_with(GatewayConfig::default(), |control| control.state().issuers = vec![issuer(&[&KEYS[0]])]).await
 }
 
-fn claims(jti: &str, more: &str) -> String {
+pub(crate) fn claims(jti: &str, more: &str) -> String {
     let now = START.as_secs();
     format!(
         r#"{{"sub":"user","azp":"prod-1","iss":"{ISSUER}","iat":{now},"nbf":{now},"exp":{},"jti":"{jti}","scope":"read x"{more}}}"#,

@@ -122,6 +122,7 @@ impl ControlPlane for FakeControl {
         async {
             let mut state = self.up()?;
             state.issuer_fetches += 1;
+            self.calls.send_modify(|calls| *calls += 1);
             Ok(state.issuers.clone())
         }
         .boxed()

@@ -1,5 +1,6 @@
 //! Design decision D2: late numbers, failed fetches, lost events, a control plane that comes and goes.
 
+use crate::authentication::{claims, issuer};
 use crate::world::{World, active, application};
 use claviger_gateway::GatewayConfig;
 use claviger_gateway::model::{ApiStatus, SubscriptionStatus};
@@ -7,6 +8,7 @@ use claviger_proto::event::Event;
 use claviger_proto::follow::GAP_PATIENCE_MS;
 use claviger_proto::hash::TokenHash;
 use claviger_proto::ids::{ApiId, ApplicationId, EventId};
+use claviger_proto::jose::{SigningKey, generate_rsa_2048};
 use claviger_proto::time::Timestamp;
 use std::sync::Arc;
 use std::time::Duration;
@@ -119,6 +121,30 @@ async fn a_fetch_that_hangs_holds_up_no_revocation() {
     world.until(|progress| progress.pending == 0).await;
     assert_eq!(world.call("GET", "/weather/open", &[]).await.code(), (503, "700700"));
     assert_eq!(world.control.state().api_fetches, 2);
+}
+
+/// Nobody says that a key was withdrawn: its event was lost, or nobody wrote one.
+#[tokio::test]
+async fn a_withdrawn_key_is_missed_without_its_event() {
+    let withdrawn = SigningKey::new(&generate_rsa_2048().unwrap(), b"withdrawn").unwrap();
+    let world = World::start_with(GatewayConfig::default(), |control| {
+        control.state().issuers = vec![issuer(&[&withdrawn])];
+    })
+    .await;
+    let token = withdrawn.sign(&claims("known", ""));
+    assert_eq!(world.get("/weather/city/1", &token).await.status, 200);
+    world.control.state().issuers = vec![issuer(&[])];
+    // A page before its time asks for nothing.
+    world.control.emit(101, revoke("another"));
+    world.until(|progress| progress.after == 101 && progress.pending == 0).await;
+    assert_eq!(world.control.state().issuer_fetches, 0);
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_mins(1)).await;
+    tokio::time::resume();
+    world.control.emit(102, revoke("a third"));
+    world.control.until(|state| state.issuer_fetches == 1).await;
+    world.until(|progress| progress.after == 102 && progress.pending == 0).await;
+    assert_eq!(world.get("/weather/city/1", &token).await.code(), (401, "900901"));
 }
 
 #[tokio::test]

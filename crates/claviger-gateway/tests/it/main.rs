@@ -11,4 +11,5 @@ mod framing;
 mod peers;
 mod remote;
 mod routing;
+mod tenant_keys;
 mod world;

@@ -282,6 +282,7 @@ pub(crate) fn application(id: i64, status: Option<SubscriptionStatus>) -> Applic
         consumer_key: ConsumerKey::from(format!("{name}-{id}")),
         key_type,
         key_manager: KEY_MANAGER.to_owned(),
+        tenant_domain: None,
     };
     let subscription = |status| SubscriptionEntry { api_id: ApiId(1), status, policy: "Gold".to_owned() };
     ApplicationEntry {

@@ -4,6 +4,7 @@
 //! make the time of a match depend on what a client sends.
 
 use regex::bytes::{Regex, RegexBuilder};
+use std::borrow::Cow;
 
 /// Longest expression.
 const TEXT_BYTES_MAX: usize = 4096;
@@ -33,6 +34,14 @@ impl Pattern {
         Self::of(text, Source::Configuration)
     }
 
+    /// Compiles an expression of the configuration for paths as they are served: a tenant's domain, right behind `/t/`, has small
+    /// letters there, whatever the expression writes.
+    pub fn of_paths(text: &str) -> Result<Self, String> {
+        let pattern = Self::new(text)?;
+        let lower = with_lower_tenant(text);
+        if lower == text { Ok(pattern) } else { Ok(Self { text: text.to_owned(), ..Self::new(&lower)? }) }
+    }
+
     /// Compiles an expression that a client registered, for texts in ASCII: its classes of letters have no others, and it may
     /// become half as large as one of the configuration.
     pub fn registered(text: &str) -> Result<Self, String> {
@@ -56,6 +65,27 @@ impl Pattern {
     /// Does it match all of the text?
     pub fn is_match(&self, text: &str) -> bool {
         self.regex.is_match(text.as_bytes())
+    }
+}
+
+/// The expression with the domain in small letters where it begins with a tenant's path. What gives letters another meaning (a
+/// class, an escape, a flag) is left as it is.
+fn with_lower_tenant(text: &str) -> Cow<'_, str> {
+    const BEGINNINGS: [&str; 4] = ["", "^", "(.*)", ".*"];
+    let is_literal = |domain: &str| {
+        let plain = domain.replace("\\.", ".").replace("\\-", "-");
+        plain.chars().all(|letter| letter.is_ascii_alphanumeric() || "._-()|*+".contains(letter))
+    };
+    let split = text.split_once("/t/").filter(|(start, _)| BEGINNINGS.contains(start));
+    let Some((start, (domain, rest))) =
+        split.map(|(start, rest)| (start, rest.split_at(rest.find('/').unwrap_or(rest.len()))))
+    else {
+        return Cow::Borrowed(text);
+    };
+    if is_literal(domain) {
+        Cow::Owned(format!("{start}/t/{}{rest}", domain.to_ascii_lowercase()))
+    } else {
+        Cow::Borrowed(text)
     }
 }
 
@@ -99,6 +129,26 @@ mod tests {
             assert_eq!(Pattern::new(pattern).unwrap().is_match(text), expected, "{pattern} {text}");
         }
         assert!(!Pattern::new("a").unwrap().is_match("a\n"));
+    }
+
+    #[test]
+    fn a_tenant_in_a_pattern_of_paths_has_small_letters() {
+        let table = [
+            ("/t/ACME.com/Api", "/t/acme.com/Api", true),
+            ("/t/ACME.com/Api", "/t/acme.com/api", false),
+            (r"(.*)/t/Acme\.Com(.*)", "/t/acme.com/x", true),
+            (r"(.*)/t/Acme\.Com(.*)", "/t/acmexcom/x", false),
+            ("^/t/(ACME|Other)/a", "/t/other/a", true),
+            ("/t/ACME", "/t/acme", true),
+            ("/x/t/ACME/a", "/x/t/ACME/a", true),
+            (r"/t/\S+/a", "/t/acme/a", true),
+            ("/t/[^/]+/A", "/t/acme/A", true),
+            (r"/t/[A-Z]+/a", "/t/A/a", true),
+        ];
+        for (pattern, text, expected) in table {
+            let compiled = Pattern::of_paths(pattern).unwrap();
+            assert_eq!((compiled.is_match(text), compiled.text()), (expected, pattern), "{pattern} {text}");
+        }
     }
 
     #[test]

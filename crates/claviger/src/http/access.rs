@@ -263,7 +263,7 @@ async fn check_basic(app: &App, headers: &HeaderMap) -> Result<Caller, Refusal> 
     let Ok(login) = LoginName::parse(&name) else { return Err(Refusal::Unauthenticated(String::new())) };
     let found = app.users.authenticate(&login, &Secret::new(password.expose())).await.map_err(Refusal::Store)?;
     let Some(principal) = found else {
-        tracing::info!(target: "audit", user = %login.username, outcome = "refused", "basic authentication");
+        tracing::info!(target: "audit", user = login.username.with_tenant(), outcome = "refused", "basic authentication");
         return Err(Refusal::Unauthenticated(login.username.to_string()));
     };
     Ok(Caller { principal, scopes: Vec::new(), credential: Credential::Password })

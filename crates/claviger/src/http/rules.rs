@@ -75,7 +75,7 @@ impl Demand {
 fn with_lower_tenant(path: &str) -> Cow<'_, str> {
     let Some(rest) = path.strip_prefix("/t/").filter(|rest| !rest.is_empty()) else { return Cow::Borrowed(path) };
     let (domain, rest) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    Cow::Owned(format!("/t/{}{rest}", domain.to_lowercase()))
+    Cow::Owned(format!("/t/{}{rest}", domain.to_ascii_lowercase()))
 }
 
 fn is_for_all(rule: &AccessRule) -> bool {
@@ -202,6 +202,19 @@ mod tests {
         }
         // A GET rule covers the HEAD that the same handler answers.
         assert_eq!(found(&rules[2..3], &Method::HEAD, "/b"), Some(8));
+    }
+
+    #[test]
+    fn a_tenants_domain_is_the_same_in_any_case() {
+        let rules = rules("[[resource.access_control]]\ncontext='/t/ACME.com/oauth2/(.*)'\n");
+        for (path, line) in [
+            ("/t/acme.com/oauth2/token", Some(2)),
+            ("/t/Acme.COM/oauth2/token", Some(2)),
+            ("/t/acme.com/OAuth2/token", None),
+            ("/t/other.com/oauth2/token", None),
+        ] {
+            assert_eq!(found(&rules, &Method::POST, &with_lower_tenant(path)), line, "{path}");
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use axum::extract::Request;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::Response;
 use claviger_proto::ids::{SUPER_TENANT_DOMAIN, TenantId};
-use claviger_proto::permission::Permissions;
+use claviger_proto::permission::{Permissions, Roles};
 use claviger_proto::user::{NameRule, Username};
 use claviger_store::error::StoreError;
 use claviger_store::tenants;
@@ -149,7 +149,7 @@ fn administrator(app: &App, by: &Username, tenant: TenantId, domain: String) -> 
         username: Username { tenant: domain, ..by.clone() },
         tenant,
         permissions: Permissions::new([(role.clone(), TENANT_ROOT.to_owned(), true)]),
-        roles: vec![role],
+        roles: Arc::new(Roles::new(vec![role])),
         // Nobody of the tenant is called so: no row in another spelling is his.
         name_rule: NameRule::Exact,
     }

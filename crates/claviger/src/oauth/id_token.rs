@@ -47,8 +47,8 @@ enum Audience<'a> {
     Several(Vec<&'a str>),
 }
 
-/// Makes and signs the ID token that goes out with an access token, which `at_hash` ties to it. Gateways tell ID tokens from
-/// access tokens by that claim.
+/// Makes and signs the ID token that goes out with an access token, which `at_hash` ties to it. Key managers and
+/// gateways tell ID tokens from access tokens by that claim (`jose::may_be_access_token`).
 pub(super) fn make(oauth: &OAuth, key: &SigningKey, order: &Order, token: &Token, access_token: &str) -> String {
     let (client, now) = (&order.client.client, oauth.clock.now());
     let own_s = client.settings.lifetimes.id_s;

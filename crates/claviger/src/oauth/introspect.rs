@@ -152,7 +152,7 @@ impl OAuth {
             Err(KeyError::Unreadable(_)) => None,
             Err(KeyError::Store(error)) => return Err(error),
         };
-        let Some(claims) = claims else { return Ok(None) };
+        let Some(claims) = claims.filter(|claims| jose::may_be_access_token(text, claims)) else { return Ok(None) };
         let now = self.clock.now();
         let is_ours = claims.get("iss").and_then(Value::as_str) == Some(self.settings.issuer.as_str());
         let end = time_claim(&claims, "exp");

@@ -207,7 +207,8 @@ pub async fn issue(oauth: &OAuth, order: Order) -> Result<Issued, TokenError> {
                     }
                     TokenError::CodeUsed => {
                         if let Some(code) = &order.authorized.code {
-                            revoke::revoke_of_code(oauth, &order.client.client, code).await?;
+                            let user = &order.authorized.username;
+                            revoke::revoke_of_code(oauth, &order.client.client, user, code).await?;
                         }
                     }
                     // The provider's row may be another one by now.

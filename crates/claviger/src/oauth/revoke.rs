@@ -124,16 +124,16 @@ pub async fn revoke_of_client(
     let mut conn = oauth.store.reader().await?;
     let found = presented.find(&mut conn, client).await?;
     drop(conn);
-    match (found, claims) {
+    let tenant = match (found, claims) {
         (Some((token, _)), _) if token.consumer_key != client.key => return Err(TokenError::OtherClientsToken),
-        (Some(_), _) => {}
+        // Asked before anything is done: what was done is in the audit log, whatever fails afterwards.
+        (Some((token, _)), _) => oauth.tenant_domain(token.key.tenant).await?.unwrap_or_default(),
         (None, Some(claims)) => return revoke_unstored_jwt(oauth, client, text, &claims).await,
         (None, None) => return Ok(None),
-    }
+    };
     let Some((token, is_refresh)) = revoke_stored(oauth, client, presented, is_jwt).await? else { return Ok(None) };
-    tracing::info!(target: "audit", token = %token.hash, client_id = %client.key, user = %token.key.user, "token revoked");
-    let tenant = app.oauth.tenant_domain(token.key.tenant).await?.unwrap_or_default();
-    let domain = if token.key.user_domain == "PRIMARY" { String::new() } else { format!("{}/", token.key.user_domain) };
+    let user = Username { domain: token.key.user_domain.clone(), name: token.key.user.clone(), tenant }.with_tenant();
+    tracing::info!(target: "audit", token = %token.hash, client_id = %client.key, user, "token revoked");
     Ok(Some(Revoked {
         access: if is_refresh {
             token.identifier.as_ref().map_or("", Secret::expose).to_owned()
@@ -141,13 +141,18 @@ pub async fn revoke_of_client(
             text.to_owned()
         },
         refresh: token.refresh.as_ref().map(|refresh| refresh.expose().to_owned()),
-        user: format!("{domain}{}@{tenant}", token.key.user),
+        user,
     }))
 }
 
 /// Ends the token that a code was used for: the code came a second time, so somebody has it who should not (RFC 6749 section
 /// 4.1.2, RFC 9700 section 4.5).
-pub(crate) async fn revoke_of_code(oauth: &OAuth, client: &Client, code_id: &str) -> Result<(), StoreError> {
+pub(crate) async fn revoke_of_code(
+    oauth: &OAuth,
+    client: &Client,
+    user: &Username,
+    code_id: &str,
+) -> Result<(), StoreError> {
     let now = oauth.clock.now();
     let ids = [uuid(&*oauth.rng), uuid(&*oauth.rng)];
     let times = Times { now, ended_before: oauth.settings.ended_before(now) };
@@ -172,7 +177,8 @@ pub(crate) async fn revoke_of_code(oauth: &OAuth, client: &Client, code_id: &str
     });
     let found = write.await?;
     let token = found.map(|token| token.hash);
-    tracing::warn!(target: "audit", client_id = %client.key, token = ?token, outcome = "revoked", "authorization code used twice");
+    let user = user.with_tenant();
+    tracing::warn!(target: "audit", client_id = %client.key, user, token = ?token, outcome = "revoked", "authorization code used twice");
     Ok(())
 }
 
@@ -312,6 +318,7 @@ async fn revoke_unstored_jwt(
     let user = claim("sub").unwrap_or_default().to_owned();
     let subject = Username::parse(&user).ok();
     let signature = signature_of(text).map(str::to_owned);
+    let hash = TokenHash::of(&jti);
     let (tenant_id, now, id) = (client.tenant, oauth.clock.now(), uuid(&*oauth.rng));
     let shared = Arc::new((client.key.clone(), subject, jti, id, signature, oauth.outbox.clone()));
     oauth
@@ -320,7 +327,6 @@ async fn revoke_unstored_jwt(
             let shared = shared.clone();
             Box::pin(async move {
                 let (consumer_key, subject, jti, id, signature, outbox) = &*shared;
-                let hash = TokenHash::of(jti);
                 if revocations::is_token_revoked(conn, hash).await? {
                     return conn.emit(Event::TokenRevoked { token: hash, expires_at }, now).await.map(drop);
                 }
@@ -339,5 +345,6 @@ async fn revoke_unstored_jwt(
             })
         })
         .await?;
+    tracing::info!(target: "audit", token = %hash, client_id = %client.key, user, "token revoked");
     Ok(Some(Revoked { access: text.to_owned(), refresh: None, user }))
 }

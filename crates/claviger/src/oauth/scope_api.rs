@@ -238,7 +238,7 @@ async fn delete(State(app): State<Arc<App>>, caller: Caller, name: Result<Path<S
 }
 
 fn audit(caller: &Caller, scope: &str, what: &'static str) {
-    tracing::info!(target: "audit", scope, by = %caller.principal.username, "{what}");
+    tracing::info!(target: "audit", scope, by = caller.principal.username.with_tenant(), "{what}");
 }
 
 fn parse(body: &[u8]) -> Result<ScopeBody, ScopeError> {

@@ -203,18 +203,21 @@ impl OAuth {
         self.keys_of(client.tenant, LOOK_MS).await
     }
 
-    /// The keys that a tenant's APIs accept: its own and the server's, which signs for tenants without a key store and has
-    /// signed for this one as long as it had none.
-    pub(crate) async fn accepted_keys(
+    /// The keys that a tenant's APIs accept from everybody's clients: the server's, which signs for tenants without a key store
+    /// and has signed for this one as long as it had none.
+    pub(crate) fn common_keys(&self) -> JwkSet {
+        self.keys.server.published.clone()
+    }
+
+    /// The keys that a tenant's APIs accept from its own clients beside [`Self::common_keys`].
+    pub(crate) async fn own_keys(
         &self,
         tenant: TenantId,
         domain: &str,
         marks: &HashMap<(TenantId, String), Mark>,
     ) -> Result<JwkSet, StoreError> {
-        let server = &self.keys.server;
-        let mut accepted = server.published.clone();
         let Some(mark) = marks.get(&(tenant, key_stores::name_of(domain))).filter(|_| tenant != TenantId::SUPER) else {
-            return Ok(accepted);
+            return Ok(JwkSet::default());
         };
         let known = self.keys.tenants.known.get(&tenant).filter(|known| known.mark.as_ref() == Some(mark));
         let keys = match known {
@@ -222,12 +225,11 @@ impl OAuth {
             None => self.keys_of(tenant, NOW).await,
         };
         match keys {
-            Ok(own) if !Arc::ptr_eq(&own, server) => accepted.keys.extend(own.published.keys.iter().cloned()),
+            Ok(own) if !Arc::ptr_eq(&own, &self.keys.server) => Ok(own.published.clone()),
             // An unreadable one has been told of; the others' gateways are served.
-            Ok(_) | Err(KeyError::Unreadable(_)) => {}
-            Err(KeyError::Store(error)) => return Err(error),
+            Ok(_) | Err(KeyError::Unreadable(_)) => Ok(JwkSet::default()),
+            Err(KeyError::Store(error)) => Err(error),
         }
-        Ok(accepted)
     }
 
     /// The claims of a JWT that this installation signed, `None` for any other. The key of a tenant counts for tokens of that

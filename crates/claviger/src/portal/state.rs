@@ -9,6 +9,7 @@ use crate::http::access::Caller;
 use axum::extract::{FromRef, FromRequestParts};
 use axum::response::Response;
 use claviger_proto::ids::TenantId;
+use claviger_proto::permission::Roles;
 use claviger_proto::user::{NameRule, Username};
 use http::request::Parts;
 use std::ops::Deref;
@@ -91,7 +92,7 @@ pub struct Actor {
     /// The user's tenant.
     pub tenant: TenantId,
     /// Roles as the wires name them.
-    pub roles: Vec<String>,
+    pub roles: Arc<Roles>,
     /// Scopes the call passed with.
     pub scopes: Vec<String>,
     /// When another spelling of the name means this user too.
@@ -111,7 +112,7 @@ impl Actor {
 
     /// Holds the user this role? Without regard to case.
     pub fn has_role(&self, role: &str) -> bool {
-        self.roles.iter().any(|own| own.eq_ignore_ascii_case(role))
+        self.roles.has(role)
     }
 
     /// Did the call pass with this scope (`apim:...`)?

@@ -118,7 +118,7 @@ impl Seeker {
         let Some(first) = some.first() else { return Ok(Vec::new()) };
         let names: Vec<&str> = some.iter().map(|asked| asked.name.as_str()).collect();
         let mut conn = self.source.reader().await?;
-        self.sought.find(&mut conn, first.tenant, &names).await
+        self.source.note(self.sought.find(&mut conn, first.tenant, &names).await)
     }
 
     /// Names that wait.

@@ -43,18 +43,19 @@ pub(super) enum Source {
 }
 
 impl Source {
-    /// A connection for reading. [`StoreError::Unavailable`] at once while a secondary store rests.
+    /// A connection for reading. [`StoreError::Unavailable`] at once while a secondary store rests; that there is none to be
+    /// had from its database is taken notice of.
     pub(super) async fn reader(&self) -> Result<Conn, StoreError> {
         match self {
             Self::Ours(store) => store.reader().await,
             Self::Elsewhere(elsewhere) => {
                 elsewhere.check_rest()?;
-                elsewhere.store().await?.reader().await
+                elsewhere.store().await?.reader().await.inspect_err(|error| elsewhere.note(Some(error)))
             }
         }
     }
 
-    /// Takes notice of how a question to the store ended.
+    /// Takes notice of how a question ended that the database was asked. What it was not asked says nothing about it.
     pub(super) fn note<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
         if let Self::Elsewhere(elsewhere) = self {
             elsewhere.note(result.as_ref().err());

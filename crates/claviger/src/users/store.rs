@@ -7,7 +7,6 @@ use claviger_proto::ids::TenantId;
 use claviger_proto::password::{PasswordForm, StoredPassword};
 use claviger_proto::secret::Secret;
 use claviger_proto::user::{NameRule, PRIMARY};
-use claviger_store::conn::Conn;
 use claviger_store::db::Store;
 use claviger_store::error::StoreError;
 use claviger_store::{claims, users as rows};
@@ -66,14 +65,14 @@ impl UserStore {
 
     /// The user of exactly that name.
     pub(super) async fn find_named(&self, tenant: TenantId, name: &str) -> Result<Option<rows::User>, StoreError> {
-        self.source.note(self.named.find(tenant, name).await)
+        self.named.find(tenant, name).await
     }
 
     /// The only user whose name differs from that in case alone, where the rule takes him for the same.
     pub(super) async fn find_spelled(&self, tenant: TenantId, name: &str) -> Result<Option<rows::User>, StoreError> {
         match self.rule {
             NameRule::Exact => Ok(None),
-            NameRule::AnyCase => self.source.note(self.spelled.find(tenant, name).await),
+            NameRule::AnyCase => self.spelled.find(tenant, name).await,
         }
     }
 
@@ -97,18 +96,16 @@ impl UserStore {
         };
         let mut roles = Vec::new();
         if self.are_groups_read {
-            let own = async { rows::list_store_roles(&mut self.reader().await?, tenant, user).await };
-            let own = self.source.note(own.await)?;
+            let mut conn = self.source.reader().await?;
+            let own = self.source.note(rows::list_store_roles(&mut conn, tenant, user).await)?;
+            drop(conn);
             roles.extend(own.into_iter().map(|role| format!("{}/{role}", self.domain)));
         }
         let mut conn = ours.reader().await?;
         let hybrid = rows::list_hybrid_roles(&mut conn, (tenant, &self.domain), user, self.rule).await?;
         drop(conn);
-        let named = async {
-            let mut conn = self.reader().await?;
-            rows::name_hybrid_roles(&mut conn, tenant, user, (hybrid, self.rule)).await
-        };
-        roles.extend(self.source.note(named.await)?);
+        let mut conn = self.source.reader().await?;
+        roles.extend(self.source.note(rows::name_hybrid_roles(&mut conn, tenant, user, (hybrid, self.rule)).await)?);
         Ok(roles)
     }
 
@@ -118,8 +115,8 @@ impl UserStore {
         tenant: TenantId,
         user: &rows::User,
     ) -> Result<BTreeMap<String, String>, StoreError> {
-        let listed = async { claims::list_attributes(&mut self.reader().await?, tenant, user.id).await };
-        self.source.note(listed.await)
+        let mut conn = self.source.reader().await?;
+        self.source.note(claims::list_attributes(&mut conn, tenant, user.id).await)
     }
 
     /// Opens a secondary store, so that the log says from the start whether it is there.
@@ -137,7 +134,9 @@ impl UserStore {
         }
     }
 
-    async fn reader(&self) -> Result<Conn, StoreError> {
-        self.source.reader().await
+    /// Where exact names are looked up.
+    #[cfg(test)]
+    pub(super) fn named(&self) -> &Seeker {
+        &self.named
     }
 }

@@ -10,6 +10,8 @@ use crate::ops::Metrics;
 use crate::startup;
 use claviger_proto::entropy::uuid;
 use claviger_proto::password::StoredPassword;
+use claviger_store::db::{Place, PoolLimits, Zones};
+use claviger_store::location::Location;
 use claviger_store::sql::Sql;
 
 /// Connections that read an embedded database at a time.
@@ -88,6 +90,43 @@ async fn no_more_names_wait_than_there_are_places() {
     for task in asked {
         assert!(!task.await.unwrap().unwrap());
     }
+    started.app.store.close().await;
+    std::fs::remove_dir_all(&directory).unwrap();
+}
+
+/// The database has not been asked, so it has not failed either.
+#[tokio::test]
+async fn a_crowd_puts_no_healthy_store_to_rest() {
+    let (started, directory) = started(&Secret::new("admin-password")).await;
+    let location = Location::Sqlite(directory.join("claviger.sqlite"));
+    let settings = StoreSettings {
+        tenant: TenantId::SUPER,
+        domain: "SECOND".to_owned(),
+        place: Place { location, limits: PoolLimits::default() },
+        zones: Zones::default(),
+        form: PasswordForm::default(),
+        name_rule: NameRule::Exact,
+        are_groups_read: false,
+    };
+    let store = Arc::new(UserStore::secondary(&settings, &SystemEntropy::default()));
+    assert!(store.find_named(TenantId::SUPER, "admin").await.unwrap().is_some());
+    let ask = |name: String| {
+        let store = store.clone();
+        tokio::spawn(async move { store.find_named(TenantId::SUPER, &name).await.map(|user| user.is_some()) })
+    };
+    let turn = store.named().hold_turn().await;
+    let asked: Vec<_> = (0..seeker::WAITING_MAX).map(|number| ask(format!("nobody-{number}"))).collect();
+    while store.named().waiting() < seeker::WAITING_MAX {
+        tokio::task::yield_now().await;
+    }
+    let refused = ask("one more".to_owned()).await.unwrap();
+    assert!(matches!(refused, Err(StoreError::Unavailable(None))), "{refused:?}");
+    drop(turn);
+    for task in asked {
+        assert!(!task.await.unwrap().unwrap());
+    }
+    assert!(store.find_named(TenantId::SUPER, "admin").await.unwrap().is_some());
+    store.close().await;
     started.app.store.close().await;
     std::fs::remove_dir_all(&directory).unwrap();
 }

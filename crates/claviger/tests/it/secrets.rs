@@ -9,6 +9,7 @@ use claviger::files::TLS_CERTIFICATE_FILE;
 use claviger_proto::encode::base64;
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 
 const REGISTER: &str = "/keymanager-operations/dcr/register";
 const WRONG: &str = "planted-wrong-password";
@@ -160,6 +161,29 @@ fn numbers(secret: &str) -> String {
     secret.bytes().map(|byte| byte.to_string()).collect::<Vec<_>>().join(", ")
 }
 
+/// Whoever reads the audit log must not have to guess whose store and tenant a name is of.
+fn check_audit(log: &str) {
+    let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let mut told = BTreeSet::new();
+    for line in lines.filter(|line| line["target"] == "audit") {
+        let fields = line["fields"].as_object().unwrap();
+        for name in ["user", "by", "owner"] {
+            let Some(user) = fields.get(name) else { continue };
+            assert!(user.as_str().unwrap().ends_with("@carbon.super"), "{line}");
+            told.insert(fields["message"].as_str().unwrap().to_owned());
+        }
+    }
+    let expected = [
+        "authorization code used twice",
+        "basic authentication",
+        "consent",
+        "login page",
+        "password grant",
+        "token revoked",
+    ];
+    assert_eq!(told.into_iter().collect::<Vec<_>>(), expected);
+}
+
 #[tokio::test]
 async fn no_secret_is_written_at_any_log_level() {
     for format in ["text", "json"] {
@@ -192,6 +216,9 @@ async fn no_secret_is_written_at_any_log_level() {
         assert_eq!(ended.code, Some(0), "{}", ended.output);
         assert!(ended.output.contains("TRACE"), "the log level did not take effect");
         assert!(ended.output.contains("/oauth2/token"), "the flows are in the log");
+        if format == "json" {
+            check_audit(&ended.output);
+        }
         secrets.sort();
         secrets.dedup();
         assert!(secrets.len() > 40, "{} secrets are too few to be all", secrets.len());

@@ -44,7 +44,7 @@ impl Values<'_> {
         let methods = self.text(&path("http_method"));
         let rule = AccessRule {
             line: self.span(&path("context")).map(|span| self.source.line_of(span.start)),
-            context: self.pattern(&path("context"), context.as_deref().unwrap_or_default())?,
+            context: self.compiled(&path("context"), Pattern::of_paths(context.as_deref().unwrap_or_default()))?,
             is_secure: self.flag(&path("secure")),
             methods: methods.trim().to_owned(),
             permissions: self.words(&path("permissions")),
@@ -119,7 +119,11 @@ impl Values<'_> {
 
     /// An expression of the file, compiled.
     pub(super) fn pattern(&mut self, path: &str, text: &str) -> Option<Pattern> {
-        match Pattern::new(text) {
+        self.compiled(path, Pattern::new(text))
+    }
+
+    fn compiled(&mut self, path: &str, compiled: Result<Pattern, String>) -> Option<Pattern> {
+        match compiled {
             Ok(pattern) => Some(pattern),
             Err(message) => {
                 let help = "a regular expression without look-around and back references";

@@ -196,7 +196,7 @@ async fn authenticate(
     let user = user.filter(|user| user.tenant == tenant);
     let outcome = if user.is_some() { "accepted" } else { "refused" };
     let who = user.as_ref().map_or(&login.username, |user| &user.username);
-    tracing::info!(target: "audit", user = %who, client_id = %client.client.key, outcome, "login page");
+    tracing::info!(target: "audit", user = who.with_tenant(), client_id = %client.client.key, outcome, "login page");
     Ok(user)
 }
 
@@ -233,12 +233,12 @@ async fn decide(app: &App, headers: &HeaderMap, key: &str, consent: &str) -> Res
     let user = interaction.user.as_deref().unwrap_or_default();
     match outcome {
         Ok(code) => {
-            tracing::info!(target: "audit", %user, client_id = %client.client.key, outcome = "approved", "consent");
+            tracing::info!(target: "audit", user, client_id = %client.client.key, outcome = "approved", "consent");
             let location = back.with(&[("code", code.expose())], &app.oauth.settings.issuer);
             Ok(redirect(StatusCode::SEE_OTHER, &location))
         }
         Err(error) => {
-            tracing::info!(target: "audit", %user, client_id = %client.client.key, outcome = "refused", reason = %error, "consent");
+            tracing::info!(target: "audit", user, client_id = %client.client.key, outcome = "refused", reason = %error, "consent");
             Err(Refusal { error, back: Some(back) })
         }
     }

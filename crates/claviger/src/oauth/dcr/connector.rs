@@ -132,7 +132,7 @@ async fn give_away(
         let missing = || RegistrationError::Metadata("applicationOwner is required".to_owned());
         let owner = resolve_owner(&app, &caller, Some(&named.ok_or_else(missing)?)).await?;
         tracing::info!(
-            target: "audit", client_id = %known.client.key, owner = %owner, by = %caller.principal.username, "client given away"
+            target: "audit", client_id = %known.client.key, owner = owner.with_tenant(), by = caller.principal.username.with_tenant(), "client given away"
         );
         change_owner(&app.oauth, &known, owner).await
     };

@@ -50,12 +50,18 @@ impl Grant for AuthorizationCode {
             let is_identified = code.scopes.contains(OPENID);
             let context = if is_identified { codes::find_context(&mut conn, &code.id).await? } else { None };
             drop(conn);
+            let is_tenant_known = tenant.is_some();
+            let username = Username {
+                domain: code.user_domain.clone(),
+                name: code.user.clone(),
+                tenant: tenant.unwrap_or_default(),
+            };
             let over =
                 || TokenError::InvalidGrant("Expired or Revoked authorization code received from token request".into());
             match code.state {
                 TokenState::Active => {}
                 TokenState::Inactive => {
-                    revoke::revoke_of_code(&cx.app.oauth, client, &code.id).await?;
+                    revoke::revoke_of_code(&cx.app.oauth, client, &username, &code.id).await?;
                     return Err(TokenError::CodeUsed);
                 }
                 TokenState::Expired | TokenState::Revoked => return Err(over()),
@@ -67,11 +73,13 @@ impl Grant for AuthorizationCode {
             }
             if let Err(error) = check(&code, &client.settings, cx.form) {
                 end(cx.app, &code, TokenState::Revoked).await?;
-                tracing::info!(target: "audit", client_id = %client.key, user = %code.user, outcome = "refused", reason = %error, "authorization code");
+                let user = username.with_tenant();
+                tracing::info!(target: "audit", client_id = %client.key, user, outcome = "refused", reason = %error, "authorization code");
                 return Err(error);
             }
-            let tenant = tenant.ok_or_else(|| StoreError::Corrupt("code of an unknown tenant".into()))?;
-            let username = Username { domain: code.user_domain, name: code.user, tenant };
+            if !is_tenant_known {
+                return Err(StoreError::Corrupt("code of an unknown tenant".into()).into());
+            }
             let user = cx.app.users.find(&username).await?.filter(|user| user.tenant == client.tenant);
             let gone = || TokenError::InvalidGrant("The user of the authorization code no longer exists".into());
             let username = user.ok_or_else(gone)?.username.clone();

@@ -34,7 +34,7 @@ impl Grant for Password {
             let password = Secret::new(cx.form.get("password").unwrap_or_default());
             let principal = cx.app.users.authenticate(&login, &password).await?;
             let Some(principal) = principal else {
-                tracing::info!(target: "audit", user = %login.username, client_id = %cx.client.client.key, outcome = "refused", "password grant");
+                tracing::info!(target: "audit", user = login.username.with_tenant(), client_id = %cx.client.client.key, outcome = "refused", "password grant");
                 return Err(failed());
             };
             if principal.tenant != cx.client.client.tenant {

@@ -3,15 +3,23 @@
 //! Signatures are checked with the public key that OpenSSL took out of the certificate, and by aws-lc itself.
 
 use crate::harness::{
-    ADMIN, ADMIN_PASSWORD, Call as _, FIRST, KEYSTORE, RENEWED, Registered, Reply, Server, TenantStore, claims,
-    insert_tenant, insert_user, on_every_engine, on_sqlite, put_key_store, register,
+    ADMIN, ADMIN_PASSWORD, Call as _, FIRST, KEYSTORE, Options, Process, RENEWED, Registered, Reply, Server,
+    TenantStore, claims, databases, insert_tenant, insert_user, on_every_engine, on_sqlite, put_key_store, register,
 };
 use aws_lc_rs::signature::{RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
+use claviger::app::SystemEntropy;
+use claviger_gateway::model::{ApplicationEntry, ApplicationKey};
 use claviger_proto::encode::{base64url, from_base64url, hex};
+use claviger_proto::entropy::uuid;
 use claviger_proto::hash::sha256;
-use claviger_proto::ids::TenantId;
+use claviger_proto::ids::{ApplicationId, ApplicationUuid, ConsumerKey, TenantId};
+use claviger_proto::jose::JwkSet;
+use claviger_proto::time::Clock as _;
+use claviger_store::applications::{self, KeyMapping, NewApplication};
+use claviger_store::error::StoreError;
 use reqwest::Method;
 use serde_json::{Value, json};
+use std::sync::Arc;
 
 const BOSS: (&str, &str) = ("boss", "boss's");
 const GRANT: (&str, &str) = ("grant_type", "client_credentials");
@@ -133,12 +141,76 @@ async fn a_tenants_tokens_are_signed_with_its_own_key() {
         // Gateways are given both; the tenant's API may be called by what was signed before, or by the super tenant's client.
         let accepted = |domain: &str, snapshot: &claviger_gateway::model::Snapshot| {
             let issuer = snapshot.issuers.iter().find(|issuer| issuer.tenant_domain == domain).unwrap();
-            issuer.jwks.keys.iter().map(|key| key.kid.clone()).collect::<Vec<_>>()
+            let kids = |set: &JwkSet| set.keys.iter().map(|key| key.kid.clone()).collect::<Vec<_>>();
+            (kids(&issuer.jwks), kids(issuer.tenant_jwks.as_ref().unwrap()))
         };
         let snapshot = server.snapshot().await;
-        assert_eq!(accepted("acme.com", &snapshot), [servers[0].clone(), kid], "{engine}");
-        assert_eq!(accepted("carbon.super", &snapshot), servers, "{engine}");
-        assert_eq!(accepted("other.com", &snapshot), servers, "{engine}");
+        assert_eq!(accepted("acme.com", &snapshot), (servers.clone(), vec![kid]), "{engine}");
+        for domain in ["carbon.super", "other.com"] {
+            assert_eq!(accepted(domain, &snapshot), (servers.clone(), Vec::new()), "{engine}");
+        }
+    })
+    .await;
+}
+
+/// An application with these clients as its keys.
+async fn insert_application(server: &Server, keys: &[(&str, &Registered)]) -> ApplicationId {
+    let now = server.clock.now();
+    let new_uuid = || uuid(&SystemEntropy::default());
+    let mapping = |(key_type, client): &(&str, &Registered)| KeyMapping {
+        uuid: Some(new_uuid()),
+        consumer_key: Some(ConsumerKey::from(client.id.as_str())),
+        key_type: (*key_type).to_owned(),
+        state: "COMPLETED".to_owned(),
+        create_mode: "MAPPED".to_owned(),
+        key_manager: "Resident Key Manager".to_owned(),
+        info: None,
+    };
+    let mappings = Arc::new(keys.iter().map(mapping).collect::<Vec<_>>());
+    let id = ApplicationUuid(new_uuid());
+    let write = server.app().store.write::<_, StoreError, _>(move |conn| {
+        let (mappings, id) = (mappings.clone(), id.clone());
+        Box::pin(async move {
+            let new = NewApplication {
+                uuid: id,
+                name: "of two tenants".to_owned(),
+                subscriber_id: applications::insert_subscriber(conn, TenantId::SUPER, "mapper", now).await?,
+                owner: "mapper".to_owned(),
+                policy: "Unlimited".to_owned(),
+                description: None,
+                token_type: "JWT".to_owned(),
+            };
+            let id = applications::insert(conn, &new, now).await?;
+            for mapping in &*mappings {
+                assert!(applications::insert_key(conn, id, mapping).await?);
+            }
+            Ok(id)
+        })
+    });
+    write.await.unwrap()
+}
+
+/// By that they know for whom a tenant's key counts.
+#[tokio::test]
+async fn gateways_are_told_whose_a_client_is() {
+    on_every_engine("", async |server| {
+        let of_acme = tenant(server, "acme.com").await.1;
+        let of_super = register(server, "of super", json!({})).await;
+        let id = insert_application(server, &[("PRODUCTION", &of_acme), ("SANDBOX", &of_super)]).await;
+        let expected = [(of_acme.id.clone(), Some("acme.com".to_owned())), (of_super.id.clone(), None)];
+        let told = |application: &ApplicationEntry| {
+            let key = |key: &ApplicationKey| (key.consumer_key.to_string(), key.tenant_domain.clone());
+            let mut keys: Vec<_> = application.keys.iter().map(key).collect();
+            keys.sort_by_key(|(_, domain)| domain.is_none());
+            keys
+        };
+        let snapshot = server.snapshot().await;
+        let whole = snapshot.applications.iter().find(|application| application.id == id).unwrap();
+        assert_eq!(told(whole), expected, "{}", server.engine);
+        let request = server.get(&format!("/internal/claviger/v1/applications/{}", id.0));
+        let alone = request.basic_auth(ADMIN, Some(ADMIN_PASSWORD)).call().await;
+        assert_eq!(alone.status, 200, "{alone:?}");
+        assert_eq!(told(&serde_json::from_str(&alone.body).unwrap()), expected, "{}", server.engine);
     })
     .await;
 }
@@ -161,6 +233,12 @@ async fn the_key_of_a_tenant_counts_for_its_clients_only() {
             assert!(is_signed_by(&acme_token, &FIRST) && is_signed_by(&other_token, &RENEWED));
             // The key is right, and so is everything else.
             assert!(server.is_active(&FIRST.sign(&claims(&acme_token))).await);
+            // An ID token may have a `jti`, and says more than an access token does.
+            for claim in ["at_hash", "nonce"] {
+                let mut identifying = claims(&acme_token);
+                identifying[claim] = json!("x");
+                assert!(!server.is_active(&FIRST.sign(&identifying)).await, "{sections}: {claim}");
+            }
             let forged_for = async |token: &str, key: &TenantStore| {
                 let forged = key.sign(&claims(token));
                 let feed = server.request(Method::POST, "/internal/claviger/v1/check-token");
@@ -256,6 +334,28 @@ async fn a_key_store_that_cannot_be_read_stops_the_tenants_jwts_and_nothing_else
         assert_eq!(jwks(server, "/t/acme.com").await.status, 200, "{engine}");
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_start_says_that_nobody_can_open_key_stores() {
+    const WARNING: &str = "the registry holds key stores of 1 tenants, whose passwords the old server's key opens, and neither \
+                           [keystore.internal] nor [keystore.primary] names it";
+    for database in databases().await {
+        let server = Server::start(&database, Options::default()).await;
+        let (engine, acme) = (server.engine, insert_tenant(&server, "acme.com").await);
+        put_key_store(&server, acme, "acme.com", &FIRST).await;
+        insert_tenant(&server, "other.com").await;
+        let directory = server.stop_and_keep().await;
+        for (section, is_said) in [("", true), (KEYSTORE, false)] {
+            let text = format!("{}{section}", database.section());
+            std::fs::write(directory.path().join("deployment.toml"), text).unwrap();
+            let process = Process::start(&directory, &["--log", "warn"]).await;
+            let said = process.kill().output;
+            assert_eq!(said.contains(WARNING), is_said, "{engine}: {said}");
+        }
+        drop(directory);
+        database.remove().await;
+    }
 }
 
 /// As the server's own key of 2.1: good for nothing that others check.
