@@ -172,6 +172,11 @@ pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     digest::digest(&digest::SHA256, bytes).as_ref().try_into().expect("SHA-256 gives 32 bytes")
 }
 
+/// SHA-1 of some bytes: for the names that old releases gave their keys.
+pub(crate) fn sha1(bytes: &[u8]) -> [u8; 20] {
+    digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, bytes).as_ref().try_into().expect("SHA-1 gives 20 bytes")
+}
+
 /// MD5 of some bytes: for TOKEN_SCOPE_HASH, whose algorithm WSO2 fixed, and for hash columns configured so.
 pub(crate) fn md5(bytes: &[u8]) -> [u8; 16] {
     use md5::Digest as _;

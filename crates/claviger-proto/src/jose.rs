@@ -1,12 +1,11 @@
 //! JWS compact serialisation (RFC 7515) and JWK sets (RFC 7517) over aws-lc-rs, RS256 only for now.
 //!
 //! A key is parsed once and kept (design decision D15); the algorithm comes from the key, never from a token's header
-//! (security.md 4.2). `kid` and `x5t` follow IS 5.10 (rest-3x.md 1.6.3): base64url of the *hexadecimal text* of SHA-256 of
-//! the certificate, and that plus `_RS256`.
+//! (security.md 4.2).
 
 use crate::der;
 use crate::encode::{base64url, from_base64url, hex};
-use crate::hash::sha256;
+use crate::hash::{sha1, sha256};
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeySize;
@@ -38,6 +37,16 @@ pub enum JoseError {
     Key,
 }
 
+/// How a release of the old server names its key in tokens: `x5t` is base64url of the hexadecimal text of a digest of the
+/// certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyNames {
+    /// SHA-1, and `kid` is the same: IS 5.3 to 5.9, API-M 2.1 to 3.0 (their sample tokens).
+    Sha1,
+    /// SHA-256, and `kid` has the algorithm behind it: from IS 5.10 on (rest-3x.md 1.6.3).
+    Sha256,
+}
+
 /// A private RSA key with its certificate's names.
 pub struct SigningKey {
     pair: RsaKeyPair,
@@ -46,17 +55,32 @@ pub struct SigningKey {
     /// `x5t` of the header.
     pub x5t: String,
     header: String,
+    /// Every `kid` that a token of this key may have, whichever release signed it.
+    kids: [String; 3],
 }
 
 impl SigningKey {
-    /// From a PKCS#8 private key and the certificate (both DER).
+    /// From a PKCS#8 private key and the certificate (both DER), with [`KeyNames::Sha256`].
     pub fn new(pkcs8: &[u8], certificate: &[u8]) -> Result<Self, JoseError> {
         let pair = RsaKeyPair::from_pkcs8(pkcs8).map_err(|_| JoseError::Key)?;
-        let x5t = base64url(hex(&sha256(certificate)).as_bytes());
-        let kid = format!("{x5t}_RS256");
-        // Header order as IS 5.10 writes it: x5t, kid, alg and no typ.
-        let header = base64url(format!(r#"{{"x5t":"{x5t}","kid":"{kid}","alg":"RS256"}}"#).as_bytes());
-        Ok(Self { pair, kid, x5t, header })
+        let name = |digest: &[u8]| base64url(hex(digest).as_bytes());
+        let (x5t, sha1) = (name(&sha256(certificate)), name(&sha1(certificate)));
+        // The last is what IS 5.10 publishes beside its own when it is told to name former keys.
+        let kids = [format!("{x5t}_RS256"), sha1.clone(), format!("{sha1}_RS256")];
+        let (kid, header) = (kids[0].clone(), header_of(&x5t, &kids[0]));
+        Ok(Self { pair, kid, x5t, header, kids })
+    }
+
+    /// The same key with the names of a release.
+    #[must_use]
+    pub fn named_as(mut self, names: KeyNames) -> Self {
+        let [sha256, sha1, _] = &self.kids;
+        (self.x5t, self.kid) = match names {
+            KeyNames::Sha1 => (sha1.clone(), sha1.clone()),
+            KeyNames::Sha256 => (sha256.trim_end_matches("_RS256").to_owned(), sha256.clone()),
+        };
+        self.header = header_of(&self.x5t, &self.kid);
+        self
     }
 
     /// Signs claims given as JSON text.
@@ -85,6 +109,11 @@ impl SigningKey {
         sha256(&signature)
     }
 
+    /// The public half under each name that a token may have for it.
+    pub fn jwks_by_any_name(&self) -> impl Iterator<Item = Jwk> {
+        self.kids.iter().map(|kid| Jwk { kid: kid.clone(), ..self.public_jwk() })
+    }
+
     /// The public half for the JWK set.
     pub fn public_jwk(&self) -> Jwk {
         let public = self.pair.public_key();
@@ -97,6 +126,11 @@ impl SigningKey {
             n: base64url(public.modulus().big_endian_without_leading_zero()),
         }
     }
+}
+
+/// The first part of a token; members in the order in which every release writes them, and no `typ`.
+fn header_of(x5t: &str, kid: &str) -> String {
+    base64url(format!(r#"{{"x5t":"{x5t}","kid":"{kid}","alg":"RS256"}}"#).as_bytes())
 }
 
 /// A new RSA-2048 private key as PKCS#8 DER. Takes about 100 ms.

@@ -5,7 +5,9 @@ use crate::follow::{Cursor, EventsRequest, GAP_PATIENCE_MS, GAPS_MAX};
 use crate::form::{Form, FormError};
 use crate::hash::TokenHash;
 use crate::ids::EventId;
-use crate::jose::{JoseError, Jwk, JwkSet, SigningKey, VerifyingKeys, generate_rsa_2048, may_be_access_token};
+use crate::jose::{
+    JoseError, Jwk, JwkSet, KeyNames, SigningKey, VerifyingKeys, generate_rsa_2048, may_be_access_token,
+};
 use crate::permission::{Permissions, Roles};
 use crate::scope::{ScopeError, Scopes};
 use crate::secret::Secret;
@@ -211,6 +213,27 @@ fn a_signed_token_verifies_and_no_altered_one_does() {
     assert_eq!(keys.verify(&with_header(&crit)), Err(JoseError::Header));
     assert_eq!(keys.verify("a.b"), Err(JoseError::Malformed));
     assert_eq!(keys.verify(&format!("{token}.x")), Err(JoseError::Malformed));
+}
+
+#[test]
+fn a_key_has_the_names_of_its_release_and_is_known_by_any() {
+    let pkcs8 = generate_rsa_2048().unwrap();
+    let key = |names| SigningKey::new(&pkcs8, b"certificate").unwrap().named_as(names);
+    let header = |token: &str| crate::encode::from_base64url(token.split('.').next().unwrap()).unwrap();
+    let (old, new) = (key(KeyNames::Sha1), key(KeyNames::Sha256));
+    // printf certificate | sha1sum (sha256sum) | head -c 40 (64) | base64
+    let sha1 = "NzM1YWQ1NzFjMTg5ZDdiYTg0NDY0YmY0YTlmMWQyMjgwMTc1YjEyOA";
+    let sha256 = "MDNkNjZkZDA4ODM1YzFjYTNmMTI4Y2NlYWNkMWYzMWFjOTQxNjMwOTZiMjBmNDQ1YWU4NDI4NWJjMDgzMmQ3Mg";
+    let old_header = format!(r#"{{"x5t":"{sha1}","kid":"{sha1}","alg":"RS256"}}"#);
+    let new_header = format!(r#"{{"x5t":"{sha256}","kid":"{sha256}_RS256","alg":"RS256"}}"#);
+    assert_eq!([header(&old.sign("{}")), header(&new.sign("{}"))], [old_header.into_bytes(), new_header.into_bytes()]);
+    assert_eq!((old.public_jwk().kid.as_str(), new.public_jwk().kid), (sha1, format!("{sha256}_RS256")));
+    for (signing, checking) in [(&old, &new), (&new, &old)] {
+        let own = VerifyingKeys::new(&JwkSet { keys: vec![checking.public_jwk()] });
+        assert_eq!(own.verify(&signing.sign("{}")), Err(JoseError::UnknownKey));
+        let any = VerifyingKeys::new(&JwkSet { keys: checking.jwks_by_any_name().collect() });
+        assert!(any.verify(&signing.sign("{}")).is_ok());
+    }
 }
 
 #[test]

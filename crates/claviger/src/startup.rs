@@ -95,7 +95,7 @@ pub async fn start(
     if prepared == Prepared::Found {
         report_key_stores(&store, &passwords).await;
     }
-    let keys = Keys::new(signing, passwords);
+    let keys = Keys::new(signing, passwords, keystores::key_names(store.capabilities()));
     let oauth = OAuth::new(store.clone(), clock.clone(), rng.clone(), keys, oauth_settings(&config));
     let bounds = Limits {
         body_bytes_max: config.limits.body_bytes_max,

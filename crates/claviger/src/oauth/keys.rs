@@ -3,7 +3,7 @@
 
 use crate::oauth::authorize::sealed::Sealing;
 use crate::oauth::tenant_keys::{Passwords, TenantKeys};
-use claviger_proto::jose::{JwkSet, SigningKey, VerifyingKeys};
+use claviger_proto::jose::{JwkSet, KeyNames, SigningKey, VerifyingKeys};
 use std::sync::Arc;
 
 /// A signing key with its public side. One key for now; the set is what grows when keys rotate.
@@ -12,6 +12,8 @@ pub struct KeySet {
     pub signing: SigningKey,
     /// What `/oauth2/jwks` shows.
     pub published: JwkSet,
+    /// The same keys under every name that an old server's living tokens may have for them: what gateways accept.
+    pub accepted: JwkSet,
     /// Checks tokens that come back.
     pub verifying: VerifyingKeys,
 }
@@ -20,7 +22,8 @@ impl KeySet {
     /// The set of one signing key.
     pub fn new(signing: SigningKey) -> Self {
         let published = JwkSet { keys: vec![signing.public_jwk()] };
-        Self { verifying: VerifyingKeys::new(&published), published, signing }
+        let accepted = JwkSet { keys: signing.jwks_by_any_name().collect() };
+        Self { verifying: VerifyingKeys::new(&accepted), published, accepted, signing }
     }
 }
 
@@ -35,9 +38,10 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// The keys of an installation: its signing key, and what opens its tenants' key stores.
-    pub fn new(signing: SigningKey, passwords: Passwords) -> Self {
+    /// The keys of an installation: its signing key, what opens its tenants' key stores, and how its release names keys.
+    pub fn new(signing: SigningKey, passwords: Passwords, names: KeyNames) -> Self {
         let sealing = Sealing::new(&signing.derived("login"));
-        Self { server: Arc::new(KeySet::new(signing)), tenants: TenantKeys::new(passwords), sealing }
+        let server = Arc::new(KeySet::new(signing.named_as(names)));
+        Self { server, tenants: TenantKeys::new(passwords, names), sealing }
     }
 }

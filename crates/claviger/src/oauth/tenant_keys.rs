@@ -13,7 +13,7 @@ use super::OAuth;
 use super::keys::KeySet;
 use claviger_proto::event::Event;
 use claviger_proto::ids::{ConsumerKey, TenantId};
-use claviger_proto::jose::{self, JoseError, JwkSet, SigningKey};
+use claviger_proto::jose::{self, JoseError, JwkSet, KeyNames, SigningKey};
 use claviger_proto::keystore::{KeyStore, KeyStoreError, StoreType};
 use claviger_proto::secret::Secret;
 use claviger_proto::stored_form::{Cipher, CipherKey, StoredFormError};
@@ -140,14 +140,15 @@ impl Known {
 /// The keys of tenants as far as somebody has asked for them.
 pub(super) struct TenantKeys {
     passwords: Passwords,
+    names: KeyNames,
     known: Cache<TenantId, Arc<Known>>,
     locks: Vec<Mutex<()>>,
 }
 
 impl TenantKeys {
-    pub(super) fn new(passwords: Passwords) -> Self {
+    pub(super) fn new(passwords: Passwords, names: KeyNames) -> Self {
         let locks = (0..LOCKS).map(|_| Mutex::new(())).collect();
-        Self { passwords, known: Cache::new(TENANTS_MAX), locks }
+        Self { passwords, names, known: Cache::new(TENANTS_MAX), locks }
     }
 
     /// What is known from a look that is younger than `age_ms`.
@@ -206,7 +207,7 @@ impl OAuth {
     /// The keys that a tenant's APIs accept from everybody's clients: the server's, which signs for tenants without a key store
     /// and has signed for this one as long as it had none.
     pub(crate) fn common_keys(&self) -> JwkSet {
-        self.keys.server.published.clone()
+        self.keys.server.accepted.clone()
     }
 
     /// The keys that a tenant's APIs accept from its own clients beside [`Self::common_keys`].
@@ -225,7 +226,7 @@ impl OAuth {
             None => self.keys_of(tenant, NOW).await,
         };
         match keys {
-            Ok(own) if !Arc::ptr_eq(&own, &self.keys.server) => Ok(own.published.clone()),
+            Ok(own) if !Arc::ptr_eq(&own, &self.keys.server) => Ok(own.accepted.clone()),
             // An unreadable one has been told of; the others' gateways are served.
             Ok(_) | Err(KeyError::Unreadable(_)) => Ok(JwkSet::default()),
             Err(KeyError::Store(error)) => Err(error),
@@ -300,6 +301,7 @@ impl OAuth {
         let Some(stored) = stored else { return Some(self.keys.server.clone()) };
         match open(&self.keys.tenants.passwords, domain, (&stored.bytes, &stored.properties)) {
             Ok(signing) => {
+                let signing = signing.named_as(self.keys.tenants.names);
                 tracing::info!(tenant = domain, kid = signing.kid, "tokens of a tenant are signed with its own key");
                 Some(Arc::new(KeySet::new(signing)))
             }

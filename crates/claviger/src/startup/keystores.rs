@@ -10,6 +10,7 @@ use crate::oauth::tenant_keys::Passwords;
 use anyhow::Context as _;
 use claviger_proto::entropy::Entropy;
 use claviger_proto::hash;
+use claviger_proto::jose::KeyNames;
 use claviger_proto::keystore::{KEYSTORE_BYTES_MAX, KeyStore, StoreType};
 use claviger_proto::secret::Secret;
 use claviger_proto::stored_form::{Cipher, CipherForm, CipherKey, StoredForm, Transformation};
@@ -140,6 +141,12 @@ pub fn forms(config: &Config, capabilities: Capabilities, rng: &Arc<dyn Entropy>
         _ => StoredForm::Plain,
     };
     Ok(Forms::new(tokens, secrets, rng.clone()))
+}
+
+/// How the old server on these tables names its keys: those that check tokens may know them by that. From IS 5.10 (the tables of
+/// 3.1) on the names are other ones.
+pub fn key_names(capabilities: Capabilities) -> KeyNames {
+    if capabilities.has(Capability::TokenBinding) { KeyNames::Sha256 } else { KeyNames::Sha1 }
 }
 
 /// What opens the passwords of tenants' key stores, whatever form tokens have: the old server encrypted them with its key.

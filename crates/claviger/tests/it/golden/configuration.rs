@@ -7,7 +7,7 @@ use claviger_golden::golden::Golden;
 use claviger_golden::options::{Cipher, Form};
 use claviger_golden::server::Address;
 use claviger_golden::{Engine, Release};
-use claviger_proto::jose::SigningKey;
+use claviger_proto::jose::{KeyNames, SigningKey};
 use claviger_proto::keystore::{KeyStore, PrivateKeyEntry, StoreType};
 use claviger_proto::secret::Secret;
 use claviger_proto::stored_form::{self, CipherForm, CipherKey, Transformation};
@@ -33,7 +33,8 @@ fn key(release: Release) -> PrivateKeyEntry {
 /// The key that signed the old server's JWTs.
 pub(super) fn signing_key(release: Release) -> SigningKey {
     let key = key(release);
-    SigningKey::new(&key.pkcs8, &key.chain[0]).unwrap()
+    let names = if release >= Release::V3_1 { KeyNames::Sha256 } else { KeyNames::Sha1 };
+    SigningKey::new(&key.pkcs8, &key.chain[0]).unwrap().named_as(names)
 }
 
 /// The key that encrypts the old server's columns, in its release's form.

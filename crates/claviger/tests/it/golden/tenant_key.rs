@@ -3,6 +3,7 @@
 use super::configuration::{InstallationKey, deployment};
 use super::{NOW_MS, server_url};
 use crate::harness::{Call as _, Registered, Server};
+use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, SHA256, digest};
 use aws_lc_rs::signature::{RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
 use claviger::cli::db;
 use claviger::config;
@@ -10,10 +11,9 @@ use claviger_golden::golden::Golden;
 use claviger_golden::options::{Cipher, Layout, Options};
 use claviger_golden::{Engine, Release};
 use claviger_proto::encode::{base64url, from_base64url, hex};
-use claviger_proto::hash::sha256;
 use claviger_proto::time::Timestamp;
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// Checks the tenant that has one.
@@ -21,7 +21,13 @@ pub(super) async fn check(golden: &Golden, server: &Server) {
     let manifest = &golden.manifest;
     let tenant = manifest.tenants.iter().find(|tenant| tenant.key.is_some()).unwrap();
     let (domain, key) = (&tenant.domain, tenant.key.as_ref().unwrap());
-    let kid = format!("{}_RS256", base64url(hex(&sha256(key.certificate)).as_bytes()));
+    // By this name the old server's tokens call it: API Manager's gateways and others may have it under that.
+    let thumbprint = |algorithm| base64url(hex(digest(algorithm, key.certificate).as_ref()).as_bytes());
+    let kid = if golden.options.release >= Release::V3_1 {
+        format!("{}_RS256", thumbprint(&SHA256))
+    } else {
+        thumbprint(&SHA1_FOR_LEGACY_USE_ONLY)
+    };
     let set = server.get(&format!("/t/{domain}/oauth2/jwks")).call().await;
     assert_eq!(set.status, 200, "{set:?}");
     let published = set.json()["keys"].as_array().unwrap().clone();
@@ -42,6 +48,9 @@ pub(super) async fn check(golden: &Golden, server: &Server) {
     let client = Registered { id: made.text("client_id"), secret: made.text("client_secret") };
     let token = client.application_token(server).await;
     let (signed, signature) = token.rsplit_once('.').unwrap();
+    let header = from_base64url(signed.split('.').next().unwrap()).unwrap();
+    let header: Value = serde_json::from_slice(&header).unwrap();
+    assert_eq!(header["kid"], kid, "{:?}", golden.options);
     let public = UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, key.public);
     let checked = public.verify(signed.as_bytes(), &from_base64url(signature).unwrap());
     assert!(checked.is_ok(), "{:?}", golden.options);
