@@ -12,7 +12,7 @@ use crate::model::{ApiDeployment, ApplicationEntry, Issuer, Snapshot};
 use arc_swap::ArcSwap;
 use claviger_proto::event::Event;
 use claviger_proto::hash::TokenHash;
-use claviger_proto::ids::{ApiId, ApplicationId, ConsumerKey};
+use claviger_proto::ids::{ApiId, ApplicationId, ConsumerKey, SUPER_TENANT_DOMAIN};
 use claviger_proto::jose::VerifyingKeys;
 use claviger_proto::time::Timestamp;
 use claviger_proto::user::Username;
@@ -361,10 +361,11 @@ impl Issuers {
     fn new(issuers: &[Issuer], generation: u64) -> Self {
         let mut by_tenant: HashMap<String, HashMap<String, AcceptedIssuer>> = HashMap::new();
         for issuer in issuers {
+            // Of keys that may be a tenant's none is known: the control plane knows whose they are.
+            let are_common = issuer.tenant_jwks.is_some() || issuer.tenant_domain == SUPER_TENANT_DOMAIN;
             let accepted = AcceptedIssuer {
                 key_manager: issuer.key_manager.clone(),
-                // Of keys that may be anybody's none is known: the control plane knows whose they are.
-                keys: issuer.tenant_jwks.as_ref().map(|_| VerifyingKeys::new(&issuer.jwks)).unwrap_or_default(),
+                keys: if are_common { VerifyingKeys::new(&issuer.jwks) } else { VerifyingKeys::default() },
                 tenant_keys: issuer.tenant_jwks.as_ref().map(VerifyingKeys::new).unwrap_or_default(),
                 consumer_key_claim: issuer.consumer_key_claim.clone(),
                 scopes_claim: issuer.scopes_claim.clone(),

@@ -140,6 +140,8 @@ struct Bounds {
     timeout_ms: u64,
 }
 
+/// For what grows with the installation.
+const ALL: Bounds = Bounds { body_bytes_max: SNAPSHOT_BYTES_MAX, timeout_ms: SNAPSHOT_TIMEOUT_MS };
 const ORDINARY: Bounds = Bounds { body_bytes_max: ANSWER_BYTES_MAX, timeout_ms: ANSWER_TIMEOUT_MS };
 
 /// An answer that must be there.
@@ -149,8 +151,7 @@ fn present<T>(answer: Option<T>) -> Result<T, ControlError> {
 
 impl ControlPlane for RemoteControlPlane {
     fn snapshot(&self) -> BoxFuture<'_, Result<Snapshot, ControlError>> {
-        let bounds = Bounds { body_bytes_max: SNAPSHOT_BYTES_MAX, timeout_ms: SNAPSHOT_TIMEOUT_MS };
-        async move { present(self.get("/snapshot", bounds).await?) }.boxed()
+        async move { present(self.get("/snapshot", ALL).await?) }.boxed()
     }
 
     fn api(&self, id: ApiId) -> BoxFuture<'_, Result<Option<ApiDeployment>, ControlError>> {
@@ -162,7 +163,7 @@ impl ControlPlane for RemoteControlPlane {
     }
 
     fn issuers(&self) -> BoxFuture<'_, Result<Vec<Issuer>, ControlError>> {
-        async move { present(self.get("/issuers", ORDINARY).await?) }.boxed()
+        async move { present(self.get("/issuers", ALL).await?) }.boxed()
     }
 
     fn events(&self, request: EventsRequest, wait_ms: u64) -> BoxFuture<'_, Result<EventPage, ControlError>> {

@@ -44,6 +44,8 @@ pub(crate) struct Verdict {
 enum Basis {
     /// The issuers' keys of this generation.
     Keys(u64),
+    /// A tenant's own of this generation, which counts as long as the client is that tenant's.
+    TenantKeys(u64),
     /// The control plane's word about a row, good until then.
     Word(Timestamp),
     /// Its word about a JWT, which rests on keys as well: those that were current when it was asked.
@@ -108,6 +110,11 @@ impl Gateway {
             }
             let is_current = match verdict.basis {
                 Basis::Keys(generation) => generation == self.catalog.issuers().generation,
+                Basis::TenantKeys(generation) => {
+                    let (client, manager) = (&verdict.consumer_key, &verdict.key_manager);
+                    generation == self.catalog.issuers().generation
+                        && self.catalog.is_client_of(client, manager, &api.tenant_domain)
+                }
                 Basis::Word(until) => now < until,
                 Basis::WordOnKeys(until, keys) => now < until && keys == self.catalog.key_changes(),
             };
@@ -176,14 +183,17 @@ impl Gateway {
     ) -> Result<Result<Verdict, Fault>, JoseError> {
         let issuers = self.catalog.issuers();
         let accepted = issuers.find(tenant_domain, issuer).ok_or(JoseError::UnknownKey)?;
-        let claims = match accepted.keys.verify(token) {
-            Err(JoseError::UnknownKey) => self.verify_with_tenant_keys(tenant_domain, accepted, token)?,
-            checked => checked?,
+        let (claims, basis) = match accepted.keys.verify(token) {
+            Err(JoseError::UnknownKey) => {
+                let claims = self.verify_with_tenant_keys(tenant_domain, accepted, token)?;
+                (claims, Basis::TenantKeys(issuers.generation))
+            }
+            checked => (checked?, Basis::Keys(issuers.generation)),
         };
         if !may_be_access_token(token, &claims) {
             return Err(JoseError::Header);
         }
-        let verdict = verdict_of_claims(accepted, &claims, issuers.generation, self.config.clock_skew_ms, now);
+        let verdict = verdict_of_claims(accepted, &claims, basis, self.config.clock_skew_ms, now);
         Ok(verdict.ok_or(Fault::InvalidCredentials))
     }
 
@@ -294,7 +304,7 @@ impl Verdict {
 fn verdict_of_claims(
     issuer: &AcceptedIssuer,
     claims: &Map<String, Value>,
-    generation: u64,
+    basis: Basis,
     skew_ms: i64,
     now: Timestamp,
 ) -> Option<Verdict> {
@@ -324,7 +334,7 @@ fn verdict_of_claims(
         issued_at,
         is_self_contained: true,
         expires_at,
-        basis: Basis::Keys(generation),
+        basis,
     })
 }
 

@@ -41,8 +41,11 @@ pub enum JoseError {
 /// certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyNames {
-    /// SHA-1, and `kid` is the same: IS 5.3 to 5.9, API-M 2.1 to 3.0 (their sample tokens).
+    /// SHA-1, and `kid` is the same: IS 5.6 and 5.7 (JWTTokenIssuer and OAuth2Util of inbound-auth-oauth 6.0.53). The JWTs of
+    /// IS 5.4 and 5.5 name no key.
     Sha1,
+    /// SHA-1, and `kid` has the algorithm behind it: IS 5.9 (from 6.0.173 to 6.2.108).
+    Sha1WithAlgorithm,
     /// SHA-256, and `kid` has the algorithm behind it: from IS 5.10 on (rest-3x.md 1.6.3).
     Sha256,
 }
@@ -65,7 +68,6 @@ impl SigningKey {
         let pair = RsaKeyPair::from_pkcs8(pkcs8).map_err(|_| JoseError::Key)?;
         let name = |digest: &[u8]| base64url(hex(digest).as_bytes());
         let (x5t, sha1) = (name(&sha256(certificate)), name(&sha1(certificate)));
-        // The last is what IS 5.10 publishes beside its own when it is told to name former keys.
         let kids = [format!("{x5t}_RS256"), sha1.clone(), format!("{sha1}_RS256")];
         let (kid, header) = (kids[0].clone(), header_of(&x5t, &kids[0]));
         Ok(Self { pair, kid, x5t, header, kids })
@@ -74,9 +76,10 @@ impl SigningKey {
     /// The same key with the names of a release.
     #[must_use]
     pub fn named_as(mut self, names: KeyNames) -> Self {
-        let [sha256, sha1, _] = &self.kids;
+        let [sha256, sha1, sha1_rs256] = &self.kids;
         (self.x5t, self.kid) = match names {
             KeyNames::Sha1 => (sha1.clone(), sha1.clone()),
+            KeyNames::Sha1WithAlgorithm => (sha1.clone(), sha1_rs256.clone()),
             KeyNames::Sha256 => (sha256.trim_end_matches("_RS256").to_owned(), sha256.clone()),
         };
         self.header = header_of(&self.x5t, &self.kid);
@@ -109,12 +112,14 @@ impl SigningKey {
         sha256(&signature)
     }
 
-    /// The public half under each name that a token may have for it.
-    pub fn jwks_by_any_name(&self) -> impl Iterator<Item = Jwk> {
-        self.kids.iter().map(|kid| Jwk { kid: kid.clone(), ..self.public_jwk() })
+    /// The public half under every name that a living token may have for it, the present one first.
+    pub fn public_jwks(&self) -> Vec<Jwk> {
+        let former = self.kids.iter().filter(|kid| **kid != self.kid);
+        let named = |kid: &String| Jwk { kid: kid.clone(), ..self.public_jwk() };
+        std::iter::once(self.public_jwk()).chain(former.map(named)).collect()
     }
 
-    /// The public half for the JWK set.
+    /// The public half by its present name.
     pub fn public_jwk(&self) -> Jwk {
         let public = self.pair.public_key();
         Jwk {

@@ -228,10 +228,13 @@ fn a_key_has_the_names_of_its_release_and_is_known_by_any() {
     let new_header = format!(r#"{{"x5t":"{sha256}","kid":"{sha256}_RS256","alg":"RS256"}}"#);
     assert_eq!([header(&old.sign("{}")), header(&new.sign("{}"))], [old_header.into_bytes(), new_header.into_bytes()]);
     assert_eq!((old.public_jwk().kid.as_str(), new.public_jwk().kid), (sha1, format!("{sha256}_RS256")));
-    for (signing, checking) in [(&old, &new), (&new, &old)] {
+    let between = key(KeyNames::Sha1WithAlgorithm);
+    assert_eq!((&between.x5t, &between.kid), (&old.x5t, &format!("{sha1}_RS256")));
+    for (signing, checking) in [(&old, &new), (&new, &old), (&between, &old), (&old, &between)] {
+        assert_eq!(checking.public_jwks()[0], checking.public_jwk());
         let own = VerifyingKeys::new(&JwkSet { keys: vec![checking.public_jwk()] });
         assert_eq!(own.verify(&signing.sign("{}")), Err(JoseError::UnknownKey));
-        let any = VerifyingKeys::new(&JwkSet { keys: checking.jwks_by_any_name().collect() });
+        let any = VerifyingKeys::new(&JwkSet { keys: checking.public_jwks() });
         assert!(any.verify(&signing.sign("{}")).is_ok());
     }
 }

@@ -167,7 +167,10 @@ impl Users {
                 Err(error) => trouble = trouble.or(Some(error)),
             }
         }
-        trouble.map_or(Ok(None), Err)
+        let Some(error) = trouble else { return Ok(None) };
+        // Nobody else says who it was: the caller has an error and no refusal.
+        tracing::info!(target: "audit", user = username.with_tenant(), outcome = "unavailable", "a password that the stores that answer do not take");
+        Err(error)
     }
 
     /// As [`Self::authenticate`], of a user of the store that the name says.
@@ -270,7 +273,7 @@ impl Users {
         Ok(Some(Known { principal: Arc::new(principal), mark }))
     }
 
-    /// The row of a user, as the table is now.
+    /// The row of a user of a store as its table is now, also by another spelling of the name where the rule allows one.
     async fn find_row_in(
         store: &UserStore,
         tenant: TenantId,

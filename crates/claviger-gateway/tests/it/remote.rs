@@ -142,7 +142,10 @@ async fn statuses_mean_what_they_say() {
     assert!(matches!(error, ControlError::Malformed(_)) && !error.to_string().contains("s3cret"), "{error}");
     // More than a mebibyte for one object is refused.
     server.next(StatusCode::OK, " ".repeat(1024 * 1024 + 1));
-    assert!(matches!(remote.issuers().await, Err(ControlError::Unavailable(_))));
+    assert!(matches!(remote.api(ApiId(1)).await, Err(ControlError::Unavailable(_))));
+    // Issuers are as many as tenants.
+    server.next(StatusCode::OK, format!("{}[]", " ".repeat(1024 * 1024 + 1)));
+    assert_eq!(remote.issuers().await.unwrap(), []);
     let many = EventsRequest { after: EventId(1), gaps: (2..600).map(EventId).collect() };
     assert!(matches!(remote.events(many, 0).await, Err(ControlError::SnapshotNeeded)));
 }

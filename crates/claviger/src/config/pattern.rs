@@ -35,7 +35,7 @@ impl Pattern {
     }
 
     /// Compiles an expression of the configuration for paths as they are served: a tenant's domain, right behind `/t/`, has small
-    /// letters there, whatever the expression writes.
+    /// letters there, also where an expression that begins with it writes it out in capitals.
     pub fn of_paths(text: &str) -> Result<Self, String> {
         let pattern = Self::new(text)?;
         let lower = with_lower_tenant(text);
@@ -68,25 +68,22 @@ impl Pattern {
     }
 }
 
-/// The expression with the domain in small letters where it begins with a tenant's path. What gives letters another meaning (a
-/// class, an escape, a flag) is left as it is.
+/// The expression with the domain in small letters where it begins with a tenant's path, as far as the domain is written out: up
+/// to the first character that gives it another meaning (a quantifier, an alternative, a class, another escape).
 fn with_lower_tenant(text: &str) -> Cow<'_, str> {
     const BEGINNINGS: [&str; 4] = ["", "^", "(.*)", ".*"];
-    let is_literal = |domain: &str| {
-        let plain = domain.replace("\\.", ".").replace("\\-", "-");
-        plain.chars().all(|letter| letter.is_ascii_alphanumeric() || "._-()|*+".contains(letter))
-    };
-    let split = text.split_once("/t/").filter(|(start, _)| BEGINNINGS.contains(start));
-    let Some((start, (domain, rest))) =
-        split.map(|(start, rest)| (start, rest.split_at(rest.find('/').unwrap_or(rest.len()))))
-    else {
+    let Some((start, rest)) = text.split_once("/t/").filter(|(start, _)| BEGINNINGS.contains(start)) else {
         return Cow::Borrowed(text);
     };
-    if is_literal(domain) {
-        Cow::Owned(format!("{start}/t/{}{rest}", domain.to_ascii_lowercase()))
-    } else {
-        Cow::Borrowed(text)
+    let mut end = 0;
+    while let Some(letter) = rest[end..].chars().next() {
+        end += match letter {
+            'a'..='z' | 'A'..='Z' | '0'..='9' | '.' | '_' | '-' => 1,
+            '\\' if rest[end + 1..].starts_with(['.', '-']) => 2,
+            _ => break,
+        };
     }
+    Cow::Owned(format!("{start}/t/{}{}", rest[..end].to_ascii_lowercase(), &rest[end..]))
 }
 
 fn compile(text: &str, source: Source) -> Result<Regex, String> {
@@ -138,7 +135,10 @@ mod tests {
             ("/t/ACME.com/Api", "/t/acme.com/api", false),
             (r"(.*)/t/Acme\.Com(.*)", "/t/acme.com/x", true),
             (r"(.*)/t/Acme\.Com(.*)", "/t/acmexcom/x", false),
-            ("^/t/(ACME|Other)/a", "/t/other/a", true),
+            ("^/t/ACME(.*)|(.*)isThrottled", "/t/acme/x", true),
+            ("^/t/ACME(.*)|(.*)isThrottled", "/throttle/data/v1/isThrottled", true),
+            ("/t/.*Q1w2", "/t/acme.com/register/Q1w2", true),
+            ("/t/.*Q1w2", "/t/acme.com/register/q1w2", false),
             ("/t/ACME", "/t/acme", true),
             ("/x/t/ACME/a", "/x/t/ACME/a", true),
             (r"/t/\S+/a", "/t/acme/a", true),

@@ -10,10 +10,9 @@ use std::sync::Arc;
 pub struct KeySet {
     /// Signs new tokens.
     pub signing: SigningKey,
-    /// What `/oauth2/jwks` shows.
+    /// What `/oauth2/jwks` shows and gateways accept: the key by its present name first, and by those that living tokens of an old
+    /// server, or of tables that were migrated since, may have for it.
     pub published: JwkSet,
-    /// The same keys under every name that an old server's living tokens may have for them: what gateways accept.
-    pub accepted: JwkSet,
     /// Checks tokens that come back.
     pub verifying: VerifyingKeys,
 }
@@ -21,9 +20,8 @@ pub struct KeySet {
 impl KeySet {
     /// The set of one signing key.
     pub fn new(signing: SigningKey) -> Self {
-        let published = JwkSet { keys: vec![signing.public_jwk()] };
-        let accepted = JwkSet { keys: signing.jwks_by_any_name().collect() };
-        Self { verifying: VerifyingKeys::new(&accepted), published, accepted, signing }
+        let published = JwkSet { keys: signing.public_jwks() };
+        Self { verifying: VerifyingKeys::new(&published), published, signing }
     }
 }
 

@@ -345,6 +345,7 @@ async fn revoke_unstored_jwt(
             })
         })
         .await?;
-    tracing::info!(target: "audit", token = %hash, client_id = %client.key, user, "token revoked");
+    let who = Username::parse(&user).map_or_else(|_| user.clone(), |subject| subject.with_tenant());
+    tracing::info!(target: "audit", token = %hash, client_id = %client.key, user = who, "token revoked");
     Ok(Some(Revoked { access: text.to_owned(), refresh: None, user }))
 }

@@ -207,7 +207,7 @@ impl OAuth {
     /// The keys that a tenant's APIs accept from everybody's clients: the server's, which signs for tenants without a key store
     /// and has signed for this one as long as it had none.
     pub(crate) fn common_keys(&self) -> JwkSet {
-        self.keys.server.accepted.clone()
+        self.keys.server.published.clone()
     }
 
     /// The keys that a tenant's APIs accept from its own clients beside [`Self::common_keys`].
@@ -226,7 +226,7 @@ impl OAuth {
             None => self.keys_of(tenant, NOW).await,
         };
         match keys {
-            Ok(own) if !Arc::ptr_eq(&own, &self.keys.server) => Ok(own.accepted.clone()),
+            Ok(own) if !Arc::ptr_eq(&own, &self.keys.server) => Ok(own.published.clone()),
             // An unreadable one has been told of; the others' gateways are served.
             Ok(_) | Err(KeyError::Unreadable(_)) => Ok(JwkSet::default()),
             Err(KeyError::Store(error)) => Err(error),

@@ -143,10 +143,14 @@ pub fn forms(config: &Config, capabilities: Capabilities, rng: &Arc<dyn Entropy>
     Ok(Forms::new(tokens, secrets, rng.clone()))
 }
 
-/// How the old server on these tables names its keys: those that check tokens may know them by that. From IS 5.10 (the tables of
-/// 3.1) on the names are other ones.
+/// How the old server on these tables names its keys: those that check tokens may know them by that.
 pub fn key_names(capabilities: Capabilities) -> KeyNames {
-    if capabilities.has(Capability::TokenBinding) { KeyNames::Sha256 } else { KeyNames::Sha1 }
+    // IS 5.10, 5.9, and before: the tables of 3.1, 3.0, and 2.x.
+    match (capabilities.has(Capability::TokenBinding), capabilities.has(Capability::IdpId)) {
+        (true, _) => KeyNames::Sha256,
+        (false, true) => KeyNames::Sha1WithAlgorithm,
+        (false, false) => KeyNames::Sha1,
+    }
 }
 
 /// What opens the passwords of tenants' key stores, whatever form tokens have: the old server encrypted them with its key.

@@ -33,7 +33,11 @@ fn key(release: Release) -> PrivateKeyEntry {
 /// The key that signed the old server's JWTs.
 pub(super) fn signing_key(release: Release) -> SigningKey {
     let key = key(release);
-    let names = if release >= Release::V3_1 { KeyNames::Sha256 } else { KeyNames::Sha1 };
+    let names = match release {
+        Release::V2_1 | Release::V2_6 => KeyNames::Sha1,
+        Release::V3_0 => KeyNames::Sha1WithAlgorithm,
+        Release::V3_1 | Release::V3_2 => KeyNames::Sha256,
+    };
     SigningKey::new(&key.pkcs8, &key.chain[0]).unwrap().named_as(names)
 }
 
