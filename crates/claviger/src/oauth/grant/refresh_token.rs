@@ -50,7 +50,7 @@ impl Grant for RefreshToken {
             drop(conn);
             let tenant = tenant.ok_or_else(|| StoreError::Corrupt("token of an unknown tenant".into()))?;
             let username = Username { domain: stored.key.user_domain.clone(), name: stored.key.user.clone(), tenant };
-            // A user who was deleted or locked cannot go on (security.md 4.4).
+            // A user who was deleted cannot go on (security.md 4.4). Locks that an old server keeps are not read yet.
             let user = cx.app.users.find(&username).await?;
             let gone = || TokenError::InvalidGrant("The user of the refresh token no longer exists".into());
             let username = user.ok_or_else(gone)?.username.clone();
