@@ -12,6 +12,7 @@ use serde_json::json;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
+use tokio::task::JoinHandle;
 
 const CLIENT_ID: &str = "outage_test_client";
 const CLIENT_SECRET: &str = "outage_test_secret";
@@ -303,40 +304,55 @@ async fn connections_that_died_unseen_are_replaced() {
         scene.push(2 * CONNECTIONS_MAX, WAIT).await;
         scene.check_back(Instant::now(), engine).await;
         // Under a load of short statements they die between two of them too; there are as many as ever afterwards.
-        let (answers, is_over) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
-        let lanes: Vec<_> = (0..2 * CONNECTIONS_MAX)
-            .map(|lane| {
-                let (answers, is_over, request) =
-                    (answers.clone(), is_over.clone(), scene.introspection(&format!("unknown-{lane}")));
-                tokio::spawn(async move {
-                    while !is_over.load(Ordering::SeqCst) {
-                        let reply = request.try_clone().unwrap().call().await;
-                        assert!(matches!(reply.status, 200 | 503), "{reply:?}");
-                        answers.fetch_add(1, Ordering::SeqCst);
-                    }
-                })
-            })
-            .collect();
-        let are_few = async || answers.load(Ordering::SeqCst) < 20 * CONNECTIONS_MAX;
+        let load = Load::start(&scene);
+        let are_few = async || load.answers.load(Ordering::SeqCst) < 20 * CONNECTIONS_MAX;
         assert!(becomes_false(are_few).await, "{engine}: no load");
         scene.relay.lose_connections();
-        is_over.store(true, Ordering::SeqCst);
-        join_all(lanes).await;
+        load.end().await;
         let locked = database.lock_tokens().await;
-        let looks =
-            (0..2 * CONNECTIONS_MAX).map(|look| tokio::spawn(scene.introspection(&format!("more-{look}")).call()));
-        let looks: Vec<_> = looks.collect();
-        let are_few = async || {
-            scene.push(CONNECTIONS_MAX, WAIT).await;
-            waiting(&database).await < CONNECTIONS_MAX
-        };
+        // Who finds a dead one is refused, and asks again.
+        let load = Load::start(&scene);
+        let are_few = async || waiting(&database).await < CONNECTIONS_MAX;
         assert!(becomes_false(are_few).await, "{engine}: only {} connections are left", waiting(&database).await);
         drop(locked);
-        join_all(looks).await;
+        load.end().await;
         drop(scene);
         database.remove().await;
     });
     join_all(cases).await;
+}
+
+/// Two requests for each connection, again and again, each for a token that nobody knows.
+struct Load {
+    answers: Arc<AtomicUsize>,
+    is_over: Arc<AtomicBool>,
+    lanes: Vec<JoinHandle<()>>,
+}
+
+impl Load {
+    fn start(scene: &Scene) -> Self {
+        let (answers, is_over) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+        let lane = |lane| {
+            let request = scene.introspection(&format!("lane-{lane}"));
+            let (answers, is_over) = (answers.clone(), is_over.clone());
+            tokio::spawn(async move {
+                while !is_over.load(Ordering::SeqCst) {
+                    let reply = request.try_clone().unwrap().call().await;
+                    assert!(matches!(reply.status, 200 | 503), "{reply:?}");
+                    answers.fetch_add(1, Ordering::SeqCst);
+                }
+            })
+        };
+        let lanes = (0..2 * CONNECTIONS_MAX).map(lane).collect();
+        Self { answers, is_over, lanes }
+    }
+
+    async fn end(self) {
+        self.is_over.store(true, Ordering::SeqCst);
+        for lane in self.lanes {
+            lane.await.unwrap();
+        }
+    }
 }
 
 /// Statements that wait for a lock.
