@@ -244,6 +244,14 @@ pub async fn find(conn: &mut Conn, key: &ConsumerKey) -> Result<Option<Client>, 
     Ok(decode(conn.forms(), &rows)?.into_iter().rfind(|client| client.key == *key))
 }
 
+/// A client by its row.
+pub async fn find_by_id(conn: &mut Conn, id: ConsumerKeyId) -> Result<Option<Client>, StoreError> {
+    let mut args = Vec::with_capacity(tokens::TOGETHER_MAX);
+    tokens::fill(&mut args, tokens::TOGETHER_MAX, [id.into()].into_iter());
+    let rows = conn.rows(&LIST_BY_ID, &args).await?;
+    Ok(decode(conn.forms(), &rows)?.pop())
+}
+
 /// The tenants of all clients that are not the super tenant's.
 pub async fn list_tenants(conn: &mut Conn) -> Result<HashMap<ConsumerKey, TenantId>, StoreError> {
     let rows = conn.rows(&LIST_TENANTS, &[TenantId::SUPER.into()]).await?;

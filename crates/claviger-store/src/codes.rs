@@ -11,6 +11,7 @@ use crate::capability::Capability;
 use crate::conn::Conn;
 use crate::error::{StoreError, check_widths};
 use crate::sql::{queries, repeated};
+use crate::tokens::of_user::{self, Holder};
 use crate::tokens::{self, TokenState, insert_all, said, stored_scopes};
 use crate::value::Row;
 use claviger_proto::ids::{ConsumerKeyId, TenantId, TokenId};
@@ -52,6 +53,9 @@ queries! {
     END = "UPDATE IDN_OAUTH2_AUTHORIZATION_CODE SET STATE = ?, TIME_CREATED = TIME_CREATED WHERE CODE_ID = ? AND STATE = 'ACTIVE'";
     END_ALL = "UPDATE IDN_OAUTH2_AUTHORIZATION_CODE SET STATE = 'REVOKED', TIME_CREATED = TIME_CREATED \
                WHERE CONSUMER_KEY_ID = ? AND STATE = 'ACTIVE'";
+    // In the order of the key, but not by its index: see `tokens::of_user`.
+    LIST_OF_USER = "SELECT CODE_ID, AUTHZ_USER FROM IDN_OAUTH2_AUTHORIZATION_CODE WHERE AUTHZ_USER IN (?, ?, ?, ?) AND TENANT_ID = ? \
+                    AND USER_DOMAIN = ? AND STATE = 'ACTIVE' AND CONCAT(CODE_ID, '') > ? ORDER BY CONCAT(CODE_ID, '') LIMIT ?";
     MOVE_TOKEN = "UPDATE IDN_OAUTH2_AUTHORIZATION_CODE SET TOKEN_ID = ?, TIME_CREATED = TIME_CREATED \
                   WHERE TOKEN_ID = ? AND CONSUMER_KEY_ID = ?";
 }
@@ -183,6 +187,20 @@ pub async fn insert(conn: &mut Conn, code: &NewCode, idp: Option<i64>) -> Result
 /// Ends all codes of a client that nobody has used yet (database.md 2.6). A used one stays what it is: it tells of its second use.
 pub async fn end_all(conn: &mut Conn, client: ConsumerKeyId) -> Result<(), StoreError> {
     conn.execute(&END_ALL, &[client.into()]).await.map(drop)
+}
+
+/// Some codes under a user's names that nobody has used yet: (CODE_ID, the name that stands there), in the order of their ids,
+/// behind one; fewer than asked for when there are no more. Which of them are his, [`of_user::is_of`] says. Tables before 3.1 have
+/// no index for this: they are read once, without a lock.
+pub async fn list_of_user(
+    conn: &mut Conn,
+    holder: &Holder,
+    after: &str,
+    rows_max: usize,
+) -> Result<Vec<(String, String)>, StoreError> {
+    let limit = i64::try_from(rows_max).unwrap_or(i64::MAX);
+    let rows = of_user::rows_of(conn, &LIST_OF_USER, &[], holder, [after.into(), limit.into()]).await?;
+    rows.iter().map(|row| Ok((row.text(0)?, row.opt_text(1)?.unwrap_or_default()))).collect()
 }
 
 /// A client's code, whatever its state.

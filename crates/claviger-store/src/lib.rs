@@ -42,6 +42,7 @@ pub mod subscriptions;
 pub mod tenants;
 pub mod throttling;
 pub mod tokens;
+pub mod user_admin;
 pub mod users;
 pub mod value;
 mod writer;
@@ -72,6 +73,7 @@ pub fn statements() -> impl Iterator<Item = (&'static str, &'static sql::Sql)> {
         subscriptions::STATEMENTS,
         tenants::STATEMENTS,
         throttling::STATEMENTS,
+        user_admin::STATEMENTS,
         users::STATEMENTS,
     ]
     .into_iter()

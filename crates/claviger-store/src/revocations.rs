@@ -4,13 +4,15 @@
 use crate::capability::Capability;
 use crate::conn::Conn;
 use crate::error::{self, StoreError};
-use crate::sql::queries;
+use crate::sql::{queries, repeated};
+use crate::tokens::{TOGETHER_MAX, fill};
 use crate::value::Row;
 use claviger_proto::encode::{from_hex, hex};
 use claviger_proto::event::Event;
 use claviger_proto::hash::TokenHash;
 use claviger_proto::ids::{ConsumerKey, TenantId};
 use claviger_proto::time::Timestamp;
+use std::collections::HashMap;
 
 const TOKEN: &str = "TOKEN";
 const CLIENT: &str = "CLIENT";
@@ -26,6 +28,7 @@ queries! {
               EXPIRES_AT = CASE WHEN EXPIRES_AT < ? THEN ? ELSE EXPIRES_AT END WHERE KIND = ? AND SUBJECT = ?";
     FIND = "SELECT EXPIRES_AT FROM CLV_REVOCATION WHERE KIND = ? AND SUBJECT = ?";
     FIND_BEFORE = "SELECT REVOKED_BEFORE FROM CLV_REVOCATION WHERE KIND = ? AND SUBJECT = ?";
+    LIST_BEFORE = concat!("SELECT SUBJECT, REVOKED_BEFORE FROM CLV_REVOCATION WHERE KIND = ? AND SUBJECT IN (", repeated!(16, "?"), ")");
     LIST = "SELECT SUBJECT, REVOKED_BEFORE, EXPIRES_AT FROM CLV_REVOCATION WHERE KIND = ? AND SUBJECT > ? AND EXPIRES_AT > ? \
             ORDER BY SUBJECT LIMIT ?";
     INSERT_JWT = "INSERT INTO AM_REVOKED_JWT (UUID, SIGNATURE, EXPIRY_TIMESTAMP, TENANT_ID, TOKEN_TYPE, TIME_CREATED) \
@@ -254,6 +257,19 @@ pub async fn find_client(conn: &mut Conn, consumer_key: &ConsumerKey) -> Result<
 /// The instant before which a user's self-contained tokens are dead.
 pub async fn find_user(conn: &mut Conn, subject: &str) -> Result<Option<Timestamp>, StoreError> {
     find_before(conn, USER, subject).await
+}
+
+/// [`find_user`] of some users, at most [`TOGETHER_MAX`]; those who are not there were never revoked.
+pub async fn find_users(conn: &mut Conn, subjects: &[&str]) -> Result<HashMap<String, Timestamp>, StoreError> {
+    assert!(subjects.len() <= TOGETHER_MAX, "the statement has no places for more");
+    if subjects.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let mut args = Vec::with_capacity(TOGETHER_MAX + 1);
+    args.push(USER.into());
+    fill(&mut args, TOGETHER_MAX, subjects.iter().map(|subject| (*subject).into()));
+    let rows = conn.rows(&LIST_BEFORE, &args).await?;
+    rows.iter().map(|row| Ok((row.text(0)?, Timestamp::from_millis(row.int(1)?)))).collect()
 }
 
 async fn find_before(conn: &mut Conn, kind: &str, subject: &str) -> Result<Option<Timestamp>, StoreError> {

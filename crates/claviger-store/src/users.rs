@@ -315,7 +315,7 @@ pub async fn list_roles(
     rule: NameRule,
 ) -> Result<Vec<String>, StoreError> {
     let mut roles = list_store_roles(conn, tenant, user).await?;
-    let hybrid = list_hybrid_roles(conn, (tenant, PRIMARY), user, rule).await?;
+    let hybrid = list_hybrid_roles(conn, (tenant, PRIMARY), &user.name, rule).await?;
     roles.extend(name_hybrid_roles(conn, tenant, user, (hybrid, rule)).await?);
     Ok(roles)
 }
@@ -331,11 +331,11 @@ pub async fn list_store_roles(conn: &mut Conn, tenant: TenantId, user: &User) ->
 pub async fn list_hybrid_roles(
     conn: &mut Conn,
     (tenant, domain): (TenantId, &str),
-    user: &User,
+    user: &str,
     rule: NameRule,
 ) -> Result<Vec<(String, String)>, StoreError> {
     let sql = if rule == NameRule::AnyCase { &LIST_HYBRID_ROLES_ANY_CASE } else { &LIST_HYBRID_ROLES };
-    let rows = conn.rows(sql, &[(&user.name).into(), tenant.into(), domain.into()]).await?;
+    let rows = conn.rows(sql, &[user.into(), tenant.into(), domain.into()]).await?;
     rows.iter().map(|row| Ok((row.text(0)?, row.text(1)?))).collect()
 }
 

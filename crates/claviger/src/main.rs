@@ -3,6 +3,7 @@
 use anyhow::Context as _;
 use claviger::app::{SystemClock, SystemEntropy};
 use claviger::cleaner::{self, Cleanup};
+use claviger::cli::user::UserAction;
 use claviger::cli::{self, Action, DbAction, Serve};
 use claviger::config::Config;
 use claviger::config::database::DatabaseUrl;
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
         Ok(Action::ConfigKeys) => cli::config_keys(&mut io::stdout()).unwrap_or(cli::EXIT_FAILURE),
         Ok(Action::Serve(options)) => serve(&options),
         Ok(Action::Db(options, action)) => on_database(&options, action),
+        Ok(Action::User(options, action)) => on_user(&options, &action),
     };
     ExitCode::from(code)
 }
@@ -120,6 +122,30 @@ fn on_database(options: &Serve, action: DbAction) -> u8 {
             cli::EXIT_FAILURE
         }
     }
+}
+
+/// `claviger user`: changes a user and ends. The audit log's lines go to standard error, as a server's do.
+fn on_user(options: &Serve, action: &UserAction) -> u8 {
+    let config = match cli::load_config(options, &environment) {
+        Ok((config, ..)) => config,
+        Err(error) => {
+            eprintln!("{error}");
+            return cli::EXIT_CONFIG;
+        }
+    };
+    let log = log::init(options);
+    let work = async {
+        let _lock = lock_embedded(options, &config)?;
+        let (clock, rng) = (Arc::new(SystemClock), Arc::new(SystemEntropy::default()));
+        cli::user::run(&config, action, clock, rng, (&mut io::stdin().lock(), &mut io::stdout())).await
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let done = runtime.context("no threads can be started").and_then(|runtime| runtime.block_on(work));
+    drop(log);
+    done.unwrap_or_else(|error| {
+        eprintln!("claviger: {error:#}");
+        cli::EXIT_FAILURE
+    })
 }
 
 /// The embedded database belongs to one process at a time.

@@ -88,8 +88,7 @@ pub async fn start(
     seed_rows(&store, &config, prepared, &rng).await.context("the first rows cannot be written")?;
     let administrator = ensure_administrator(&store, &config, data_dir, &*clock, &rng).await?;
     lock.release().await;
-    let primary = (config.password_form, config.name_rule);
-    let users = Users::new(store.clone(), primary, &user_stores::read(&config), clock.clone(), &*rng);
+    let users = users_of(&store, &config, clock.clone(), &*rng);
     users.open_stores();
     let passwords = keystores::passwords(&config, store.capabilities());
     if prepared == Prepared::Found {
@@ -124,6 +123,12 @@ pub async fn start(
         }
     }));
     Ok(Started { app, administrator, prepared })
+}
+
+/// The users of a configuration's stores.
+pub(crate) fn users_of(store: &Store, config: &Config, clock: Arc<dyn Clock>, rng: &dyn Entropy) -> Users {
+    let primary = (config.password_form, config.name_rule);
+    Users::new(store.clone(), primary, &user_stores::read(config), clock, rng)
 }
 
 /// The key manager serves every release; portal and gateway have statements for the tables of API-M 3.2 only.

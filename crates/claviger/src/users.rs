@@ -1,6 +1,7 @@
 //! Who a user is: password check, roles, permissions (contract users-ldap.md 3), with verified logins kept for a while. `store` is
 //! one user store, `source` where its users are, `seeker` looks names up there.
 
+pub mod admin;
 mod seeker;
 mod source;
 mod store;

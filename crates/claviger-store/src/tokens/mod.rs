@@ -19,6 +19,7 @@ use std::collections::BTreeSet;
 
 mod insert;
 pub mod namesakes;
+pub mod of_user;
 mod together;
 
 pub use insert::{NewRow, insert, insert_rows};
@@ -28,7 +29,7 @@ pub use together::{Active, TOGETHER_MAX, find_active_of, retire_all};
 
 /// The statements of this folder.
 pub(crate) fn statements() -> impl Iterator<Item = &'static (&'static str, &'static crate::sql::Sql)> {
-    STATEMENTS.iter().chain(insert::STATEMENTS).chain(together::STATEMENTS)
+    STATEMENTS.iter().chain(insert::STATEMENTS).chain(together::STATEMENTS).chain(of_user::STATEMENTS)
 }
 
 /// The SELECT list that [`decode`] reads, with the scopes of each token or without.

@@ -96,6 +96,12 @@ const RETIRED: [Arg<'static>; 17] = {
     args
 };
 
+const REVOKED_USERS: [Arg<'static>; 17] = {
+    let mut args = [text("subject_500_0"); 17];
+    args[0] = text("USER");
+    args
+};
+
 /// The arguments of `FIND_ACTIVE_OF` for as many keys as there are clients.
 const fn active_of<const KEYS: usize, const ALL: usize>(users: [Arg<'static>; 4]) -> [Arg<'static>; ALL] {
     let mut args = [text("hash_1"); ALL];
@@ -146,6 +152,8 @@ const HOT: &[Hot] = &[
     hot("tokens::LIST_ACTIVE_OF_CLIENT", &[CLIENT, int(500)]),
     hot("tokens::LIST_IDS_OF_CLIENT", &[CLIENT, int(5_000)]),
     hot("tokens::DELETE_TOKENS", &TOKENS),
+    hot("tokens::of_user::LIST_CLIENTS", &[USER, USER, USER, USER, TENANT, text("PRIMARY"), int(0), int(500)]),
+    hot("tokens::of_user::LIST", &[CLIENT, USER, USER, USER, USER, TENANT, text("PRIMARY"), text("token_5"), int(100)]),
     hot("tokens::RETIRE", &[text("REVOKED"), text("some-id"), text("token_500_0"), text("ACTIVE")]),
     hot("status::rows::FIND_NEWEST_TOKEN", &[]),
     scanning("tokens::FIND_LOCAL_IDP", &[TENANT], &[("IDP", FEW)]),
@@ -157,6 +165,7 @@ const HOT: &[Hot] = &[
     hot("codes::FIND_TOKEN", &[text("code_500_0")]),
     hot("codes::CONSUME", &[text("token_500_0"), text("code_500_0")]),
     hot("codes::END_ALL", &[CLIENT]),
+    hot("codes::LIST_OF_USER", &[USER, USER, USER, USER, TENANT, text("PRIMARY"), text("code_5"), int(100)]),
     hot("codes::END", &[text("REVOKED"), text("code_500_0")]),
     hot("codes::MOVE_TOKEN", &[text("token_500_1"), text("token_500_0"), CLIENT]),
     // Clients.
@@ -250,6 +259,7 @@ const HOT: &[Hot] = &[
     ),
     hot("revocations::FIND", &[text("TOKEN"), text("subject_500_0")]),
     hot("revocations::FIND_BEFORE", &[text("CLIENT"), text("subject_500_0")]),
+    hot("revocations::LIST_BEFORE", &REVOKED_USERS),
     hot("revocations::FIND_JWT", &[text("uuid_500_0")]),
     hot("revocations::LIST_JWTS", &[text("uuid_500_0"), int(20), int(2_000)]),
     hot("revocations::UPDATE", &[int(5), int(5), int(6), int(6), text("TOKEN"), text("subject_500_0")]),

@@ -285,17 +285,11 @@ async fn what_a_store_calls_its_own_is_not_the_primary_stores() {
                 .any(|(name, path, _)| (name.as_str(), path.as_str()) == (role, "/permission/admin/login"))
         };
         assert!(holds("dev") && holds("HR/ops") && !holds("ops") && !holds("HR/dev"), "{permissions:?}");
-        let ann = users::User {
-            id: 0,
-            name: "Ann".to_owned(),
-            password: StoredPassword { digest: String::new(), salt: String::new() },
-            one_time_since: None,
-        };
         for (domain, rule, expected) in [
             ("HR", NameRule::AnyCase, vec![("Application/x".to_owned(), "ann".to_owned())]),
             ("PRIMARY", NameRule::AnyCase, vec![("Application/y".to_owned(), "ann".to_owned())]),
         ] {
-            let rows = users::list_hybrid_roles(&mut conn, (TenantId::SUPER, domain), &ann, rule).await.unwrap();
+            let rows = users::list_hybrid_roles(&mut conn, (TenantId::SUPER, domain), "Ann", rule).await.unwrap();
             assert_eq!(rows, expected, "{domain}");
         }
     })

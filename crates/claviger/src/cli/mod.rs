@@ -1,5 +1,5 @@
 //! The command line: `claviger [serve]`, `claviger config check FILE`, `claviger config keys`, `claviger db
-//! status|create|clean`.
+//! status|create|clean`, `claviger user delete|password|roles`.
 //!
 //! Owns: words, options, their environment fallbacks, which configuration file is read, exit codes. Leaves to others: the
 //! meaning of the configuration (`config`), running (`app`). The environment is a function given from outside; an option
@@ -10,6 +10,7 @@ pub mod findings;
 mod key_stores;
 #[cfg(test)]
 mod tests;
+pub mod user;
 
 use crate::config::{self, Config, FILE_BYTES_MAX, Host, Loaded, Note, Problems};
 use crate::http::rules;
@@ -22,6 +23,7 @@ use std::io::{self, Read as _, Write};
 use std::path::{Path, PathBuf};
 
 pub use crate::config::profile::{Profile, Role};
+use user::{UserAction, Verb};
 
 /// Exit code: done, or stopped as asked.
 pub const EXIT_OK: u8 = 0;
@@ -54,6 +56,8 @@ pub enum Action {
     ConfigKeys,
     /// Work on the database of a configuration.
     Db(Serve, DbAction),
+    /// Change a user.
+    User(Serve, UserAction),
 }
 
 /// What is to be done with a database.
@@ -126,6 +130,40 @@ enum Command {
     /// Work on the database of a configuration
     #[command(subcommand)]
     Db(DbCommand),
+    /// Change a user, and end what he holds
+    #[command(after_help = EXIT_CODES)]
+    User {
+        #[command(subcommand)]
+        verb: UserVerb,
+    },
+}
+
+/// The words of `claviger user`, each with the user and the options.
+#[derive(Subcommand)]
+enum UserVerb {
+    /// Remove the user; his tokens end
+    Delete(UserOptions),
+    /// Give him the password that is read from standard input, one line; his tokens end
+    Password(UserOptions),
+    /// Give him roles (admin, Internal/creator) and take others; his tokens end when one is taken
+    Roles {
+        /// A role that he gets; may be given several times
+        #[arg(long, value_name = "ROLE")]
+        add: Vec<String>,
+        /// A role that he loses; may be given several times
+        #[arg(long, value_name = "ROLE", required_unless_present = "add")]
+        remove: Vec<String>,
+        #[command(flatten)]
+        options: UserOptions,
+    },
+}
+
+#[derive(Args)]
+struct UserOptions {
+    /// The user: [DOMAIN/]name[@tenant]
+    name: String,
+    #[command(flatten)]
+    serve: ServeOptions,
 }
 
 #[derive(Subcommand)]
@@ -223,6 +261,14 @@ where
                 DbCommand::Create { print: true, all, options } => (options, DbAction::Print { is_all: all }),
             };
             serve_options(cli.options, after, env).map(|options| Action::Db(options, action))
+        }
+        Some(Command::User { verb }) => {
+            let (UserOptions { name, serve }, verb) = match verb {
+                UserVerb::Delete(options) => (options, Verb::Delete),
+                UserVerb::Password(options) => (options, Verb::Password),
+                UserVerb::Roles { add, remove, options } => (options, Verb::Roles { add, remove }),
+            };
+            serve_options(cli.options, serve, env).map(|options| Action::User(options, UserAction { name, verb }))
         }
     }
 }

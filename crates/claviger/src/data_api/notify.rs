@@ -11,8 +11,8 @@ use crate::app::App;
 use crate::http::extract::{Unreadable, Whole};
 use crate::http::reply::{self, UNWRITABLE};
 use crate::notifications::outbox::Outbox;
-use crate::oauth::grant::subject_of;
 use crate::oauth::revoke::{End, SeenJwt, Times, end_row};
+use crate::oauth::user_end::subjects_of;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -180,11 +180,7 @@ async fn revoke_user(app: &App, event: &Notification, entity: &str, before: Time
     if let Ok(name) = Username::parse(&full)
         && let Some(user) = app.users.find(&name).await?
     {
-        subjects = vec![user.username.with_tenant()];
-        // Gateways have the token only, whose `sub` says nothing of the super tenant: of a name with an `@` they take the rest
-        // for a tenant.
-        let as_read = Username::parse(&subject_of(&user.username)).map(|name| name.with_tenant());
-        subjects.extend(as_read.ok().filter(|name| *name != subjects[0]));
+        subjects = subjects_of(&user.username);
     }
     let now = app.clock.now();
     let write = app.store.write::<_, StoreError, _>(move |conn| {

@@ -99,6 +99,26 @@ pub(super) fn client_revocation(envelope: Envelope<'_>, consumer_key: &ConsumerK
     })
 }
 
+/// `subject_entity_revocation_event` for a user: every token that he was issued before an instant is dead. API Manager 4.3 and later
+/// know it.
+pub(super) fn user_revocation(envelope: Envelope<'_>, entity: &str, before: Timestamp) -> String {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Body<'a> {
+        entity_id: &'a str,
+        entity_type: &'static str,
+        revocation_time: i64,
+        #[serde(flatten)]
+        common: Common<'a>,
+    }
+    json(&Body {
+        entity_id: entity,
+        entity_type: "USER_ID",
+        revocation_time: before.as_millis(),
+        common: Common::new(envelope, "subject_entity_revocation_event"),
+    })
+}
+
 fn json(body: &impl Serialize) -> String {
     serde_json::to_string(body).expect("texts and numbers always serialise")
 }
@@ -140,6 +160,12 @@ mod tests {
             "{\"consumerKey\":\"pQ3xk2n_7TfYb0s1mWcR9eHuLw8a\",\"revocationTime\":1700000124000,\
              \"eventId\":\"6b3c0d1e-8f77-4d0e-b1f9-1b2c3d4e5f60\",\"timeStamp\":1700000123456,\
              \"type\":\"consumer_app_revocation_event\",\"tenantId\":-1234,\"tenantDomain\":\"carbon.super\",\"properties\":{}}"
+        );
+        assert_eq!(
+            user_revocation(ENVELOPE, "bob", Timestamp::from_secs(1_700_000_124)),
+            "{\"entityId\":\"bob\",\"entityType\":\"USER_ID\",\"revocationTime\":1700000124000,\
+             \"eventId\":\"6b3c0d1e-8f77-4d0e-b1f9-1b2c3d4e5f60\",\"timeStamp\":1700000123456,\
+             \"type\":\"subject_entity_revocation_event\",\"tenantId\":-1234,\"tenantDomain\":\"carbon.super\",\"properties\":{}}"
         );
     }
 }

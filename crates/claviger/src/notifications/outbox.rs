@@ -24,8 +24,8 @@ const TEXT_UNKNOWN: &str = "the token's text is not known: it is stored hashed, 
 pub struct Outbox {
     listeners: Arc<[String]>,
     rng: Arc<dyn Entropy>,
-    /// Are JWTs issued without a row? Then a client's end is told as such.
-    are_clients_told: bool,
+    /// Are JWTs issued without a row? Then a client's or user's end is told as such.
+    are_owners_told: bool,
 }
 
 /// A token that nobody may accept any more.
@@ -65,7 +65,7 @@ impl<'a> Ended<'a> {
 impl Outbox {
     /// For the listeners with these ids.
     pub fn new(listeners: impl IntoIterator<Item = String>, is_jwt_persisted: bool, rng: Arc<dyn Entropy>) -> Self {
-        Self { listeners: listeners.into_iter().collect(), rng, are_clients_told: !is_jwt_persisted }
+        Self { listeners: listeners.into_iter().collect(), rng, are_owners_told: !is_jwt_persisted }
     }
 
     /// Writes that a token is dead, in the present transaction.
@@ -97,7 +97,7 @@ impl Outbox {
         before: Timestamp,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        if self.listeners.is_empty() || !self.are_clients_told {
+        if self.listeners.is_empty() || !self.are_owners_told {
             return Ok(());
         }
         let domain = domain_of(conn, tenant).await?;
@@ -105,6 +105,27 @@ impl Outbox {
         let envelope = Envelope { event_id: &event_id, now, tenant, tenant_domain: &domain };
         let body = event::client_revocation(envelope, consumer_key, before);
         let row = Row { lane: &format!("client {consumer_key}"), consumer_key, expires_at: Timestamp::NEVER };
+        self.insert(conn, envelope, row, Ok(&body)).await
+    }
+
+    /// Writes that every token which a user was issued before an instant is dead, in the present transaction. The entity is his
+    /// UUID, or where he has none his name as `sub` says it. Where each token has a row, this is not told, as of a client.
+    pub async fn user_ended(
+        &self,
+        conn: &mut Conn,
+        (tenant, entity): (TenantId, &str),
+        before: Timestamp,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        if self.listeners.is_empty() || !self.are_owners_told {
+            return Ok(());
+        }
+        let domain = domain_of(conn, tenant).await?;
+        let event_id = uuid(&*self.rng);
+        let envelope = Envelope { event_id: &event_id, now, tenant, tenant_domain: &domain };
+        let body = event::user_revocation(envelope, entity, before);
+        let lane = format!("user {}", hex(&TokenHash::of(&format!("{entity}@{domain}")).0));
+        let row = Row { lane: &lane, consumer_key: &ConsumerKey(String::new()), expires_at: Timestamp::NEVER };
         self.insert(conn, envelope, row, Ok(&body)).await
     }
 

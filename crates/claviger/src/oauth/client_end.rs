@@ -18,11 +18,11 @@ use claviger_store::conn::Conn;
 use claviger_store::db::Store;
 use claviger_store::error::StoreError;
 use claviger_store::revocations;
-use claviger_store::tokens::{self, TokenState};
+use claviger_store::tokens::{self, Token, TokenState};
 use std::sync::Arc;
 
 /// Tokens that end in one write, in some five statements each: a second or two where a statement takes 3 ms.
-const TOKENS_PER_WRITE: usize = 100;
+pub(super) const TOKENS_PER_WRITE: usize = 100;
 
 /// Rows, of tokens long dead as a rule, that a deletion removes in one write.
 const ROWS_PER_WRITE: usize = 5_000;
@@ -45,11 +45,11 @@ pub async fn remove(oauth: &OAuth, known: &Arc<KnownClient>) -> Result<(), Regis
 
 /// What ends tokens inside a write.
 #[derive(Clone)]
-pub(super) struct TokenEnd {
+pub(crate) struct TokenEnd {
     clock: Arc<dyn Clock>,
     rng: Arc<dyn Entropy>,
-    settings: Arc<OAuthSettings>,
-    outbox: Outbox,
+    pub(super) settings: Arc<OAuthSettings>,
+    pub(super) outbox: Outbox,
 }
 
 impl TokenEnd {
@@ -62,6 +62,12 @@ impl TokenEnd {
         }
     }
 
+    /// Of a process that issues no tokens.
+    pub(crate) fn of_settings(settings: OAuthSettings, clock: Arc<dyn Clock>, rng: Arc<dyn Entropy>) -> Self {
+        let outbox = Outbox::new(settings.listeners.clone(), settings.is_jwt_persisted, rng.clone());
+        Self { clock, rng, settings: Arc::new(settings), outbox }
+    }
+
     /// The time, as late as the write asks: the wait for the client's lock is over by then.
     pub(super) fn now(&self) -> Timestamp {
         self.clock.now()
@@ -69,15 +75,27 @@ impl TokenEnd {
 
     /// Ends some ACTIVE tokens of a client that is held alone, and lists those that still live; true when none is left.
     pub(super) async fn end_some(&self, conn: &mut Conn, client: &Client, to: TokenState) -> Result<bool, StoreError> {
+        let tokens = tokens::list_active_of_client(conn, client.id, TOKENS_PER_WRITE).await?;
+        self.end(conn, client, &tokens, to).await?;
+        Ok(tokens.len() < TOKENS_PER_WRITE)
+    }
+
+    /// Ends tokens of a client that is held alone, and lists those that still live.
+    pub(super) async fn end(
+        &self,
+        conn: &mut Conn,
+        client: &Client,
+        tokens: &[Token],
+        to: TokenState,
+    ) -> Result<(), StoreError> {
         let now = self.now();
         let times = Times { now, ended_before: self.settings.ended_before(now) };
         let jwt = (client.settings.token_type.kind() == TokenType::Jwt).then_some(SeenJwt { signature: None });
-        let tokens = tokens::list_active_of_client(conn, client.id, TOKENS_PER_WRITE).await?;
-        for token in &tokens {
+        for token in tokens {
             let ids = [uuid(&*self.rng), uuid(&*self.rng)];
             end_row(conn, token, End { to, jwt, ids: &ids, times, outbox: &self.outbox }).await?;
         }
-        Ok(tokens.len() < TOKENS_PER_WRITE)
+        Ok(())
     }
 }
 

@@ -10,7 +10,7 @@ use crate::oauth::keys::KeySet;
 use crate::oauth::reply::TokenError;
 use crate::oauth::revoke::{self, Times};
 use crate::oauth::together::Outcome;
-use crate::oauth::{KnownClient, OAuth, client_auth, id_token, namesakes};
+use crate::oauth::{KnownClient, OAuth, OAuthSettings, client_auth, id_token, namesakes};
 use claviger_proto::entropy::uuid;
 use claviger_proto::event::Event;
 use claviger_proto::hash::TokenHash;
@@ -50,6 +50,8 @@ pub(super) const EXP_S_MAX: i64 = (1 << 53) - 1;
 /// What to issue.
 #[derive(Debug)]
 pub struct Order {
+    /// From before the grant asked anything.
+    pub begun: Timestamp,
     /// The client.
     pub client: Arc<KnownClient>,
     /// Whom for.
@@ -125,8 +127,26 @@ impl Rules {
     }
 }
 
-/// Issues a token.
+/// Issues a token. [`TokenError::UserChanged`] asks for another try: by then what authorized the request is known as it is.
 pub async fn issue(oauth: &OAuth, order: Order) -> Result<Issued, TokenError> {
+    let user = order.authorized.username.clone();
+    let issued = issue_now(oauth, order).await;
+    if let Err(TokenError::UserChanged) = issued {
+        oauth.forget_user(&user);
+        if let Some(before) = oauth.find_user_revocation(&user).await? {
+            wait_past(oauth, before, OAuthSettings::user_revoked_before).await?;
+        }
+    }
+    issued
+}
+
+/// Was the request authorized after the user's last change, as far as it is known? One that was authorized before may have been by
+/// a password, a role or a state that he has no more, and what it would be given, he may have lost meanwhile.
+fn check_begun(order: &Order, revoked_before: Option<Timestamp>) -> Result<(), TokenError> {
+    if revoked_before.is_some_and(|before| before > order.begun) { Err(TokenError::UserChanged) } else { Ok(()) }
+}
+
+async fn issue_now(oauth: &OAuth, order: Order) -> Result<Issued, TokenError> {
     let client = &order.client.client;
     let key = TokenKey {
         consumer_key_id: client.id,
@@ -154,6 +174,7 @@ pub async fn issue(oauth: &OAuth, order: Order) -> Result<Issued, TokenError> {
         if !oauth.settings.is_jwt_persisted && !order.may_refresh && !rules.is_code {
             let present_client = oauth.find_client(&client.key).await?;
             client_auth::check_unchanged(client, present_client.as_ref().map(|known| &known.client))?;
+            check_begun(&order, oauth.find_user_revocation(&order.authorized.username).await?)?;
             return Ok(present(oauth, &new_token(oauth, &order, key), &order, true, signer));
         }
     }
@@ -224,9 +245,20 @@ pub async fn issue(oauth: &OAuth, order: Order) -> Result<Issued, TokenError> {
 /// A JWT names its issue time in whole seconds; one made in the second of its client's revocation (a new secret), or by a
 /// clock behind the one that named it, would be refused with the older ones. So the request waits until that is past.
 async fn wait_past_revocation(oauth: &OAuth, client: &KnownClient) -> Result<(), TokenError> {
-    let Some(before) = client.revoked_before else { return Ok(()) };
+    match client.revoked_before {
+        Some(before) => wait_past(oauth, before, OAuthSettings::revoked_before).await,
+        None => Ok(()),
+    }
+}
+
+/// Waits until the end of a revocation is past, which lies as far ahead at most as one's that is written now.
+async fn wait_past(
+    oauth: &OAuth,
+    before: Timestamp,
+    next: fn(&OAuthSettings, Timestamp) -> Timestamp,
+) -> Result<(), TokenError> {
     // Our own clock may be this far from the end of the revocation without anybody's clock being wrong.
-    let own_ms = oauth.settings.revoked_before(oauth.clock.now()).millis_since(oauth.clock.now());
+    let own_ms = next(&oauth.settings, oauth.clock.now()).millis_since(oauth.clock.now());
     let wait_ms_max = WAIT_MS_MAX.saturating_add(u64::try_from(own_ms).unwrap_or(0));
     let deadline = Instant::now() + Duration::from_millis(wait_ms_max + WAIT_SLACK_MS);
     loop {
@@ -330,6 +362,16 @@ impl Draft {
         client_auth::check_unchanged(self.client(), present)
     }
 
+    /// The name under which the user's revocation stands.
+    pub(crate) fn subject(&self) -> String {
+        self.order.authorized.username.with_tenant()
+    }
+
+    /// May the user still have it, by his revocation as the transaction finds it?
+    pub(crate) fn check_user(&self, revoked_before: Option<Timestamp>) -> Result<(), TokenError> {
+        check_begun(&self.order, revoked_before)
+    }
+
     /// What is to be done beside what is active.
     pub(crate) fn next_step(&self, active: Option<Token>) -> Step {
         let mut fresh = Box::new(self.fresh.clone());
@@ -366,6 +408,7 @@ async fn write(
             let (order, idp, times) = (&draft.order, draft.idp, draft.times);
             let client = clients::hold(conn, draft.client(), hold).await?;
             draft.check_client(client.as_ref())?;
+            draft.check_user(revocations::find_user(conn, &draft.subject()).await?)?;
             if let (Some(replaced), Some(outbox)) = (&order.authorized.replaces, &outbox) {
                 retire_refreshed(conn, replaced, draft.rules.is_jwt, outbox, (&draft.ids, times)).await?;
                 if has_codes(draft.client()) {

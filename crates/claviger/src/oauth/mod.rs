@@ -22,6 +22,7 @@ pub mod scope_policy;
 pub mod tenant_keys;
 mod together;
 pub mod token;
+pub mod user_end;
 pub mod userinfo;
 
 use crate::cache::ReadThrough;
@@ -120,8 +121,19 @@ impl OAuthSettings {
     /// JWTs that name an earlier instant are dead when their client's are revoked now. They name whole seconds: everything up
     /// to the end of this one is dead. One without a row is issued without a look at the database, until the news is there.
     pub fn revoked_before(&self, now: Timestamp) -> Timestamp {
-        let news_ms = if self.is_jwt_persisted { 0 } else { self.news_ms_max.saturating_add(COMMIT_MS) };
+        let news_ms = if self.is_jwt_persisted { 0 } else { self.news_ms() };
         Timestamp::from_secs(now.plus_millis(news_ms).as_secs() + 1)
+    }
+
+    /// The same for a user's. Other nodes know him by what they remember: whom they authorize before this instant may have been let
+    /// in with a password, a role or a state that he has no more.
+    pub fn user_revoked_before(&self, now: Timestamp) -> Timestamp {
+        Timestamp::from_secs(now.plus_millis(self.news_ms()).as_secs() + 1)
+    }
+
+    /// By when every node has heard of a change, in milliseconds.
+    fn news_ms(&self) -> i64 {
+        self.news_ms_max.saturating_add(COMMIT_MS)
     }
 }
 
@@ -259,11 +271,17 @@ impl OAuth {
         self.tokens.find_or_load(hash, load).await
     }
 
-    /// The instant before which a user's JWTs are dead, if a key manager said so.
-    async fn find_user_revocation(&self, user: &Username) -> Result<Option<Timestamp>, StoreError> {
+    /// The instant before which a user's JWTs are dead, and whatever he was given before it may not be used for new tokens: an
+    /// administrator changed him, or a key manager said so.
+    pub(crate) async fn find_user_revocation(&self, user: &Username) -> Result<Option<Timestamp>, StoreError> {
         let subject = user.with_tenant();
         let load = async || revocations::find_user(&mut self.store.reader().await?, &subject).await.map(Some);
         Ok(self.revoked_users.find_or_load(&subject, load).await?.and_then(|before| *before))
+    }
+
+    /// What is remembered of a user's revocation is over.
+    fn forget_user(&self, user: &Username) {
+        self.revoked_users.forget(&user.with_tenant());
     }
 
     /// A tenant's resident identity provider as token rows name it.

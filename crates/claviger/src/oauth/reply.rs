@@ -45,6 +45,9 @@ pub enum TokenError {
     /// The client gets another kind of token since it authenticated.
     #[error("the client has been changed meanwhile")]
     ClientChanged,
+    /// The user was changed by an administrator since the request was authorized.
+    #[error("the user has been changed meanwhile")]
+    UserChanged,
     /// No or wrong client credentials.
     #[error("client authentication failed")]
     ClientAuthentication,
@@ -147,6 +150,7 @@ pub fn reply(error: &TokenError, host: &str) -> Response {
             (StatusCode::UNAUTHORIZED, Code::InvalidClient, "Client Authentication failed.".into())
         }
         TokenError::ClientChanged => later("The application has been changed; try again."),
+        TokenError::UserChanged => later("The user has been changed; try again."),
         TokenError::TwoCredentials => {
             let text = "Request body and headers contain authorization information";
             (StatusCode::BAD_REQUEST, Code::InvalidRequest, text.into())

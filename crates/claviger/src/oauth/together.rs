@@ -16,9 +16,10 @@ use claviger_store::codes;
 use claviger_store::conn::Conn;
 use claviger_store::db::Store;
 use claviger_store::error::StoreError;
+use claviger_store::revocations;
 use claviger_store::tokens::{self, Active, NewRow, TOGETHER_MAX, Token, TokenState};
 use queue::{Queue, Request};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -203,8 +204,14 @@ async fn write(
         // One that is gone cannot be told from one that is held.
         made.push(if client.is_none() && patience == Patience::None { Made::Held } else { Made::Left });
     }
-    let is_able =
-        |draft: &Arc<Draft>| draft.check_client(present.iter().find(|client| client.id == draft.client().id)).is_ok();
+    let subjects: Vec<String> = drafts.iter().map(|draft| draft.subject()).collect();
+    let distinct: BTreeSet<&str> = subjects.iter().map(String::as_str).collect();
+    // Behind the clients, as on the other way: what is read here is not older than a lock.
+    let revoked = revocations::find_users(conn, &Vec::from_iter(distinct)).await?;
+    let is_able = |draft: &Arc<Draft>| {
+        draft.check_client(present.iter().find(|client| client.id == draft.client().id)).is_ok()
+            && draft.check_user(revoked.get(&draft.subject()).copied()).is_ok()
+    };
     let able: Vec<_> = drafts.iter().enumerate().filter(|(_, draft)| is_able(draft)).collect();
     let keys: Vec<_> = able.iter().map(|(_, draft)| (draft.key(), draft.idp)).collect();
     let found = tokens::find_active_of(conn, &keys, rule).await?;

@@ -16,6 +16,9 @@ use claviger_proto::scope::Scopes;
 use serde::Serialize;
 use std::sync::Arc;
 
+/// Times a request is authorized whose user was changed meanwhile.
+const AUTHORIZATIONS_MAX: u32 = 3;
+
 /// The success body (RFC 6749 section 5.1).
 #[derive(Debug, Serialize)]
 pub struct TokenReply {
@@ -89,6 +92,24 @@ async fn run(
     form: &Form,
     requested: &Scopes,
 ) -> Result<TokenReply, TokenError> {
+    for _ in 1..AUTHORIZATIONS_MAX {
+        match run_once(app, grant, client.clone(), form, requested).await {
+            // Nobody is told to come again who is let in by what he is now.
+            Err(TokenError::UserChanged) => {}
+            done => return done,
+        }
+    }
+    run_once(app, grant, client, form, requested).await
+}
+
+async fn run_once(
+    app: &App,
+    grant: &'static dyn Grant,
+    client: Arc<KnownClient>,
+    form: &Form,
+    requested: &Scopes,
+) -> Result<TokenReply, TokenError> {
+    let begun = app.clock.now();
     let cx = TokenContext { app, client: &client, form, scopes: requested };
     let authorized = grant.authorize(cx).await?;
     let scopes = scope_policy::grant(app, &authorized.username, authorized.tenant, &authorized.scopes).await?;
@@ -96,7 +117,7 @@ async fn run(
     let may_refresh = rules.may_refresh && client.client.settings.grants.iter().any(|listed| listed == "refresh_token");
     let is_identified = rules.may_identify && scopes.contains(OPENID);
     let user_type = rules.user_type;
-    let order = Order { client, authorized, scopes, grant: grant.name(), user_type, may_refresh, is_identified };
+    let order = Order { begun, client, authorized, scopes, grant: grant.name(), user_type, may_refresh, is_identified };
     let issued = issue::issue(&app.oauth, order).await?;
     Ok(TokenReply {
         access_token: issued.access_token,

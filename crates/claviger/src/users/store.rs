@@ -102,7 +102,7 @@ impl UserStore {
             roles.extend(own.into_iter().map(|role| format!("{}/{role}", self.domain)));
         }
         let mut conn = ours.reader().await?;
-        let hybrid = rows::list_hybrid_roles(&mut conn, (tenant, &self.domain), user, self.rule).await?;
+        let hybrid = rows::list_hybrid_roles(&mut conn, (tenant, &self.domain), &user.name, self.rule).await?;
         drop(conn);
         let mut conn = self.source.reader().await?;
         roles.extend(self.source.note(rows::name_hybrid_roles(&mut conn, tenant, user, (hybrid, self.rule)).await)?);

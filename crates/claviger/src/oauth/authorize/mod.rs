@@ -304,7 +304,18 @@ async fn user_of(app: &App, client: &KnownClient, interaction: &Interaction) -> 
         Some(name) => app.users.find(&name).await?,
         None => None,
     };
-    found.filter(|user| user.tenant == client.client.tenant).ok_or(AuthorizeError::UserGone)
+    let user = found.filter(|user| user.tenant == client.client.tenant).ok_or(AuthorizeError::UserGone)?;
+    // Another password, a lock or other roles end the logins that came before.
+    let logged_in = interaction.logged_in_ms.map(Timestamp::from_millis);
+    if app
+        .oauth
+        .find_user_revocation(&user.username)
+        .await?
+        .is_some_and(|before| logged_in.is_none_or(|at| at < before))
+    {
+        return Err(AuthorizeError::SessionOver);
+    }
+    Ok(user)
 }
 
 fn page_end(app: &App) -> i64 {

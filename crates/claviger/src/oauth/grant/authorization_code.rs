@@ -83,6 +83,10 @@ impl Grant for AuthorizationCode {
             let user = cx.app.users.find(&username).await?.filter(|user| user.tenant == client.tenant);
             let gone = || TokenError::InvalidGrant("The user of the authorization code no longer exists".into());
             let username = user.ok_or_else(gone)?.username.clone();
+            // As of a refresh token.
+            if cx.app.oauth.find_user_revocation(&username).await?.is_some_and(|before| code.created < before) {
+                return Err(over());
+            }
             let subject = subject_of_row(&code.subject, &username);
             Ok(Authorized {
                 username,

@@ -54,6 +54,10 @@ impl Grant for RefreshToken {
             let user = cx.app.users.find(&username).await?;
             let gone = || TokenError::InvalidGrant("The user of the refresh token no longer exists".into());
             let username = user.ok_or_else(gone)?.username.clone();
+            // It ends with what its user was; the write that says so in its row may be under way.
+            if cx.app.oauth.find_user_revocation(&username).await?.is_some_and(|before| stored.created < before) {
+                return Err(TokenError::InvalidGrant("Invalid refresh token state".into()));
+            }
             let tenant = stored.key.tenant;
             let subject = subject_of_row(&stored.subject, &username);
             Ok(Authorized {

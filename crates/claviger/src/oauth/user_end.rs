@@ -1,0 +1,193 @@
+//! The end of what a user holds, when an administrator changed him: his codes, his tokens with their refresh tokens, the JWTs that
+//! have no row (users-ldap.md 4.4). A user may have any number of them, of any number of clients: they end in writes of bounded
+//! size, each of which may be repeated, and the whole may be run again.
+//!
+//! Nobody gets a new one meanwhile by what he was before: the first write says up to which instant the user's authorizations are
+//! void, and `oauth::issue` asks that in the transaction of each token.
+
+use crate::oauth::client_end::{TOKENS_PER_WRITE, TokenEnd};
+use crate::oauth::grant::subject_of;
+use claviger_proto::event::Event;
+use claviger_proto::ids::{ConsumerKeyId, TokenId};
+use claviger_proto::time::Timestamp;
+use claviger_proto::user::Username;
+use claviger_store::clients::{self, Client, Hold};
+use claviger_store::conn::Conn;
+use claviger_store::db::Store;
+use claviger_store::error::StoreError;
+use claviger_store::sql::Engine;
+use claviger_store::tokens::of_user::{self, Holder, is_of};
+use claviger_store::tokens::{Token, TokenState};
+use claviger_store::{codes, revocations};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Codes that end in one write.
+const CODES_PER_WRITE: usize = 100;
+
+/// The names under which a user's revocation is looked up: his own, and where it differs the one that gateways read out of `sub`,
+/// which says nothing of the super tenant: of a name with an `@` they take the rest for a tenant.
+pub(crate) fn subjects_of(user: &Username) -> Vec<String> {
+    let own = user.with_tenant();
+    let as_read = Username::parse(&subject_of(user)).map(|name| name.with_tenant());
+    let as_read = as_read.ok().filter(|name| *name != own);
+    [Some(own), as_read].into_iter().flatten().collect()
+}
+
+/// What ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ended {
+    /// Codes that nobody had used.
+    pub codes: usize,
+    /// Pairs of tokens.
+    pub tokens: usize,
+}
+
+/// The end of what one user holds.
+pub struct UserEnd {
+    store: Store,
+    token_end: TokenEnd,
+    username: Username,
+    holder: Holder,
+}
+
+impl UserEnd {
+    /// Of a user, whose name is spelled as in his table.
+    pub(crate) fn new(store: Store, token_end: TokenEnd, username: Username, holder: Holder) -> Self {
+        Self { store, token_end, username, holder }
+    }
+
+    /// Says in the write of the change that everything which the user was given or authorized for until then is dead: to this
+    /// server's nodes and gateways, and to API Manager where JWTs have no rows. `entity` is the user's UUID, where he has one.
+    pub(crate) async fn begin(&self, conn: &mut Conn, entity: Option<&str>) -> Result<(), StoreError> {
+        // As late as can be: others who have not yet heard of it issue until this is committed.
+        let now = self.token_end.now();
+        let before = self.token_end.settings.user_revoked_before(now);
+        for subject in subjects_of(&self.username) {
+            revocations::insert_user(conn, &subject, before, Timestamp::NEVER, now).await?;
+        }
+        let subject = subject_of(&self.username);
+        let entity = entity.unwrap_or(&subject);
+        self.token_end.outbox.user_ended(conn, (self.holder.tenant, entity), before, now).await?;
+        self.tell(conn).await
+    }
+
+    /// Says that the user is another by now.
+    pub(crate) async fn tell(&self, conn: &mut Conn) -> Result<(), StoreError> {
+        let event = Event::UserChanged { username: self.username.with_tenant() };
+        conn.emit(event, self.token_end.now()).await.map(drop)
+    }
+
+    /// Ends all codes and tokens, and once more when every node has heard of the change: a login may have been under way.
+    pub(crate) async fn run(self: &Arc<Self>) -> Result<Ended, StoreError> {
+        let first = self.sweep().await?;
+        // The embedded database has one process.
+        if self.store.engine() == Engine::Sqlite {
+            return Ok(first);
+        }
+        let news_ms = u64::try_from(self.token_end.settings.news_ms()).unwrap_or(0);
+        tokio::time::sleep(Duration::from_millis(news_ms)).await;
+        let second = self.sweep().await?;
+        Ok(Ended { codes: first.codes + second.codes, tokens: first.tokens + second.tokens })
+    }
+
+    /// Codes first: what an exchange makes of one until then is among the tokens.
+    async fn sweep(self: &Arc<Self>) -> Result<Ended, StoreError> {
+        let codes = self.end_codes().await?;
+        let (mut tokens, mut after) = (0, ConsumerKeyId(0));
+        loop {
+            let clients = of_user::list_clients(&mut self.store.reader().await?, &self.holder, after).await?;
+            let Some(last) = clients.last() else { return Ok(Ended { codes, tokens }) };
+            after = *last;
+            for client in clients {
+                tokens += self.end_tokens(client).await?;
+            }
+        }
+    }
+
+    async fn end_codes(&self) -> Result<usize, StoreError> {
+        let (mut count, mut after) = (0, String::new());
+        loop {
+            let mut conn = self.store.reader().await?;
+            let page = codes::list_of_user(&mut conn, &self.holder, &after, CODES_PER_WRITE).await?;
+            let is_last = page.len() < CODES_PER_WRITE;
+            let mut own = Vec::new();
+            for (id, name) in page {
+                after.clone_from(&id);
+                if is_of(&mut conn, &self.holder, &name).await? {
+                    own.push(id);
+                }
+            }
+            drop(conn);
+            let own = Arc::new(own);
+            let write = self.store.write::<_, StoreError, _>(move |conn| {
+                let own = own.clone();
+                Box::pin(async move {
+                    let mut count = 0;
+                    for id in own.iter() {
+                        count += usize::from(codes::end(conn, id, TokenState::Revoked).await?);
+                    }
+                    Ok(count)
+                })
+            });
+            count += write.await?;
+            if is_last {
+                return Ok(count);
+            }
+        }
+    }
+
+    /// Ends the user's tokens of one client.
+    async fn end_tokens(self: &Arc<Self>, id: ConsumerKeyId) -> Result<usize, StoreError> {
+        let client = clients::find_by_id(&mut self.store.reader().await?, id).await?;
+        let Some(client) = client.map(Arc::new) else { return Ok(0) };
+        let (mut count, mut place) = (0, Some(TokenId(String::new())));
+        while let Some(after) = place {
+            let shared = Arc::new((self.clone(), client.clone(), after));
+            let write = self.store.write::<_, StoreError, _>(move |conn| {
+                let shared = shared.clone();
+                Box::pin(async move {
+                    let (end, client, after) = &*shared;
+                    end.end_some(conn, client, after).await
+                })
+            });
+            let (ended, next) = write.await?;
+            count += ended;
+            place = next;
+        }
+        Ok(count)
+    }
+
+    /// One write: how many ended, and where the next begins.
+    async fn end_some(
+        &self,
+        conn: &mut Conn,
+        client: &Client,
+        after: &TokenId,
+    ) -> Result<(usize, Option<TokenId>), StoreError> {
+        let Some(client) = clients::hold(conn, client, Hold::Alone).await? else { return Ok((0, None)) };
+        let page = of_user::list(conn, client.id, &self.holder, after, TOKENS_PER_WRITE).await?;
+        let next = page.last().filter(|_| page.len() >= TOKENS_PER_WRITE).map(|token| token.id.clone());
+        let mut own: Vec<Token> = Vec::with_capacity(page.len());
+        for token in page {
+            if is_of(conn, &self.holder, &token.key.user).await? {
+                own.push(token);
+            }
+        }
+        self.token_end.end(conn, &client, &own, TokenState::Revoked).await?;
+        Ok((own.len(), next))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_with_an_at_sign_is_revoked_as_gateways_read_it_too() {
+        let of = |name: &str, tenant: &str| subjects_of(&Username::primary(name, tenant));
+        assert_eq!(of("ann", "carbon.super"), ["ann@carbon.super"]);
+        assert_eq!(of("ann", "acme.com"), ["ann@acme.com"]);
+        assert_eq!(of("ann@x.org", "carbon.super"), ["ann@x.org@carbon.super", "ann@x.org"]);
+    }
+}
