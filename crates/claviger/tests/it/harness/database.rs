@@ -35,7 +35,7 @@ pub(super) fn url(name: &str) -> Option<String> {
 }
 
 /// The server lets go when the connection ends.
-pub(crate) struct TokensLocked {
+pub(crate) struct Locked {
     _mysql: Option<MySqlConnection>,
     _postgres: Option<PgConnection>,
 }
@@ -121,20 +121,39 @@ impl Database {
     }
 
     /// Holds a table of tokens alone, so that every statement about it waits, until the value is dropped; not for SQLite.
-    pub(crate) async fn lock_tokens(&self) -> TokensLocked {
+    pub(crate) async fn lock_tokens(&self) -> Locked {
         match self {
             Self::Sqlite => panic!("SQLite has no server to ask"),
             Self::MySql { options, name, .. } => {
                 let mut link = options.clone().database(name).connect().await.unwrap();
                 let lock = "LOCK TABLES IDN_OAUTH2_ACCESS_TOKEN WRITE";
                 sqlx::raw_sql(lock).execute(&mut link).await.unwrap();
-                TokensLocked { _mysql: Some(link), _postgres: None }
+                Locked { _mysql: Some(link), _postgres: None }
             }
             Self::Postgres { options, name } => {
                 let mut link = options.clone().database(name).connect().await.unwrap();
                 let lock = "BEGIN; LOCK TABLE IDN_OAUTH2_ACCESS_TOKEN IN ACCESS EXCLUSIVE MODE";
                 sqlx::raw_sql(lock).execute(&mut link).await.unwrap();
-                TokensLocked { _mysql: None, _postgres: Some(link) }
+                Locked { _mysql: None, _postgres: Some(link) }
+            }
+        }
+    }
+
+    /// Holds all clients that are there alone, as who ends their tokens does, until the value is dropped; not for SQLite.
+    pub(crate) async fn hold_clients(&self) -> Locked {
+        match self {
+            Self::Sqlite => panic!("SQLite has no server to ask"),
+            Self::MySql { options, name, .. } => {
+                let mut link = options.clone().database(name).connect().await.unwrap();
+                let lock = "BEGIN; SELECT ID FROM IDN_OAUTH_CONSUMER_APPS FOR UPDATE";
+                sqlx::raw_sql(lock).execute(&mut link).await.unwrap();
+                Locked { _mysql: Some(link), _postgres: None }
+            }
+            Self::Postgres { options, name } => {
+                let mut link = options.clone().database(name).connect().await.unwrap();
+                let lock = "BEGIN; SELECT pg_advisory_xact_lock(1129072195, CAST(ID AS INTEGER)) FROM IDN_OAUTH_CONSUMER_APPS";
+                sqlx::raw_sql(lock).execute(&mut link).await.unwrap();
+                Locked { _mysql: None, _postgres: Some(link) }
             }
         }
     }

@@ -20,6 +20,7 @@ mod tokens;
 mod unusual;
 mod user_stores;
 mod userinfo;
+mod users_end;
 
 use crate::harness::{ADMIN, ADMIN_PASSWORD, Call as _, Reply, Server};
 use claviger_proto::encode::base64;

@@ -1,0 +1,473 @@
+//! Statement 46 for users, and point 7 of what is told: an administrator changes a user by `claviger user`, and what the user holds
+//! ends on every node, for gateways and for API Manager (rest-3x.md 5.2, 8.6; users-ldap.md 4.4).
+
+use super::codes::CALLBACK;
+use crate::harness::{
+    ADMIN, ADMIN_PASSWORD, Browser, Call as _, Database, Directory, Options, Origin, Post, Process, Receiver,
+    Registered, Reply, Server, becomes_false, claims, databases, insert_user, introspect, on_every_engine,
+    plain_client, register,
+};
+use claviger::app::SystemEntropy;
+use claviger::files::{SIGNING_CERTIFICATE_FILE, SIGNING_FILE};
+use claviger_gateway::model::Snapshot;
+use claviger_proto::event::Event;
+use claviger_proto::ids::TenantId;
+use claviger_proto::password::StoredPassword;
+use claviger_proto::secret::Secret;
+use claviger_proto::time::{Clock as _, Timestamp};
+use claviger_proto::user::NameRule;
+use claviger_store::error::StoreError;
+use claviger_store::{revocations, user_admin, users};
+use futures_util::future::join;
+use reqwest::{Client, Method, RequestBuilder};
+use serde_json::json;
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+/// Longest wait for an event.
+const TOLD: Duration = Duration::from_secs(30);
+const PASSWORD: &str = "first password";
+const NEXT_PASSWORD: &str = "second password";
+
+/// What a command said, and its exit code.
+#[derive(Debug)]
+struct Ran {
+    code: Option<i32>,
+    out: String,
+    error: String,
+}
+
+/// `claviger user` on a node's directory.
+fn claviger_user(directory: &Path, arguments: &[&str], input: &str) -> Ran {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_claviger"));
+    command.env_clear().arg("user").args(arguments).arg("--data-dir").arg(directory);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // One that refuses at once reads nothing.
+    drop(child.stdin.take().unwrap().write_all(input.as_bytes()));
+    let done = child.wait_with_output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    Ran { code: done.status.code(), out: text(done.stdout), error: text(done.stderr) }
+}
+
+/// A process of the built program.
+struct Node {
+    process: Process,
+    http: Client,
+}
+
+impl Origin for Node {
+    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.http.request(method, format!("{}{path}", self.process.plain()))
+    }
+
+    fn admin_password(&self) -> &str {
+        ADMIN_PASSWORD
+    }
+}
+
+impl Node {
+    async fn start(directory: &Directory) -> Self {
+        Self { process: Process::start(directory, &["--log", "warn"]).await, http: plain_client() }
+    }
+
+    async fn is_active(&self, token: &str) -> bool {
+        introspect(self, token).await["active"].as_bool().unwrap()
+    }
+
+    /// The users whose JWTs a gateway refuses that starts now.
+    async fn revoked_users(&self) -> Vec<String> {
+        let request = self.get("/internal/claviger/v1/snapshot").basic_auth(ADMIN, Some(ADMIN_PASSWORD));
+        let reply = request.call().await;
+        assert_eq!(reply.status, 200, "{reply:?}");
+        let snapshot: Snapshot = serde_json::from_str(&reply.body).unwrap();
+        snapshot.revoked_users.into_iter().map(|revoked| revoked.subject).collect()
+    }
+}
+
+/// Two nodes on one database, or one on SQLite, with users that were there before, and API Manager's endpoint.
+struct Installation {
+    engine: &'static str,
+    nodes: Vec<Node>,
+    directories: Vec<Directory>,
+    receiver: Receiver,
+    /// Names with their UM_USER_ID.
+    uuids: Vec<(&'static str, String)>,
+}
+
+impl Installation {
+    async fn start(database: &Database, people: &'static [&'static str]) -> Self {
+        let server = Server::start(database, Options::default()).await;
+        let mut uuids = Vec::new();
+        for name in people {
+            insert_user(&server, TenantId::SUPER, name, PASSWORD, &["Internal/subscriber"]).await;
+            let mut conn = server.app().store.reader().await.unwrap();
+            let user = users::find(&mut conn, TenantId::SUPER, name, NameRule::Exact).await.unwrap().unwrap();
+            uuids.push((*name, user_admin::find_uuid(&mut conn, TenantId::SUPER, &user).await.unwrap().unwrap()));
+        }
+        let first = server.stop_and_keep().await;
+        let receiver = Receiver::start().await;
+        let text = format!(
+            "{}[server]\nbase_path = \"https://keys.example.org\"\n[oauth.token_persistence]\npersist_jwt_access_tokens = false\n{}",
+            database.section(),
+            Receiver::section_at(receiver.port)
+        );
+        let mut directories = vec![first];
+        if database.is_shared() {
+            let second = Directory::new();
+            for file in [SIGNING_FILE, SIGNING_CERTIFICATE_FILE] {
+                std::fs::copy(directories[0].path().join(file), second.path().join(file)).unwrap();
+            }
+            directories.push(second);
+        }
+        for directory in &directories {
+            std::fs::write(directory.path().join("deployment.toml"), &text).unwrap();
+        }
+        let mut installation = Self { engine: database.engine(), nodes: Vec::new(), directories, receiver, uuids };
+        installation.start_nodes().await;
+        installation
+    }
+
+    async fn start_nodes(&mut self) {
+        for directory in &self.directories {
+            self.nodes.push(Node::start(directory).await);
+        }
+    }
+
+    async fn stop_nodes(&mut self) {
+        for node in self.nodes.drain(..) {
+            node.process.terminate();
+            let ended = node.process.wait_for_end().await;
+            assert_eq!(ended.code, Some(0), "{}", ended.output);
+        }
+    }
+
+    /// Runs `claviger user`; the embedded database's server stops for it.
+    async fn user(&mut self, arguments: &[&str], input: &str) -> Ran {
+        let is_alone = self.directories.len() == 1;
+        if is_alone {
+            self.stop_nodes().await;
+        }
+        let ran = claviger_user(self.directories[0].path(), arguments, input);
+        if is_alone {
+            self.start_nodes().await;
+        }
+        ran
+    }
+
+    fn uuid(&self, name: &str) -> String {
+        self.uuids.iter().find(|(own, _)| *own == name).unwrap().1.clone()
+    }
+
+    fn first(&self) -> &Node {
+        &self.nodes[0]
+    }
+
+    /// As [`Self::user`], which must succeed, with its line in the audit log.
+    async fn change(&mut self, arguments: &[&str], input: &str) {
+        let ran = self.user(arguments, input).await;
+        let what = format!("{} {arguments:?}: {ran:?}", self.engine);
+        assert_eq!(ran.code, Some(0), "{what}");
+        let line = ran.error.lines().find(|line| line.contains("audit") && line.contains("user administration"));
+        assert!(line.is_some_and(|line| line.contains("outcome=\"done\"")), "{what}");
+        assert!(!ran.error.contains(PASSWORD) && !ran.error.contains(NEXT_PASSWORD), "{what}");
+    }
+
+    /// Is the token active nowhere, soon?
+    async fn ends(&self, token: &str) {
+        for (number, node) in self.nodes.iter().enumerate() {
+            assert!(becomes_false(async || node.is_active(token).await).await, "{} on node {number}", self.engine);
+        }
+    }
+
+    async fn lives(&self, token: &str) {
+        for (number, node) in self.nodes.iter().enumerate() {
+            assert!(node.is_active(token).await, "{} on node {number}", self.engine);
+        }
+    }
+}
+
+/// Clients of every kind.
+struct Clients {
+    opaque: Registered,
+    jwt: Registered,
+    /// Its JWTs have no row: nothing refreshes them.
+    rowless: Registered,
+    /// What it was issued is EXPIRED, because it gets another type by now.
+    changed: Registered,
+    code: Registered,
+}
+
+impl Clients {
+    async fn register(node: &Node, name: &str) -> Self {
+        let of = async |kind: &str, more| register(node, &format!("{name}-{kind}"), more).await;
+        Self {
+            opaque: of("opaque", json!({})).await,
+            jwt: of("jwt", json!({ "token_type_extension": "JWT" })).await,
+            rowless: of("rowless", json!({ "token_type_extension": "JWT", "grant_types": ["password"] })).await,
+            changed: of("changed", json!({})).await,
+            code: of("code", json!({ "grant_types": ["authorization_code"], "redirect_uris": [CALLBACK] })).await,
+        }
+    }
+}
+
+/// What a user holds.
+struct Held {
+    opaque: Reply,
+    jwt: Reply,
+    rowless: Reply,
+    /// Of an EXPIRED row.
+    old: Reply,
+    code: String,
+}
+
+async fn log_in(node: &Node, client: &Registered, name: &str, password: &str) -> Reply {
+    client.token(node, &[("grant_type", "password"), ("username", name), ("password", password)]).await
+}
+
+impl Held {
+    async fn by(installation: &Installation, clients: &Clients, name: &str) -> Self {
+        let node = installation.first();
+        let get = async |client| {
+            let reply = log_in(node, client, name, PASSWORD).await;
+            assert_eq!(reply.status, 200, "{reply:?}");
+            reply
+        };
+        let old = get(&clients.changed).await;
+        let reply = clients.changed.change(node, &json!({ "token_type_extension": "JWT" })).await;
+        assert_eq!(reply.status, 200, "{reply:?}");
+        let request = [
+            ("response_type", "code"),
+            ("client_id", clients.code.id.as_str()),
+            ("redirect_uri", CALLBACK),
+            ("state", "s"),
+            ("scope", "read"),
+        ];
+        let code = Browser::new(node).code(&request, (name, PASSWORD)).await;
+        let held = Self {
+            opaque: get(&clients.opaque).await,
+            jwt: get(&clients.jwt).await,
+            rowless: get(&clients.rowless).await,
+            old,
+            code,
+        };
+        for pair in [&held.opaque, &held.jwt, &held.rowless] {
+            installation.lives(&pair.text("access_token")).await;
+        }
+        held
+    }
+
+    /// Nothing of it is good for anything, on any node.
+    async fn check_over(&self, installation: &Installation, clients: &Clients) {
+        for pair in [&self.opaque, &self.jwt, &self.rowless] {
+            installation.ends(&pair.text("access_token")).await;
+        }
+        let refreshes = [(&clients.opaque, &self.opaque), (&clients.jwt, &self.jwt), (&clients.changed, &self.old)];
+        for node in &installation.nodes {
+            for (client, pair) in refreshes {
+                let reply = client.refresh(node, &pair.text("refresh_token")).await;
+                assert_eq!((reply.status, reply.text("error").as_str()), (400, "invalid_grant"), "{reply:?}");
+            }
+            let form = [("grant_type", "authorization_code"), ("code", self.code.as_str()), ("redirect_uri", CALLBACK)];
+            let reply = clients.code.token(node, &form).await;
+            assert_eq!((reply.status, reply.text("error").as_str()), (400, "invalid_grant"), "{reply:?}");
+        }
+    }
+
+    /// The tokens that are told one by one: those with rows that were active.
+    fn told(&self) -> [String; 2] {
+        let jti = claims(&self.jwt.text("access_token"))["jti"].as_str().unwrap().to_owned();
+        [self.opaque.text("access_token"), jti]
+    }
+}
+
+fn has_told_user(posts: &[Post], entity: &str) -> bool {
+    posts.iter().any(|post| {
+        post.body["type"] == "subject_entity_revocation_event"
+            && post.body["entityType"] == "USER_ID"
+            && post.body["entityId"] == entity
+            && post.body["tenantDomain"] == "carbon.super"
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn checklist_46_what_a_user_holds_ends_with_an_administrators_act() {
+    for database in databases().await {
+        let mut installation = Installation::start(&database, &["ann", "bob", "cid"]).await;
+        for (name, act) in [("ann", "password"), ("bob", "roles"), ("cid", "delete")] {
+            let what = format!("{} {act}", installation.engine);
+            let clients = Clients::register(installation.first(), name).await;
+            let held = Held::by(&installation, &clients, name).await;
+            match act {
+                "password" => installation.change(&["password", name], &format!("{NEXT_PASSWORD}\n")).await,
+                "roles" => installation.change(&["roles", name, "--remove", "Internal/subscriber"], "").await,
+                _ => installation.change(&[act, name], "").await,
+            }
+            held.check_over(&installation, &clients).await;
+            let entity = installation.uuid(name);
+            let is_told = |posts: &[Post]| {
+                let told = |token: &String| posts.iter().any(|post| post.body["accessToken"] == *token);
+                held.told().iter().all(told) && has_told_user(posts, &entity)
+            };
+            installation.receiver.wait_until(TOLD, is_told).await;
+            let subject = format!("{name}@carbon.super");
+            for node in &installation.nodes {
+                assert!(node.revoked_users().await.contains(&subject), "{what}");
+            }
+            // What he is by now he may be at once.
+            let (old, new) = (PASSWORD, if act == "password" { NEXT_PASSWORD } else { PASSWORD });
+            for node in &installation.nodes {
+                for client in [&clients.opaque, &clients.rowless] {
+                    let reply = log_in(node, client, name, new).await;
+                    assert_eq!(reply.status, if act == "delete" { 400 } else { 200 }, "{what}: {reply:?}");
+                    if act != "delete" {
+                        installation.lives(&reply.text("access_token")).await;
+                    }
+                }
+                if act == "password" {
+                    assert_eq!(log_in(node, &clients.opaque, name, old).await.status, 400, "{what}");
+                }
+            }
+        }
+        installation.stop_nodes().await;
+        database.remove().await;
+    }
+}
+
+/// Checks that nothing was done, and why.
+fn check_refused(ran: &Ran, why: &str) {
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(ran.out.contains(why) || ran.error.contains(why), "{why}: {ran:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn checklist_46_another_role_ends_nothing_and_some_acts_are_refused() {
+    for database in databases().await {
+        let mut installation = Installation::start(&database, &["ann"]).await;
+        let clients = Clients::register(installation.first(), "ann").await;
+        let held = Held::by(&installation, &clients, "ann").await;
+        installation.change(&["roles", "ann", "--add", "Internal/creator", "--add", "admin"], "").await;
+        // It counts: only an administrator may ask this.
+        let is_unknown = async || {
+            let request = installation.first().get("/internal/claviger/v1/notifications");
+            request.basic_auth("ann", Some(PASSWORD)).call().await.status != 200
+        };
+        assert!(becomes_false(is_unknown).await, "{}", installation.engine);
+        let directory = installation.directories[0].path().to_owned();
+        if database.is_shared() {
+            let run = |arguments: &[&str], input: &str| claviger_user(&directory, arguments, input);
+            check_refused(&run(&["delete", "admin"], ""), "is the administrator of the configuration");
+            check_refused(&run(&["delete", "Admin"], ""), "is the administrator of the configuration");
+            check_refused(&run(&["delete", "nobody"], ""), "there is no user nobody@carbon.super");
+            check_refused(&run(&["password", "ann"], "\n"), "the password is empty");
+            check_refused(&run(&["password", "ann"], ""), "the password is empty");
+            check_refused(&run(&["roles", "ann", "--remove", "nothing"], ""), "there is no role nothing");
+            check_refused(&run(&["roles", "ann", "--remove", "Internal/everyone"], ""), "every user has the role");
+            check_refused(&run(&["delete", "ann@"], ""), "is not a user's name");
+            assert_eq!(run(&["roles", "ann"], "").code, Some(2));
+        } else {
+            check_refused(&claviger_user(&directory, &["delete", "ann"], ""), "is in use by another server");
+        }
+        for pair in [&held.opaque, &held.jwt, &held.rowless] {
+            installation.lives(&pair.text("access_token")).await;
+        }
+        let reply = clients.changed.refresh(installation.first(), &held.old.text("refresh_token")).await;
+        assert_eq!(reply.status, 200, "{}: {reply:?}", installation.engine);
+        // Of two administrators one may go, of one none.
+        installation.change(&["roles", "admin", "--remove", "admin"], "").await;
+        let ran = installation.user(&["roles", "ann", "--remove", "admin"], "").await;
+        check_refused(&ran, "is the last user with the role admin");
+        let ran = installation.user(&["delete", "ann"], "").await;
+        check_refused(&ran, "is the last user with the role admin");
+        installation.stop_nodes().await;
+        database.remove().await;
+    }
+}
+
+/// Killed when the user is shut out and his tokens are not yet looked for: the second run does the rest.
+#[tokio::test(flavor = "multi_thread")]
+async fn checklist_46_a_deletion_that_was_killed_is_finished_by_the_next() {
+    for database in databases().await {
+        if database.is_shared() {
+            let mut installation = Installation::start(&database, &["ann"]).await;
+            let clients = Clients::register(installation.first(), "ann").await;
+            let held = Held::by(&installation, &clients, "ann").await;
+            let held_clients = database.hold_clients().await;
+            let mut command = Command::new(env!("CARGO_BIN_EXE_claviger"));
+            command.env_clear().args(["user", "delete", "ann", "--data-dir"]).arg(installation.directories[0].path());
+            let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+            let is_known = async || {
+                let request = installation.first().get("/internal/claviger/v1/notifications");
+                request.basic_auth("ann", Some(PASSWORD)).call().await.status != 401
+            };
+            assert!(becomes_false(is_known).await, "{}", installation.engine);
+            assert!(child.try_wait().unwrap().is_none(), "it waits for the clients");
+            child.kill().unwrap();
+            child.wait().unwrap();
+            drop(held_clients);
+            // His tokens were not looked for, and are good for no others.
+            let reply = clients.opaque.refresh(installation.first(), &held.opaque.text("refresh_token")).await;
+            assert_eq!(reply.status, 400, "{}: {reply:?}", installation.engine);
+            assert!(installation.first().is_active(&held.opaque.text("access_token")).await, "{}", installation.engine);
+            installation.change(&["delete", "ann"], "").await;
+            held.check_over(&installation, &clients).await;
+            let ran = installation.user(&["delete", "ann"], "").await;
+            check_refused(&ran, "there is no user ann@carbon.super");
+            installation.stop_nodes().await;
+        }
+        database.remove().await;
+    }
+}
+
+/// Stores another password and the user's revocation, and tells nobody of the password: as a node that has not heard yet finds it.
+async fn change_unheard(server: &Server, name: &'static str, before: Timestamp) {
+    let now = server.clock.now();
+    let write = server.app().store.write::<_, StoreError, _>(move |conn| {
+        Box::pin(async move {
+            let user = users::find(conn, TenantId::SUPER, name, NameRule::Exact).await?.unwrap();
+            let password = StoredPassword::new(&Secret::new(NEXT_PASSWORD), &SystemEntropy::default());
+            user_admin::update_password(conn, TenantId::SUPER, &user, &password, now).await?;
+            revocations::insert_user(conn, &format!("{name}@carbon.super"), before, Timestamp::NEVER, now).await
+        })
+    });
+    write.await.unwrap();
+}
+
+#[tokio::test]
+async fn checklist_46_who_was_let_in_before_the_change_gets_nothing_after_it() {
+    on_every_engine("", async |server| {
+        insert_user(server, TenantId::SUPER, "ann", PASSWORD, &["Internal/subscriber"]).await;
+        let jwt = register(server, "jwt", json!({ "token_type_extension": "JWT" })).await;
+        let opaque = register(server, "opaque", json!({})).await;
+        // The password is remembered from here on.
+        let form = |password| [("grant_type", "password"), ("username", "ann"), ("password", password), ("scope", "a")];
+        let held = opaque.issue(server, &form(PASSWORD)).await;
+        jwt.issue(server, &form(PASSWORD)).await;
+        let rows = async |client: &Registered| server.active_rows(&client.id).await;
+        let before = Timestamp::from_secs(server.clock.now().as_secs() + 3);
+        change_unheard(server, "ann", before).await;
+        let other = [("grant_type", "password"), ("username", "ann"), ("password", PASSWORD), ("scope", "b")];
+        // The clock stands still: whoever was let in is asked again when the change is past, and that is never.
+        let (first, second) = join(opaque.token(server, &other), jwt.token(server, &other)).await;
+        for reply in [first, second] {
+            assert_eq!(reply.status, 503, "{}: {reply:?}", server.engine);
+        }
+        assert_eq!((rows(&opaque).await, rows(&jwt).await), (1, 1), "{}", server.engine);
+        let reply = opaque.refresh(server, &held.text("refresh_token")).await;
+        reply.check_error(400, "invalid_grant", "Invalid refresh token state");
+        // By then everybody has heard.
+        let write = server.app().store.write::<_, StoreError, _>(move |conn| {
+            let event = Event::UserChanged { username: "ann@carbon.super".to_owned() };
+            Box::pin(async move { conn.emit(event, before).await.map(drop) })
+        });
+        write.await.unwrap();
+        server.clock.advance_s(3);
+        for client in [&opaque, &jwt] {
+            assert_eq!(client.token(server, &other).await.status, 400, "{}", server.engine);
+            let reply = client.issue(server, &form(NEXT_PASSWORD)).await;
+            assert!(server.is_active(&reply.text("access_token")).await, "{}: {reply:?}", server.engine);
+        }
+    })
+    .await;
+}
