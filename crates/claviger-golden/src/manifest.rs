@@ -73,6 +73,8 @@ pub struct User {
     pub password: Option<String>,
     /// The password is right and still no login: a one-time password that is a day old (database.md 5.1).
     pub is_login_over: bool,
+    /// The password is right and still no login, nor a refresh: the account is locked or disabled (users-ldap.md 3.8).
+    pub is_barred: bool,
     /// UM_USER_ID where the column exists.
     pub uuid: Option<String>,
     /// Names as the product shows them: `admin`, `Internal/subscriber`, `Application/x`; without `Internal/everyone`.

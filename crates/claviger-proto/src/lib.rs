@@ -4,6 +4,7 @@
 //! Java keystores, the forms in which WSO2 stores secrets, permission trees, the events that nodes and gateways follow, and the follower's bookkeeping.
 //! Leaves to others: every socket, clock, random source, log line and SQL statement. `now` and `rng` are arguments.
 
+pub mod account;
 mod der;
 pub mod encode;
 pub mod entropy;

@@ -5,6 +5,7 @@
 //! schema ([`schema`]), and one file per table family. A change and its event are one transaction ([`events`]).
 //! Leaves to the program: every decision. A function here reads or writes rows and knows no HTTP.
 
+pub mod account_locks;
 pub mod apis;
 pub mod applications;
 pub mod capability;
@@ -51,6 +52,7 @@ mod writer;
 /// and look at the plans.
 pub fn statements() -> impl Iterator<Item = (&'static str, &'static sql::Sql)> {
     [
+        account_locks::STATEMENTS,
         apis::STATEMENTS,
         capability::STATEMENTS,
         applications::STATEMENTS,

@@ -140,7 +140,7 @@ pub async fn find_named(conn: &mut Conn, tenant: TenantId, names: &[&str]) -> Re
 /// For some names at once (at most [`NAMES_MAX`]), the only user whose name differs from that in case alone, or not at all.
 /// Where the collation tells case apart this reads the table from end to end. Fails as [`find_named`] does.
 pub async fn find_spelled(conn: &mut Conn, tenant: TenantId, names: &[&str]) -> Result<Vec<Option<User>>, StoreError> {
-    let is_served = is_case_ignored(conn).await?;
+    let is_served = is_case_ignored(conn, &FIND_COLLATION).await?;
     let sql = if is_served { [&FIND_USER, &FIND_NAMED] } else { [&FIND_USER_ANY_CASE, &FIND_SPELLED] };
     let users = list_some(conn, sql, tenant, names).await?;
     let only = |name: &&str| {
@@ -169,18 +169,19 @@ async fn list_some(
     conn.rows_of_any(for_many, &args).await?.iter().map(decode).collect()
 }
 
-/// Does equality of names ignore case (database.md 1.5)? Then an index on the names serves every spelling.
-async fn is_case_ignored(conn: &mut Conn) -> Result<bool, StoreError> {
+/// Does equality of a column's names ignore case (database.md 1.5)? Then an index on the names serves every spelling. The statement
+/// asks for the column's collation.
+pub(crate) async fn is_case_ignored(conn: &mut Conn, collation: &'static Sql) -> Result<bool, StoreError> {
     if conn.engine() != Engine::MySql {
         return Ok(false);
     }
-    let collation = conn.row(&FIND_COLLATION, &[]).await?.map(|row| row.text(0)).transpose()?;
+    let collation = conn.row(collation, &[]).await?.map(|row| row.text(0)).transpose()?;
     Ok(collation.is_some_and(|name| name.to_ascii_lowercase().ends_with("_ci")))
 }
 
 /// The statement that finds a user by every spelling of a name.
 async fn any_case(conn: &mut Conn) -> Result<&'static Sql, StoreError> {
-    Ok(if is_case_ignored(conn).await? { &FIND_USER } else { &FIND_USER_ANY_CASE })
+    Ok(if is_case_ignored(conn, &FIND_COLLATION).await? { &FIND_USER } else { &FIND_USER_ANY_CASE })
 }
 
 /// Has a user of the primary store this name, or one that the rule does not tell from it?

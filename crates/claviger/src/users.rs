@@ -11,6 +11,7 @@ mod tests;
 pub use source::StoreSettings;
 
 use crate::cache::ReadThrough;
+use claviger_proto::account::{AccountState, PASSES_LOCKS};
 use claviger_proto::entropy::{Entropy, key_text};
 use claviger_proto::event::Event;
 use claviger_proto::hash::sha256;
@@ -18,11 +19,11 @@ use claviger_proto::ids::TenantId;
 use claviger_proto::password::PasswordForm;
 use claviger_proto::permission::{Permissions, Roles};
 use claviger_proto::secret::Secret;
-use claviger_proto::time::Clock;
+use claviger_proto::time::{Clock, Timestamp};
 use claviger_proto::user::{LoginName, NameRule, PRIMARY, Username};
 use claviger_store::db::Store;
 use claviger_store::error::StoreError;
-use claviger_store::{tenants, users as rows};
+use claviger_store::{account_locks, tenants, users as rows};
 use futures_util::FutureExt as _;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -50,12 +51,19 @@ pub struct Principal {
     pub permissions: Permissions,
     /// When another spelling means this user too.
     pub name_rule: NameRule,
+    /// What keeps him out although his password is right.
+    pub account: AccountState,
 }
 
 impl Principal {
     /// Holds the user one of these roles? Role names compare without case (rest-3x.md 1.6.7).
     pub fn has_one_of<'a>(&self, roles: impl IntoIterator<Item = &'a str>) -> bool {
         roles.into_iter().any(|wanted| self.roles.has(wanted))
+    }
+
+    /// May nobody log in as this user, or go on from an earlier login (security.md 2.2.2)?
+    pub fn is_barred(&self, now: Timestamp) -> bool {
+        self.account.is_barred(now)
     }
 }
 
@@ -140,7 +148,8 @@ impl Users {
         self.known.forget_all();
     }
 
-    /// Checks a password. `None`: unknown user, unknown tenant or wrong password, which look and last alike.
+    /// Checks a password. `None`: unknown user, unknown tenant, wrong password or a locked or disabled account, which look and last
+    /// alike.
     ///
     /// A name without a domain may be a user's of any store: the password decides, in the order of the stores, as in the old
     /// server. While a store does not answer, nobody can say that the password is wrong: the error is the same whether another
@@ -185,7 +194,7 @@ impl Users {
             && let Some(known) = self.find_known(username).await?
             && known.mark == *mark
         {
-            return Ok(Some(known.principal.clone()));
+            return Ok(self.admit(known.principal.clone()));
         }
         let generation = self.logins.generation(&key);
         let named = self.find_store(username).await?;
@@ -213,10 +222,25 @@ impl Users {
         if user.one_time_since.is_none() {
             self.logins.insert(key, generation, Arc::new(mark));
         }
-        Ok(Some(known.principal.clone()))
+        Ok(self.admit(known.principal.clone()))
     }
 
-    /// A user with roles and permissions; `None` when there is no such user or tenant.
+    /// Who has proved who he is, unless his account is locked or disabled.
+    fn admit(&self, principal: Arc<Principal>) -> Option<Arc<Principal>> {
+        if !principal.is_barred(self.clock.now()) {
+            return Some(principal);
+        }
+        let user = principal.username.with_tenant();
+        tracing::info!(target: "audit", user, outcome = "refused", "the account is locked or disabled");
+        None
+    }
+
+    /// [`Self::find`] for a user who goes on from an earlier login; `None` also when his account is locked or disabled.
+    pub async fn find_admitted(&self, username: &Username) -> Result<Option<Arc<Principal>>, StoreError> {
+        Ok(self.find(username).await?.and_then(|principal| self.admit(principal)))
+    }
+
+    /// A user with roles and permissions, whatever his account's state; `None` when there is no such user or tenant.
     pub async fn find(&self, username: &Username) -> Result<Option<Arc<Principal>>, StoreError> {
         Ok(self.find_known(username).await?.map(|known| known.principal.clone()))
     }
@@ -267,11 +291,41 @@ impl Users {
         let statements = rows::list_permissions(&mut conn, tenant).await?;
         let own: HashSet<&str> = roles.iter().map(String::as_str).collect();
         let permissions = Permissions::new(statements.into_iter().filter(|(role, ..)| own.contains(role.as_str())));
+        drop(conn);
         let roles = Arc::new(Roles::new(roles));
+        let mut account = Box::pin(self.load_account(store, tenant, &user)).await?;
+        if roles.has(PASSES_LOCKS) {
+            account.locked_until = None;
+        }
         let mark = self.mark(&user);
         let username = Username { name: user.name, ..username.clone() };
-        let principal = Principal { username, tenant, permissions, roles, name_rule: store.rule };
+        let principal = Principal { username, tenant, permissions, roles, name_rule: store.rule, account };
         Ok(Some(Known { principal: Arc::new(principal), mark }))
+    }
+
+    /// Is a user's account locked or disabled (users-ldap.md 3.6)? A row decides; one in another spelling of the name counts unless
+    /// it is another user's.
+    async fn load_account(
+        &self,
+        store: &UserStore,
+        tenant: TenantId,
+        user: &rows::User,
+    ) -> Result<AccountState, StoreError> {
+        let mut conn = self.store.reader().await?;
+        let are_attributes = account_locks::are_attributes(&conn);
+        let found = account_locks::list(&mut conn, tenant, (&store.domain, &user.name), store.rule).await?;
+        drop(conn);
+        let mut account: Option<AccountState> = None;
+        for (spelling, state) in found {
+            if spelling == user.name || store.find_named(tenant, &spelling).await?.is_none() {
+                account = Some(account.unwrap_or_default().or(state));
+            }
+        }
+        match account {
+            Some(account) => Ok(account),
+            None if are_attributes => store.find_account_in_attributes(tenant, user).await,
+            None => Ok(AccountState::default()),
+        }
     }
 
     /// The row of a user of a store as its table is now, also by another spelling of the name where the rule allows one.

@@ -35,10 +35,24 @@ const SUPER_USERS: &[Plan] = &[
     ("zoë", &["Internal/subscriber"], &[SUBSCRIBE], &[CREATE]),
     ("forgetful", &["Internal/subscriber"], &[], &[]),
     ("O'Neil", &[], &[], &[LOGIN]),
+    ("lou", &["Internal/subscriber"], &[], &[]),
+    ("lia", &["Internal/subscriber"], &[SUBSCRIBE], &[]),
+    ("tim", &["Internal/subscriber"], &[], &[]),
+    ("dan", &["Internal/subscriber"], &[], &[]),
 ];
 const TENANT_USERS: &[Plan] =
     &[("admin", &["admin"], &[LOGIN, USERS], &[]), ("bob", &["Internal/subscriber"], &[LOGIN], &[CREATE])];
 const SECONDARY_USERS: &[Plan] = &[("dave", &["Internal/subscriber"], &[SUBSCRIBE], &[CREATE])];
+
+/// User, what is said of the account, and after how many milliseconds a lock ends; zero for one that somebody must end.
+const ACCOUNTS: &[(&str, &str, Option<i64>)] = &[
+    ("lou", "accountLocked", Some(0)),
+    ("lia", "accountLocked", Some(-HOUR)),
+    ("tim", "accountLocked", Some(DAY)),
+    ("dan", "accountDisabled", None),
+    // Unlocked again.
+    ("alice", "accountLocked", None),
+];
 
 /// Numbers of rows that others refer to, per tenant.
 #[derive(Default)]
@@ -157,7 +171,43 @@ impl Fill<'_> {
         } else {
             self.memberships(&user, Some(id), numbers).await?;
         }
+        self.account(&mut user, id).await?;
         self.manifest.users.push(user);
+        Ok(())
+    }
+
+    /// What the identity management says of the account (users-ldap.md 3.6): rows of the identity database, with 5.3 attributes of
+    /// the user.
+    async fn account(&mut self, user: &mut User, id: i64) -> Result<()> {
+        let facts = ACCOUNTS.iter().filter(|(name, ..)| *name == user.name && user.tenant_id == SUPER);
+        for &(name, fact, lock_ms) in facts {
+            let mut values = vec![(fact, (name != "alice").to_string())];
+            if let Some(millis) = lock_ms {
+                let end = if millis == 0 { 0 } else { self.now + millis };
+                values.push(("unlockTime", end.to_string()));
+            }
+            user.is_barred = name != "alice" && lock_ms.is_none_or(|millis| millis >= 0);
+            for (fact, value) in values {
+                let new = if self.release() == Release::V2_1 {
+                    let attribute = if fact == "accountLocked" { "accountLock" } else { fact };
+                    user.attributes.push((attribute.to_owned(), value.clone()));
+                    row("UM_USER_ATTRIBUTE")
+                        .set("UM_ATTR_NAME", attribute)
+                        .set("UM_ATTR_VALUE", value)
+                        .set("UM_PROFILE_ID", "default")
+                        .set("UM_USER_ID", id)
+                        .set("UM_TENANT_ID", user.tenant_id)
+                } else {
+                    row("IDN_IDENTITY_USER_DATA")
+                        .set("TENANT_ID", user.tenant_id)
+                        .set("USER_NAME", &user.name)
+                        .set("DATA_KEY", format!("http://wso2.org/claims/identity/{fact}"))
+                        .set("DATA_VALUE", value)
+                };
+                let place = if self.release() == Release::V2_1 { &self.um } else { &self.idn };
+                place.insert(new).await?;
+            }
+        }
         Ok(())
     }
 
@@ -240,6 +290,7 @@ fn planned(tenant_id: i64, store: &str, plan: &Plan) -> User {
         tenant_id,
         password: None,
         is_login_over: name == "forgetful",
+        is_barred: false,
         uuid: None,
         roles: owned(roles),
         may: owned(may),

@@ -1,6 +1,7 @@
 //! Users, roles and permissions (contract database.md 5, users-ldap.md 3.3).
 
 use super::OldServer;
+use crate::Release;
 use anyhow::Result;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,10 +20,30 @@ impl OldServer<'_> {
             let changed = self.options.local_clock.instant_ms(&row.text(4)?);
             let is_over = row.bool(3)? && changed.is_none_or(|changed| now_ms - changed > ONE_TIME_MS);
             if row.text(0)? == name && is_right && !is_over {
-                return Ok(true);
+                return Ok(!self.is_barred(name, tenant_id, now_ms).await?);
             }
         }
         Ok(false)
+    }
+
+    /// Is the account of a user of the primary store locked or disabled (users-ldap.md 3.8)? 5.3 asks the user's attributes.
+    async fn is_barred(&self, name: &str, tenant_id: i64, now_ms: i64) -> Result<bool> {
+        let facts = if self.options.release == Release::V2_1 {
+            self.attributes(name, tenant_id).await?
+        } else {
+            let find = "SELECT DATA_KEY, DATA_VALUE FROM IDN_IDENTITY_USER_DATA WHERE TENANT_ID = ? AND USER_NAME = ?";
+            let rows = self.idn().rows(find, &[tenant_id.into(), name.into()]).await?;
+            rows.iter().map(|row| Ok((row.text(0)?, row.text(1)?))).collect::<Result<_>>()?
+        };
+        let fact = |names: [&str; 2]| {
+            names.iter().find_map(|name| {
+                facts.get(*name).or_else(|| facts.get(&format!("http://wso2.org/claims/identity/{name}")))
+            })
+        };
+        let is_true = |names| fact(names).is_some_and(|value| value == "true");
+        let end = fact(["unlockTime"; 2]).map_or(Ok(0), |value| value.parse::<i64>())?;
+        let is_locked = is_true(["accountLocked", "accountLock"]) && (end == 0 || now_ms < end);
+        Ok(is_locked || is_true(["accountDisabled"; 2]))
     }
 
     /// A user's UM_USER_ID (from 3.1 on), by name.

@@ -116,7 +116,7 @@ async fn check_users(golden: &Golden) {
             let may = |password: String| async move {
                 server.check_password(&user.name, user.tenant_id, &password, manifest.now_ms).await.unwrap()
             };
-            assert_eq!(may(password.clone()).await, !user.is_login_over, "{}", user.name);
+            assert_eq!(may(password.clone()).await, !user.is_login_over && !user.is_barred, "{}", user.name);
             assert!(!may(format!("{password}x")).await);
             let found = server.attributes(&user.name, user.tenant_id).await.unwrap();
             assert_eq!(found, user.attributes.iter().cloned().collect());

@@ -43,6 +43,7 @@ const TENANT: Arg<'static> = int(-1234);
 const CLIENT: Arg<'static> = int(100_500);
 const CLIENT_KEY: Arg<'static> = text("key_500");
 const USER: Arg<'static> = text("user_500");
+const ACCOUNT: Arg<'static> = text("http://wso2.org/claims/identity/accountLocked");
 /// As many as one statement looks up.
 const GAPS: [Arg<'static>; 50] = [int(700); 50];
 const NOTIFICATIONS: [Arg<'static>; 64] = [int(700); 64];
@@ -236,6 +237,16 @@ const HOT: &[Hot] = &[
             ("D", FEW),
         ],
     ),
+    hot("account_locks::LIST", &[TENANT, USER, ACCOUNT, text("b"), text("c")]),
+    scanning(
+        "account_locks::LIST_ANY_CASE",
+        &[TENANT, USER, ACCOUNT, text("b"), text("c")],
+        &[(
+            "IDN_IDENTITY_USER_DATA",
+            "no index knows small letters; asked where the collation tells case apart, and cached",
+        )],
+    ),
+    hot("account_locks::LIST_ATTRIBUTES", &[int(100_500), TENANT, text("mail"), text("b"), text("c")]),
     scanning("users::FIND_ROLE", &[text("role_5"), TENANT], &[("UM_ROLE", "the roles of a tenant are few")]),
     scanning("users::FIND_DOMAIN", &[text("PRIMARY"), TENANT], &[("UM_DOMAIN", FEW)]),
     hot("users::FIND_HYBRID_USER_ROLE", &[USER, int(100_500), TENANT, int(1)]),

@@ -12,6 +12,7 @@ use axum::Router;
 use axum::extract::Request;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::Response;
+use claviger_proto::account::AccountState;
 use claviger_proto::ids::{SUPER_TENANT_DOMAIN, TenantId};
 use claviger_proto::permission::{Permissions, Roles};
 use claviger_proto::user::{NameRule, Username};
@@ -152,5 +153,6 @@ fn administrator(app: &App, by: &Username, tenant: TenantId, domain: String) -> 
         roles: Arc::new(Roles::new(vec![role])),
         // Nobody of the tenant is called so: no row in another spelling is his.
         name_rule: NameRule::Exact,
+        account: AccountState::default(),
     }
 }

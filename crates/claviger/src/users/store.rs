@@ -2,6 +2,7 @@
 
 use super::seeker::{Seeker, Sought};
 use super::source::{Elsewhere, Source, StoreSettings};
+use claviger_proto::account::AccountState;
 use claviger_proto::entropy::Entropy;
 use claviger_proto::ids::TenantId;
 use claviger_proto::password::{PasswordForm, StoredPassword};
@@ -9,7 +10,7 @@ use claviger_proto::secret::Secret;
 use claviger_proto::user::{NameRule, PRIMARY};
 use claviger_store::db::Store;
 use claviger_store::error::StoreError;
-use claviger_store::{claims, users as rows};
+use claviger_store::{account_locks, claims, users as rows};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -117,6 +118,16 @@ impl UserStore {
     ) -> Result<BTreeMap<String, String>, StoreError> {
         let mut conn = self.source.reader().await?;
         self.source.note(claims::list_attributes(&mut conn, tenant, user.id).await)
+    }
+
+    /// What a user's attributes say of his account.
+    pub(super) async fn find_account_in_attributes(
+        &self,
+        tenant: TenantId,
+        user: &rows::User,
+    ) -> Result<AccountState, StoreError> {
+        let mut conn = self.source.reader().await?;
+        self.source.note(account_locks::find_in_attributes(&mut conn, tenant, user).await)
     }
 
     /// Opens a secondary store, so that the log says from the start whether it is there.

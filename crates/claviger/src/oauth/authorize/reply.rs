@@ -176,7 +176,7 @@ pub(super) fn refuse(refusal: &Refusal, issuer: &str, found: StatusCode) -> Resp
         AuthorizeError::LoginRequired => {
             (Code::LoginRequired.as_str(), "Request with 'prompt=none' but user session does not exist".into())
         }
-        AuthorizeError::UserGone => (Code::AccessDenied.as_str(), "The user no longer exists".into()),
+        AuthorizeError::UserGone => (Code::AccessDenied.as_str(), "The user may not log in any more".into()),
         AuthorizeError::Denied => (Code::AccessDenied.as_str(), "User denied the consent".into()),
         AuthorizeError::Store(error) => {
             if refusal.back.is_none() {

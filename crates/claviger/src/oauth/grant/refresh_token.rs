@@ -50,9 +50,9 @@ impl Grant for RefreshToken {
             drop(conn);
             let tenant = tenant.ok_or_else(|| StoreError::Corrupt("token of an unknown tenant".into()))?;
             let username = Username { domain: stored.key.user_domain.clone(), name: stored.key.user.clone(), tenant };
-            // A user who was deleted cannot go on (security.md 4.4). Locks that an old server keeps are not read yet.
-            let user = cx.app.users.find(&username).await?;
-            let gone = || TokenError::InvalidGrant("The user of the refresh token no longer exists".into());
+            // Who was deleted, locked or disabled cannot go on (security.md 2.2.2).
+            let user = cx.app.users.find_admitted(&username).await?;
+            let gone = || TokenError::InvalidGrant("The user of the refresh token may not log in any more".into());
             let username = user.ok_or_else(gone)?.username.clone();
             // It ends with what its user was; the write that says so in its row may be under way.
             if cx.app.oauth.find_user_revocation(&username).await?.is_some_and(|before| stored.created < before) {

@@ -198,7 +198,7 @@ async fn check_refresh(golden: &Golden, server: &Server, ledger: &mut Ledger) {
         let reply = client.refresh(server, refresh).await;
         if token.store != "PRIMARY" {
             // There is nobody to ask whether the user is still there.
-            reply.check_error(400, "invalid_grant", "The user of the refresh token no longer exists");
+            reply.check_error(400, "invalid_grant", "The user of the refresh token may not log in any more");
             continue;
         }
         assert_eq!(reply.status == 200, token.is_refreshable, "{name}: {reply:?}");
@@ -268,7 +268,7 @@ async fn check_users(golden: &Golden, server: &Server) {
     for user in &golden.manifest.users {
         let Some(password) = &user.password else { continue };
         let reply = log_in(golden, server, user, password, "").await;
-        assert_eq!(reply.status == 200, !user.is_login_over, "{}: {reply:?}", user.name);
+        assert_eq!(reply.status == 200, !user.is_login_over && !user.is_barred, "{}: {reply:?}", user.name);
         if reply.status == 200 {
             let told = server.introspect(&reply.text("access_token")).await;
             let name = full_name(&golden.manifest, "PRIMARY", &user.name, user.tenant_id);
@@ -293,7 +293,8 @@ async fn check_scopes(golden: &Golden, server: &Server) {
     let manifest = &golden.manifest;
     let mut granted_to = 0;
     for scope in &manifest.scopes {
-        for user in manifest.users.iter().filter(|user| user.tenant_id == scope.tenant_id && !user.is_login_over) {
+        let may_log_in = |user: &&User| user.tenant_id == scope.tenant_id && !user.is_login_over && !user.is_barred;
+        for user in manifest.users.iter().filter(may_log_in) {
             let Some(password) = &user.password else { continue };
             let reply = log_in(golden, server, user, password, &scope.name).await;
             assert_eq!(reply.status, 200, "{} {}: {reply:?}", user.name, scope.name);

@@ -19,7 +19,7 @@ pub(crate) use browser::{Browser, authorize_path, hidden, sent_back};
 pub(crate) use database::{Database, databases};
 pub(crate) use key_store::{FIRST, KEYSTORE, RENEWED, TenantStore, put_key_store};
 pub(crate) use mortal::{Mortal, SmallDisk, galera, galera_alone, kill_galera_member, mortals, small_disks};
-pub(crate) use people::{insert_tenant, insert_user, permit, remove_user};
+pub(crate) use people::{insert_tenant, insert_user, permit, remove_user, set_account};
 pub(crate) use process::{Process, free_offset};
 pub(crate) use receiver::{Post, Receiver};
 pub(crate) use relay::Relay;

@@ -61,6 +61,35 @@ pub(crate) async fn remove_user(server: &Server, tenant: TenantId, name: &'stati
     server.app().forget_everything();
 }
 
+/// Says something of a user's account (`accountLocked`, `unlockTime`, `accountDisabled`), as an old server on the same tables does:
+/// nobody is told.
+pub(crate) async fn set_account(
+    server: &Server,
+    tenant: TenantId,
+    user: &'static str,
+    facts: &[(&'static str, &'static str)],
+) {
+    static DELETE: Sql = Sql::new("DELETE FROM IDN_IDENTITY_USER_DATA WHERE TENANT_ID = ? AND USER_NAME = ?", &[]);
+    static INSERT: Sql = Sql::new(
+        "INSERT INTO IDN_IDENTITY_USER_DATA (TENANT_ID, USER_NAME, DATA_KEY, DATA_VALUE) VALUES (?, ?, ?, ?)",
+        &[],
+    );
+    let rows: Vec<_> =
+        facts.iter().map(|(name, value)| (format!("http://wso2.org/claims/identity/{name}"), *value)).collect();
+    let write = server.app().store.write::<_, StoreError, _>(move |conn| {
+        let rows = rows.clone();
+        Box::pin(async move {
+            conn.execute(&DELETE, &[tenant.into(), user.into()]).await?;
+            for (key, value) in &rows {
+                conn.execute(&INSERT, &[tenant.into(), user.into(), key.into(), (*value).into()]).await?;
+            }
+            Ok(())
+        })
+    });
+    write.await.unwrap();
+    server.app().forget_everything();
+}
+
 /// A user with roles: `admin` is the user store's, `Internal/x` a hybrid one.
 pub(crate) async fn insert_user(
     server: &Server,

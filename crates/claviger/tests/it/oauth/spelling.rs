@@ -163,7 +163,7 @@ async fn without_the_rule_a_name_is_its_spelling() {
         let refused = log_in(server, &client, "Bob", "").await;
         refused.check_error(400, "invalid_grant", "Authentication failed for Bob");
         let gone = client.refresh(server, &refresh).await;
-        gone.check_error(400, "invalid_grant", "The user of the refresh token no longer exists");
+        gone.check_error(400, "invalid_grant", "The user of the refresh token may not log in any more");
         let own = log_in(server, &client, "bob", "").await;
         if server.engine == "MariaDB" {
             // The key of the table takes both for one; the row of another spelling is nobody's to hand out.

@@ -334,7 +334,7 @@ async fn a_user_who_is_gone_has_no_code() {
         crate::harness::remove_user(server, TenantId::SUPER, "leaver").await;
         check_sent_back(&browser.answer(&page, "approve").await, "access_denied");
         let form = [("grant_type", "authorization_code"), ("code", &code), ("redirect_uri", CALLBACK)];
-        let text = "The user of the authorization code no longer exists";
+        let text = "The user of the authorization code may not log in any more";
         client.token(server, &form).await.check_error(400, "invalid_grant", text);
     })
     .await;

@@ -2,6 +2,7 @@
 //! number (rest-3x.md 8); docs/compatibility.md is the list. Bodies and paths are written as the callers write them.
 
 mod access;
+mod account_locks;
 mod authorize;
 mod claims;
 mod codes;

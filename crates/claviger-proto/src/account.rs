@@ -1,0 +1,101 @@
+//! What keeps a user from logging in although his password is right (contract users-ldap.md 3.6, 3.8).
+
+use crate::time::Timestamp;
+
+/// Who has this role passes a lock, and no disabling.
+pub const PASSES_LOCKS: &str = "Internal/system";
+
+/// The name of a fact about an account, as the last part of its claim's URI has it; attributes of user stores have a name of
+/// their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccountFact {
+    /// Locked, by an administrator or after wrong passwords.
+    Locked,
+    /// When the lock ends, in milliseconds of the epoch; zero: when somebody unlocks the account.
+    UnlockTime,
+    /// Disabled by an administrator.
+    Disabled,
+}
+
+/// What the facts say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AccountState {
+    /// Until when the account is locked; [`Timestamp::NEVER`] when somebody must unlock it.
+    pub locked_until: Option<Timestamp>,
+    /// Disabled by an administrator.
+    pub is_disabled: bool,
+}
+
+impl AccountState {
+    /// Reads the facts as they are stored; a text in its place, `None` where there is none. A lock whose end cannot be read has
+    /// none.
+    pub fn read<'a>(fact: impl Fn(AccountFact) -> Option<&'a str>) -> Self {
+        let is_true = |name| fact(name).is_some_and(|text| text.trim().eq_ignore_ascii_case("true"));
+        let unlock_ms = || match fact(AccountFact::UnlockTime).map(str::trim) {
+            None | Some("" | "0") => None,
+            Some(text) => text.parse().ok().map(Timestamp::from_millis),
+        };
+        Self {
+            locked_until: is_true(AccountFact::Locked).then(|| unlock_ms().unwrap_or(Timestamp::NEVER)),
+            is_disabled: is_true(AccountFact::Disabled),
+        }
+    }
+
+    /// Of two that are one account's, the longer lock, and disabled if either is.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self {
+            locked_until: self.locked_until.max(other.locked_until),
+            is_disabled: self.is_disabled || other.is_disabled,
+        }
+    }
+
+    /// Does it keep the user out now?
+    pub fn is_barred(&self, now: Timestamp) -> bool {
+        self.is_disabled || self.locked_until.is_some_and(|end| now < end)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state(
+        locked: Option<&'static str>,
+        unlock: Option<&'static str>,
+        disabled: Option<&'static str>,
+    ) -> AccountState {
+        AccountState::read(|fact| match fact {
+            AccountFact::Locked => locked,
+            AccountFact::UnlockTime => unlock,
+            AccountFact::Disabled => disabled,
+        })
+    }
+
+    #[test]
+    fn a_lock_ends_at_its_time_or_never() {
+        let now = Timestamp::from_millis(1_500_000_000_000);
+        for (text, is_barred) in [
+            (None, true),
+            (Some(""), true),
+            (Some("0"), true),
+            (Some("soon"), true),
+            (Some("1500000000001"), true),
+            (Some(" 1500000000001 "), true),
+            (Some("1500000000000"), false),
+            (Some("1"), false),
+        ] {
+            assert_eq!(state(Some("true"), text, None).is_barred(now), is_barred, "{text:?}");
+            assert!(!state(Some("false"), text, None).is_barred(now), "{text:?}");
+            assert!(!state(None, text, None).is_barred(now), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_disabled_account_is_barred_whatever_its_lock_says() {
+        let now = Timestamp::from_millis(1);
+        assert!(state(Some("false"), Some("0"), Some("True")).is_barred(now));
+        assert!(!state(None, None, Some("false")).is_barred(now));
+        assert!(!AccountState::default().is_barred(now));
+    }
+}

@@ -1,0 +1,125 @@
+//! Locks and disablings of users' accounts where an old server keeps them (contract users-ldap.md 3.6): rows of
+//! IDN_IDENTITY_USER_DATA, and in the tables of 5.3 attributes of the user by default. A row decides where there is one.
+
+use crate::capability::Capability;
+use crate::conn::Conn;
+use crate::error::StoreError;
+use crate::sql::{Sql, queries};
+use crate::users::{User, is_case_ignored};
+use crate::value::Row;
+use claviger_proto::account::{AccountFact, AccountState};
+use claviger_proto::ids::TenantId;
+use claviger_proto::user::{NameRule, PRIMARY};
+use std::collections::BTreeMap;
+
+queries! {
+    LIST = "SELECT USER_NAME, DATA_KEY, DATA_VALUE FROM IDN_IDENTITY_USER_DATA WHERE TENANT_ID = ? AND USER_NAME = ? \
+            AND DATA_KEY IN (?, ?, ?)";
+    LIST_ANY_CASE = "SELECT USER_NAME, DATA_KEY, DATA_VALUE FROM IDN_IDENTITY_USER_DATA WHERE TENANT_ID = ? \
+                     AND LOWER(USER_NAME) = LOWER(?) AND DATA_KEY IN (?, ?, ?)";
+    FIND_COLLATION = "SELECT 'BINARY' FROM IDN_IDENTITY_USER_DATA LIMIT 1",
+        MySql = "SELECT COLLATION(USER_NAME) FROM IDN_IDENTITY_USER_DATA LIMIT 1";
+    DELETE = "DELETE FROM IDN_IDENTITY_USER_DATA WHERE TENANT_ID = ? AND USER_NAME = ? AND DATA_KEY = ?";
+    INSERT = "INSERT INTO IDN_IDENTITY_USER_DATA (TENANT_ID, USER_NAME, DATA_KEY, DATA_VALUE) VALUES (?, ?, ?, ?)";
+    LIST_ATTRIBUTES = "SELECT UM_ATTR_NAME, UM_ATTR_VALUE FROM UM_USER_ATTRIBUTE WHERE UM_USER_ID = ? AND UM_TENANT_ID = ? \
+                       AND UM_PROFILE_ID = 'default' AND UM_ATTR_NAME IN (?, ?, ?)";
+}
+
+const FACTS: [AccountFact; 3] = [AccountFact::Locked, AccountFact::UnlockTime, AccountFact::Disabled];
+
+/// DATA_KEY: the URI of the local claim.
+const fn key(fact: AccountFact) -> &'static str {
+    match fact {
+        AccountFact::Locked => "http://wso2.org/claims/identity/accountLocked",
+        AccountFact::UnlockTime => "http://wso2.org/claims/identity/unlockTime",
+        AccountFact::Disabled => "http://wso2.org/claims/identity/accountDisabled",
+    }
+}
+
+/// UM_ATTR_NAME.
+const fn attribute(fact: AccountFact) -> &'static str {
+    match fact {
+        AccountFact::Locked => "accountLock",
+        AccountFact::UnlockTime => "unlockTime",
+        AccountFact::Disabled => "accountDisabled",
+    }
+}
+
+/// The facts about one account.
+type Facts = BTreeMap<String, String>;
+
+fn read(facts: &Facts, name: fn(AccountFact) -> &'static str) -> AccountState {
+    AccountState::read(|fact| facts.get(name(fact)).map(String::as_str))
+}
+
+/// Does an old server of these tables keep the facts with the user's attributes, unless it was told otherwise? Their place is then
+/// the user's store.
+pub fn are_attributes(conn: &Conn) -> bool {
+    !conn.capabilities().has(Capability::TokenHash)
+}
+
+/// What the rows say of a user of a store, by the spelling of his name that they have. Those in another spelling than his may be
+/// another user's.
+pub async fn list(
+    conn: &mut Conn,
+    tenant: TenantId,
+    (domain, name): (&str, &str),
+    rule: NameRule,
+) -> Result<Vec<(String, AccountState)>, StoreError> {
+    let prefix = prefix(domain);
+    let sql = if rule == NameRule::Exact { &LIST } else { any_case(conn).await? };
+    let stored = format!("{prefix}{name}");
+    let [locked, unlock, disabled] = FACTS.map(key);
+    let args = [tenant.into(), (&stored).into(), locked.into(), unlock.into(), disabled.into()];
+    let mut spellings: BTreeMap<String, Facts> = BTreeMap::new();
+    for row in conn.rows(sql, &args).await? {
+        let spelled = row.text(0)?;
+        let Some((before, own)) = spelled.split_at_checked(prefix.len()) else { continue };
+        if before.eq_ignore_ascii_case(&prefix) && rule.is_same(own, name) {
+            insert(spellings.entry(own.to_owned()).or_default(), &row, 1)?;
+        }
+    }
+    Ok(spellings.into_iter().map(|(spelling, facts)| (spelling, read(&facts, key))).collect())
+}
+
+/// What the attributes of a user say, of the store behind the connection.
+pub async fn find_in_attributes(conn: &mut Conn, tenant: TenantId, user: &User) -> Result<AccountState, StoreError> {
+    let [locked, unlock, disabled] = FACTS.map(attribute);
+    let args = [user.id.into(), tenant.into(), locked.into(), unlock.into(), disabled.into()];
+    let mut facts = Facts::new();
+    for row in conn.rows(&LIST_ATTRIBUTES, &args).await? {
+        insert(&mut facts, &row, 0)?;
+    }
+    Ok(read(&facts, attribute))
+}
+
+/// Writes a fact about a user of a store as a row, which decides whatever the attributes say.
+pub async fn set(
+    conn: &mut Conn,
+    tenant: TenantId,
+    (domain, name): (&str, &str),
+    (fact, value): (AccountFact, &str),
+) -> Result<(), StoreError> {
+    let stored = format!("{}{name}", prefix(domain));
+    let row = [tenant.into(), (&stored).into(), key(fact).into(), value.into()];
+    conn.execute(&DELETE, &row[..3]).await?;
+    conn.execute(&INSERT, &row).await?;
+    Ok(())
+}
+
+fn insert(facts: &mut Facts, row: &Row, at: usize) -> Result<(), StoreError> {
+    if let Some(value) = row.opt_text(at + 1)? {
+        facts.insert(row.text(at)?, value);
+    }
+    Ok(())
+}
+
+/// What stands before the names of a store's users.
+fn prefix(domain: &str) -> String {
+    if domain.eq_ignore_ascii_case(PRIMARY) { String::new() } else { format!("{}/", domain.to_uppercase()) }
+}
+
+/// The statement that finds the rows of every spelling. Where equality tells case apart it reads those of the whole tenant.
+async fn any_case(conn: &mut Conn) -> Result<&'static Sql, StoreError> {
+    Ok(if is_case_ignored(conn, &FIND_COLLATION).await? { &LIST } else { &LIST_ANY_CASE })
+}
