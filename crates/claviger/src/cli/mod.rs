@@ -1,5 +1,6 @@
 //! The command line: `claviger [serve]`, `claviger config check FILE`, `claviger config keys`, `claviger db
-//! status|create|clean`, `claviger user delete|password|roles`.
+//! status|create|clean`, `claviger user
+//! lock|unlock|disable|enable|delete|password|roles`.
 //!
 //! Owns: words, options, their environment fallbacks, which configuration file is read, exit codes. Leaves to others: the
 //! meaning of the configuration (`config`), running (`app`). The environment is a function given from outside; an option
@@ -141,6 +142,14 @@ enum Command {
 /// The words of `claviger user`, each with the user and the options.
 #[derive(Subcommand)]
 enum UserVerb {
+    /// Keep the user out until somebody unlocks him; his tokens end
+    Lock(UserOptions),
+    /// End a lock, also one after wrong passwords
+    Unlock(UserOptions),
+    /// Keep the user out until somebody enables him, whatever his roles; his tokens end
+    Disable(UserOptions),
+    /// Let a disabled user in again
+    Enable(UserOptions),
     /// Remove the user; his tokens end
     Delete(UserOptions),
     /// Give him the password that is read from standard input, one line; his tokens end
@@ -264,6 +273,10 @@ where
         }
         Some(Command::User { verb }) => {
             let (UserOptions { name, serve }, verb) = match verb {
+                UserVerb::Lock(options) => (options, Verb::Lock),
+                UserVerb::Unlock(options) => (options, Verb::Unlock),
+                UserVerb::Disable(options) => (options, Verb::Disable),
+                UserVerb::Enable(options) => (options, Verb::Enable),
                 UserVerb::Delete(options) => (options, Verb::Delete),
                 UserVerb::Password(options) => (options, Verb::Password),
                 UserVerb::Roles { add, remove, options } => (options, Verb::Roles { add, remove }),

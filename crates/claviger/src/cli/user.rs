@@ -35,6 +35,14 @@ pub struct UserAction {
 /// An act, without what is read from standard input.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verb {
+    /// Keep the user out.
+    Lock,
+    /// End a lock.
+    Unlock,
+    /// Keep him out whatever his roles.
+    Disable,
+    /// The opposite.
+    Enable,
     /// Remove the user.
     Delete,
     /// Give him another password.
@@ -58,6 +66,10 @@ pub async fn run(
 ) -> anyhow::Result<u8> {
     let username = Username::parse(&action.name).with_context(|| format!("`{}` is not a user's name", action.name))?;
     let act = match &action.verb {
+        Verb::Lock => Act::Lock,
+        Verb::Unlock => Act::Unlock,
+        Verb::Disable => Act::Disable,
+        Verb::Enable => Act::Enable,
         Verb::Delete => Act::Delete,
         Verb::Password => Act::Password(read_password(input)?),
         Verb::Roles { add, remove } => Act::Roles { add: add.clone(), remove: remove.clone() },

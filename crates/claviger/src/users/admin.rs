@@ -1,5 +1,5 @@
-//! What an administrator does to a user from outside the server (`claviger user`): another password, other roles, deletion, and
-//! with it the end of what the user holds (users-ldap.md 4; security.md 2.2.2).
+//! What an administrator does to a user from outside the server (`claviger user`): a lock, another password, other roles,
+//! deletion, and with it the end of what the user holds (users-ldap.md 4; security.md 2.2.2).
 //!
 //! Owns: which acts are refused, the rows that change, their order. Leaves to others: the end itself (`oauth::user_end`), words and
 //! exit codes (`cli::user`). An act may be killed anywhere and done again: it goes on where it must.
@@ -7,12 +7,14 @@
 use super::{Principal, Users};
 use crate::oauth::client_end::TokenEnd;
 use crate::oauth::user_end::{Ended, UserEnd};
+use claviger_proto::account::{AccountFact, AccountState};
 use claviger_proto::entropy::{Entropy, key_text};
 use claviger_proto::ids::{SUPER_TENANT_DOMAIN, TenantId};
 use claviger_proto::password::{PasswordForm, StoredPassword};
 use claviger_proto::secret::Secret;
-use claviger_proto::time::Clock;
+use claviger_proto::time::{Clock, Timestamp};
 use claviger_proto::user::{NameRule, PRIMARY, Username};
+use claviger_store::account_locks;
 use claviger_store::conn::Conn;
 use claviger_store::db::Store;
 use claviger_store::error::{StoreError, WriteError};
@@ -29,6 +31,14 @@ const EVERYONE: &str = "everyone";
 /// What is done to a user.
 #[derive(Clone, Debug)]
 pub enum Act {
+    /// Keeps the user out until somebody unlocks him.
+    Lock,
+    /// Ends a lock, also one after wrong passwords.
+    Unlock,
+    /// Keeps him out until somebody enables him, whatever his roles.
+    Disable,
+    /// The opposite.
+    Enable,
     /// Removes the user.
     Delete,
     /// Gives him another password.
@@ -46,6 +56,10 @@ impl Act {
     /// Its word on the command line and in the audit log.
     pub fn name(&self) -> &'static str {
         match self {
+            Self::Lock => "lock",
+            Self::Unlock => "unlock",
+            Self::Disable => "disable",
+            Self::Enable => "enable",
             Self::Delete => "delete",
             Self::Password(_) => "password",
             Self::Roles { .. } => "roles",
@@ -56,8 +70,21 @@ impl Act {
     /// not he has it: the act may have been killed before its end.
     fn ends_tokens(&self) -> bool {
         match self {
-            Self::Delete | Self::Password(_) => true,
+            Self::Lock | Self::Disable | Self::Delete | Self::Password(_) => true,
+            Self::Unlock | Self::Enable => false,
             Self::Roles { remove, .. } => !remove.is_empty(),
+        }
+    }
+
+    /// What it says of the account.
+    fn facts(&self) -> &'static [(AccountFact, &'static str)] {
+        match self {
+            // An end from an earlier lock is not this one's.
+            Self::Lock => &[(AccountFact::Locked, "true"), (AccountFact::UnlockTime, "0")],
+            Self::Unlock => &[(AccountFact::Locked, "false"), (AccountFact::UnlockTime, "0")],
+            Self::Disable => &[(AccountFact::Disabled, "true")],
+            Self::Enable => &[(AccountFact::Disabled, "false")],
+            Self::Delete | Self::Password(_) | Self::Roles { .. } => &[],
         }
     }
 }
@@ -176,6 +203,7 @@ impl UserAdmin {
             holder,
             admin_role: self.settings.admin_role.clone(),
             step: match act {
+                Act::Lock | Act::Unlock | Act::Disable | Act::Enable => self.account_step(&user, act).await?,
                 Act::Delete => Step::ShutOut(self.stored(&Secret::new(key_text(&*self.rng, NOBODYS_PASSWORD_LENGTH)))),
                 Act::Password(password) => Step::Password(self.stored(password)),
                 Act::Roles { add, remove } => Step::Roles { add: add.clone(), remove: remove.clone() },
@@ -201,7 +229,9 @@ impl UserAdmin {
         let is_primary = user.username.domain == PRIMARY;
         match act {
             Act::Delete | Act::Password(_) if !is_primary => return Err(AdminError::SecondaryStore(name())),
-            Act::Delete if self.is_super_administrator(user) => return Err(AdminError::SuperAdministrator(name())),
+            Act::Delete | Act::Lock | Act::Disable if self.is_super_administrator(user) => {
+                return Err(AdminError::SuperAdministrator(name()));
+            }
             Act::Password(password) if password.expose().is_empty() => return Err(AdminError::EmptyPassword),
             Act::Roles { add, remove } => {
                 for role in add.iter().chain(remove) {
@@ -214,9 +244,38 @@ impl UserAdmin {
                     }
                 }
             }
-            Act::Delete | Act::Password(_) => {}
+            Act::Delete | Act::Password(_) | Act::Lock | Act::Unlock | Act::Disable | Act::Enable => {}
         }
         Ok(())
+    }
+
+    /// The rows in which an account's state stands, and what they are to say. A row decides where there is one: where attributes said
+    /// it until now, the first says all that they do.
+    async fn account_step(&self, user: &Principal, act: &Act) -> Result<Step, AdminError> {
+        let own = &user.username;
+        let mut conn = self.store.reader().await?;
+        let of_store = (own.domain.as_str(), own.name.as_str());
+        let found = account_locks::list(&mut conn, user.tenant, of_store, user.name_rule).await?;
+        let is_first = found.is_empty() && account_locks::are_attributes(&conn);
+        drop(conn);
+        let mut names = vec![own.name.clone()];
+        for (spelling, _) in found.into_iter().filter(|(spelling, _)| *spelling != own.name) {
+            let whose = self.users.find(&Username { name: spelling.clone(), ..own.clone() }).await?;
+            // Another user's row says nothing of this one.
+            if whose.is_some_and(|found| found.username == *own) {
+                names.push(spelling);
+            }
+        }
+        let mut facts: Vec<(AccountFact, String)> = Vec::new();
+        if is_first {
+            let AccountState { locked_until, is_disabled } = user.account;
+            let end = locked_until.filter(|end| *end != Timestamp::NEVER).map_or(0, Timestamp::as_millis);
+            facts.push((AccountFact::Locked, locked_until.is_some().to_string()));
+            facts.push((AccountFact::UnlockTime, end.to_string()));
+            facts.push((AccountFact::Disabled, is_disabled.to_string()));
+        }
+        facts.extend(act.facts().iter().map(|(fact, value)| (*fact, (*value).to_owned())));
+        Ok(Step::Account { names, facts, is_shut_out: act.ends_tokens() })
     }
 
     fn is_super_administrator(&self, user: &Principal) -> bool {
@@ -271,6 +330,12 @@ struct Change {
 
 #[derive(Clone)]
 enum Step {
+    /// Says something of the account in the rows under these spellings of his name.
+    Account {
+        names: Vec<String>,
+        facts: Vec<(AccountFact, String)>,
+        is_shut_out: bool,
+    },
     Password(StoredPassword),
     Roles {
         add: Vec<String>,
@@ -291,11 +356,21 @@ impl Change {
             (Step::Password(password), Some(user)) => {
                 user_admin::update_password(conn, tenant, user, password, clock.now()).await?;
             }
-            (Step::ShutOut(password), Some(user)) => {
-                if let Some(RoleRow::Store(role)) = user_admin::find_role(conn, tenant, &self.admin_role).await? {
-                    self.check_last(conn, user, role).await?;
+            (Step::Account { names, facts, is_shut_out }, user) => {
+                if let Some(user) = user.as_ref().filter(|_| *is_shut_out) {
+                    self.check_last_administrator(conn, user).await?;
                 }
+                for name in names {
+                    for (fact, value) in facts {
+                        account_locks::set(conn, tenant, (&self.holder.domain, name), (*fact, value)).await?;
+                    }
+                }
+            }
+            (Step::ShutOut(password), Some(user)) => {
+                self.check_last_administrator(conn, user).await?;
                 user_admin::update_password(conn, tenant, user, password, clock.now()).await?;
+                let own = (self.holder.domain.as_str(), self.holder.name.as_str());
+                account_locks::set(conn, tenant, own, (AccountFact::Disabled, "true")).await?;
             }
             (Step::Roles { add, remove }, _) => self.change_roles(conn, user.as_ref(), add, remove).await?,
             (Step::RemoveData, _) => user_admin::delete_data(conn, &self.holder).await?,
@@ -349,6 +424,13 @@ impl Change {
             }
         }
         Ok(())
+    }
+
+    async fn check_last_administrator(&self, conn: &mut Conn, user: &rows::User) -> Result<(), AdminError> {
+        match user_admin::find_role(conn, self.holder.tenant, &self.admin_role).await? {
+            Some(RoleRow::Store(role)) => self.check_last(conn, user, role).await,
+            Some(RoleRow::Hybrid) | None => Ok(()),
+        }
     }
 
     /// The role of administrators is not taken from the last who has it.

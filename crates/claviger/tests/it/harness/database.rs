@@ -151,7 +151,8 @@ impl Database {
             }
             Self::Postgres { options, name } => {
                 let mut link = options.clone().database(name).connect().await.unwrap();
-                let lock = "BEGIN; SELECT pg_advisory_xact_lock(1129072195, CAST(ID AS INTEGER)) FROM IDN_OAUTH_CONSUMER_APPS";
+                let lock =
+                    "BEGIN; SELECT pg_advisory_xact_lock(1129072195, CAST(ID AS INTEGER)) FROM IDN_OAUTH_CONSUMER_APPS";
                 sqlx::raw_sql(lock).execute(&mut link).await.unwrap();
                 Locked { _mysql: None, _postgres: Some(link) }
             }

@@ -294,8 +294,10 @@ fn has_told_user(posts: &[Post], entity: &str) -> bool {
 #[tokio::test(flavor = "multi_thread")]
 async fn checklist_46_what_a_user_holds_ends_with_an_administrators_act() {
     for database in databases().await {
-        let mut installation = Installation::start(&database, &["ann", "bob", "cid"]).await;
-        for (name, act) in [("ann", "password"), ("bob", "roles"), ("cid", "delete")] {
+        let mut installation = Installation::start(&database, &["ann", "bob", "cid", "dan", "eve"]).await;
+        let acts = [("ann", "password"), ("bob", "roles"), ("cid", "delete"), ("dan", "lock"), ("eve", "disable")];
+        for (name, act) in acts {
+            let is_shut_out = matches!(act, "delete" | "lock" | "disable");
             let what = format!("{} {act}", installation.engine);
             let clients = Clients::register(installation.first(), name).await;
             let held = Held::by(&installation, &clients, name).await;
@@ -320,8 +322,8 @@ async fn checklist_46_what_a_user_holds_ends_with_an_administrators_act() {
             for node in &installation.nodes {
                 for client in [&clients.opaque, &clients.rowless] {
                     let reply = log_in(node, client, name, new).await;
-                    assert_eq!(reply.status, if act == "delete" { 400 } else { 200 }, "{what}: {reply:?}");
-                    if act != "delete" {
+                    assert_eq!(reply.status, if is_shut_out { 400 } else { 200 }, "{what}: {reply:?}");
+                    if !is_shut_out {
                         installation.lives(&reply.text("access_token")).await;
                     }
                 }
@@ -329,6 +331,18 @@ async fn checklist_46_what_a_user_holds_ends_with_an_administrators_act() {
                     assert_eq!(log_in(node, &clients.opaque, name, old).await.status, 400, "{what}");
                 }
             }
+            // What ended stays so when he is let in again.
+            let back = match act {
+                "lock" => "unlock",
+                "disable" => "enable",
+                _ => continue,
+            };
+            installation.change(&[back, name], "").await;
+            for node in &installation.nodes {
+                let is_out = async || log_in(node, &clients.opaque, name, PASSWORD).await.status != 200;
+                assert!(becomes_false(is_out).await, "{what}");
+            }
+            held.check_over(&installation, &clients).await;
         }
         installation.stop_nodes().await;
         database.remove().await;
@@ -359,6 +373,8 @@ async fn checklist_46_another_role_ends_nothing_and_some_acts_are_refused() {
             let run = |arguments: &[&str], input: &str| claviger_user(&directory, arguments, input);
             check_refused(&run(&["delete", "admin"], ""), "is the administrator of the configuration");
             check_refused(&run(&["delete", "Admin"], ""), "is the administrator of the configuration");
+            check_refused(&run(&["lock", "admin"], ""), "is the administrator of the configuration");
+            check_refused(&run(&["disable", "admin"], ""), "is the administrator of the configuration");
             check_refused(&run(&["delete", "nobody"], ""), "there is no user nobody@carbon.super");
             check_refused(&run(&["password", "ann"], "\n"), "the password is empty");
             check_refused(&run(&["password", "ann"], ""), "the password is empty");
@@ -378,8 +394,10 @@ async fn checklist_46_another_role_ends_nothing_and_some_acts_are_refused() {
         installation.change(&["roles", "admin", "--remove", "admin"], "").await;
         let ran = installation.user(&["roles", "ann", "--remove", "admin"], "").await;
         check_refused(&ran, "is the last user with the role admin");
-        let ran = installation.user(&["delete", "ann"], "").await;
-        check_refused(&ran, "is the last user with the role admin");
+        for act in ["delete", "lock", "disable"] {
+            let ran = installation.user(&[act, "ann"], "").await;
+            check_refused(&ran, "is the last user with the role admin");
+        }
         installation.stop_nodes().await;
         database.remove().await;
     }
