@@ -61,8 +61,8 @@ pub enum Event {
         /// Name as `[DOMAIN/]user@tenant`.
         username: String,
     },
-    /// Every self-contained token of a user issued before an instant is dead, as a key manager says that keeps no rows of its
-    /// tokens.
+    /// Every self-contained token of a user issued before an instant is dead: an administrator changed him, or a key manager says so
+    /// that keeps no rows of its tokens. What he was authorized for before it gives nobody a new token.
     UserRevoked {
         /// Whose: `[DOMAIN/]user@tenant`.
         subject: String,

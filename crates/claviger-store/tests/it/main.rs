@@ -15,6 +15,7 @@ mod feed;
 mod key_stores;
 mod leases;
 mod notifications;
+mod of_user;
 mod plan_rows;
 mod plans;
 mod portal;

@@ -3,9 +3,9 @@
 
 use super::codes::CALLBACK;
 use crate::harness::{
-    ADMIN, ADMIN_PASSWORD, Browser, Call as _, Database, Directory, Options, Origin, Post, Process, Receiver,
+    ADMIN, ADMIN_PASSWORD, Browser, Call as _, Database, Directory, Home, Options, Origin, Post, Process, Receiver,
     Registered, Reply, Server, becomes_false, claims, databases, insert_user, introspect, on_every_engine,
-    plain_client, register,
+    plain_client, register, user_databases,
 };
 use claviger::app::SystemEntropy;
 use claviger::files::{SIGNING_CERTIFICATE_FILE, SIGNING_FILE};
@@ -282,6 +282,19 @@ impl Held {
     }
 }
 
+/// Whatever is refused for other reasons: the rows say it too, to an old server as well. (SQLite's belong to its server.)
+async fn check_no_row_lives(database: &Database, name: &str) {
+    if !database.is_shared() {
+        return;
+    }
+    let tokens = database.ask("SELECT AUTHZ_USER, TOKEN_STATE FROM IDN_OAUTH2_ACCESS_TOKEN").await.unwrap();
+    let codes = database.ask("SELECT AUTHZ_USER, STATE FROM IDN_OAUTH2_AUTHORIZATION_CODE").await.unwrap();
+    for (rows, count) in [(tokens, 3), (codes, 1)] {
+        let states: Vec<&str> = rows.iter().filter(|row| row[0] == name).map(|row| row[1].as_str()).collect();
+        assert_eq!(states, vec!["REVOKED"; count], "{} {name}", database.engine());
+    }
+}
+
 fn has_told_user(posts: &[Post], entity: &str) -> bool {
     posts.iter().any(|post| {
         post.body["type"] == "subject_entity_revocation_event"
@@ -306,6 +319,7 @@ async fn checklist_46_what_a_user_holds_ends_with_an_administrators_act() {
                 "roles" => installation.change(&["roles", name, "--remove", "Internal/subscriber"], "").await,
                 _ => installation.change(&[act, name], "").await,
             }
+            check_no_row_lives(&database, name).await;
             held.check_over(&installation, &clients).await;
             let entity = installation.uuid(name);
             let is_told = |posts: &[Post]| {
@@ -488,4 +502,50 @@ async fn checklist_46_who_was_let_in_before_the_change_gets_nothing_after_it() {
         }
     })
     .await;
+}
+
+/// Of a user whose store is only read an account is locked in our own tables; the rest is that store's.
+#[tokio::test(flavor = "multi_thread")]
+async fn checklist_46_a_user_of_a_secondary_store_is_locked() {
+    const HR: &[(TenantId, &str, &str, &[&str])] = &[(TenantId::SUPER, "ann", PASSWORD, &[])];
+    let stores = Box::pin(user_databases([HR])).await;
+    for (database, [hr]) in databases().await.into_iter().zip(stores) {
+        if database.is_shared() {
+            let (home, directory) = (Home::new(), Directory::new());
+            home.write(TenantId::SUPER, "hr", &hr.properties(None));
+            let options = Options { home: Some(home.path().to_owned()), ..Options::default() };
+            let server = Box::pin(Server::start(&database, options)).await;
+            insert_user(&server, TenantId::SUPER, "ann", PASSWORD, &[]).await;
+            let text = format!("{}[server]\nhome = \"{}\"\n", database.section(), home.path().display());
+            std::fs::write(directory.path().join("deployment.toml"), text).unwrap();
+            let run = |arguments: &[&str]| claviger_user(directory.path(), arguments, NEXT_PASSWORD);
+            let client = register(&server, "shop", json!({})).await;
+            let log_in = async |name| {
+                let form = [("grant_type", "password"), ("username", name), ("password", PASSWORD)];
+                client.token(&server, &form).await
+            };
+            let (of_hr, of_primary) = (log_in("HR/ann").await.text("access_token"), log_in("PRIMARY/ann").await);
+            let of_primary = of_primary.text("access_token");
+            for arguments in
+                [&["password", "HR/ann"][..], &["delete", "HR/ann"], &["roles", "HR/ann", "--add", "admin"]]
+            {
+                check_refused(&run(arguments), "is a user of a secondary user store");
+            }
+            assert!(server.is_active(&of_hr).await, "{}", server.engine);
+            let ran = run(&["lock", "hr/ann"]);
+            assert_eq!(ran.code, Some(0), "{ran:?}");
+            assert!(becomes_false(async || server.is_active(&of_hr).await).await, "{}", server.engine);
+            assert!(server.is_active(&of_primary).await, "{}: his namesake's", server.engine);
+            assert_eq!(log_in("HR/ann").await.status, 400, "{}", server.engine);
+            let ran = run(&["unlock", "HR/ann"]);
+            assert_eq!(ran.code, Some(0), "{ran:?}");
+            // The server's clock stood still meanwhile.
+            server.clock.advance_s(60);
+            assert!(becomes_false(async || log_in("HR/ann").await.status != 200).await, "{}", server.engine);
+            server.stop().await;
+        }
+        for database in [database, hr.database] {
+            database.remove().await;
+        }
+    }
 }
