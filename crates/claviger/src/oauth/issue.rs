@@ -7,10 +7,11 @@
 use crate::notifications::outbox::{Ended, Outbox};
 use crate::oauth::grant::Authorized;
 use crate::oauth::keys::KeySet;
+use crate::oauth::past_revocation::{self, check_begun};
 use crate::oauth::reply::TokenError;
 use crate::oauth::revoke::{self, Times};
 use crate::oauth::together::Outcome;
-use crate::oauth::{KnownClient, OAuth, OAuthSettings, client_auth, id_token, namesakes};
+use crate::oauth::{KnownClient, OAuth, client_auth, id_token, namesakes};
 use claviger_proto::entropy::uuid;
 use claviger_proto::event::Event;
 use claviger_proto::hash::TokenHash;
@@ -30,16 +31,10 @@ use claviger_store::sql::Engine;
 use claviger_store::tokens::{self, NewRow, Token, TokenKey, TokenState, UserType};
 use serde::Serialize;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::Instant;
 
 /// Times the winner's row is read again after losing to another node (`retry_count_on_persistence_failures`).
 const CONFLICTS_MAX: u32 = 5;
-/// Longest wait until a client's revocation is past: the rest of a second, the time of the news, clocks that differ a little.
-const WAIT_MS_MAX: u64 = 5_000;
-/// How much longer the wait may last than the clock said: it may be slowed down or set back meanwhile.
-const WAIT_SLACK_MS: u64 = 1_000;
 /// A token with this much left or less counts as over (rest-3x.md 1.6.1).
 const LEFTOVER_MS: i64 = 1000;
 /// `expires_in` of a token that never ends.
@@ -132,18 +127,9 @@ pub async fn issue(oauth: &OAuth, order: Order) -> Result<Issued, TokenError> {
     let user = order.authorized.username.clone();
     let issued = issue_now(oauth, order).await;
     if let Err(TokenError::UserChanged) = issued {
-        oauth.forget_user(&user);
-        if let Some(before) = oauth.find_user_revocation(&user).await? {
-            wait_past(oauth, before, OAuthSettings::user_revoked_before).await?;
-        }
+        past_revocation::wait_for_user(oauth, &user).await?;
     }
     issued
-}
-
-/// Was the request authorized after the user's last change, as far as it is known? One that was authorized before may have been by
-/// a password, a role or a state that he has no more, and what it would be given, he may have lost meanwhile.
-fn check_begun(order: &Order, revoked_before: Option<Timestamp>) -> Result<(), TokenError> {
-    if revoked_before.is_some_and(|before| before > order.begun) { Err(TokenError::UserChanged) } else { Ok(()) }
 }
 
 async fn issue_now(oauth: &OAuth, order: Order) -> Result<Issued, TokenError> {
@@ -169,12 +155,12 @@ async fn issue_now(oauth: &OAuth, order: Order) -> Result<Issued, TokenError> {
     let signer = if rules.is_jwt || order.is_identified { Some(oauth.signer_of(client).await?) } else { None };
     let signer = signer.as_deref();
     if rules.is_jwt {
-        wait_past_revocation(oauth, &order.client).await?;
+        past_revocation::wait_for_client(oauth, &order.client).await?;
         // The token of a code has a row: who uses the code a second time ends it.
         if !oauth.settings.is_jwt_persisted && !order.may_refresh && !rules.is_code {
             let present_client = oauth.find_client(&client.key).await?;
             client_auth::check_unchanged(client, present_client.as_ref().map(|known| &known.client))?;
-            check_begun(&order, oauth.find_user_revocation(&order.authorized.username).await?)?;
+            check_begun(order.begun, oauth.find_user_revocation(&order.authorized.username).await?)?;
             return Ok(present(oauth, &new_token(oauth, &order, key), &order, true, signer));
         }
     }
@@ -238,36 +224,6 @@ async fn issue_now(oauth: &OAuth, order: Order) -> Result<Issued, TokenError> {
                 }
                 return Err(error);
             }
-        }
-    }
-}
-
-/// A JWT names its issue time in whole seconds; one made in the second of its client's revocation (a new secret), or by a
-/// clock behind the one that named it, would be refused with the older ones. So the request waits until that is past.
-async fn wait_past_revocation(oauth: &OAuth, client: &KnownClient) -> Result<(), TokenError> {
-    match client.revoked_before {
-        Some(before) => wait_past(oauth, before, OAuthSettings::revoked_before).await,
-        None => Ok(()),
-    }
-}
-
-/// Waits until the end of a revocation is past, which lies as far ahead at most as one's that is written now.
-async fn wait_past(
-    oauth: &OAuth,
-    before: Timestamp,
-    next: fn(&OAuthSettings, Timestamp) -> Timestamp,
-) -> Result<(), TokenError> {
-    // Our own clock may be this far from the end of the revocation without anybody's clock being wrong.
-    let own_ms = next(&oauth.settings, oauth.clock.now()).millis_since(oauth.clock.now());
-    let wait_ms_max = WAIT_MS_MAX.saturating_add(u64::try_from(own_ms).unwrap_or(0));
-    let deadline = Instant::now() + Duration::from_millis(wait_ms_max + WAIT_SLACK_MS);
-    loop {
-        match u64::try_from(before.millis_since(oauth.clock.now())) {
-            Ok(0) | Err(_) => return Ok(()),
-            Ok(left_ms) if left_ms <= wait_ms_max && Instant::now() < deadline => {
-                tokio::time::sleep(Duration::from_millis(left_ms)).await;
-            }
-            Ok(_) => return Err(TokenError::ClockBehind),
         }
     }
 }
@@ -369,7 +325,7 @@ impl Draft {
 
     /// May the user still have it, by his revocation as the transaction finds it?
     pub(crate) fn check_user(&self, revoked_before: Option<Timestamp>) -> Result<(), TokenError> {
-        check_begun(&self.order, revoked_before)
+        check_begun(self.order.begun, revoked_before)
     }
 
     /// What is to be done beside what is active.

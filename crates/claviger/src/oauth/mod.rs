@@ -15,6 +15,7 @@ pub mod introspect;
 pub mod issue;
 pub mod keys;
 mod namesakes;
+mod past_revocation;
 pub mod reply;
 pub mod revoke;
 pub mod scope_api;

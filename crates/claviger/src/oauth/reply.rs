@@ -78,8 +78,8 @@ pub enum TokenError {
     /// A value has a character that the database cannot hold.
     #[error("a value cannot be stored")]
     Unwritable,
-    /// The client's JWTs up to a later instant are dead, as seen by this node's clock.
-    #[error("the clock is behind the revocation of the client's tokens")]
+    /// The client's JWTs or the user's tokens up to a later instant are dead, as seen by this node's clock.
+    #[error("the clock is behind the revocation of the client's or user's tokens")]
     ClockBehind,
     /// The key that would sign cannot be read.
     #[error("the key store of the tenant {0} cannot be read")]
