@@ -105,6 +105,33 @@ fn database_commands_take_the_options_of_the_server() {
 }
 
 #[test]
+fn commands_on_users_take_the_options_of_the_server() {
+    let roles = |add: &[&str], remove: &[&str]| {
+        let owned = |roles: &[&str]| roles.iter().map(|role| (*role).to_owned()).collect();
+        Verb::Roles { add: owned(add), remove: owned(remove) }
+    };
+    let cases = [
+        ("user lock HR/ann@acme.com --data-dir d", "HR/ann@acme.com", Verb::Lock),
+        ("--data-dir d user unlock ann", "ann", Verb::Unlock),
+        ("user disable ann --data-dir d", "ann", Verb::Disable),
+        ("user enable ann --data-dir d", "ann", Verb::Enable),
+        ("user delete --data-dir d ann", "ann", Verb::Delete),
+        ("user password ann --data-dir d", "ann", Verb::Password),
+        ("user roles ann --add a --data-dir d --add b", "ann", roles(&["a", "b"], &[])),
+        ("--data-dir d user roles ann --remove a", "ann", roles(&[], &["a"])),
+    ];
+    for (line, name, verb) in cases {
+        let Action::User(options, action) = parse(words(line), &|_| None).unwrap() else { panic!("{line}") };
+        assert_eq!(options.data_dir, Path::new("d"), "{line}");
+        assert_eq!(action, UserAction { name: name.to_owned(), verb }, "{line}");
+    }
+    // A password is no argument: others see those.
+    for line in ["user", "user lock", "user roles ann", "user password ann secret", "user burn ann"] {
+        assert_eq!(parse(words(line), &|_| None).unwrap_err().exit_code(), i32::from(EXIT_USAGE), "{line}");
+    }
+}
+
+#[test]
 fn an_h2_database_that_is_found_and_filled_is_not_replaced() {
     let home = std::env::temp_dir().join(format!("claviger-h2-{}", std::process::id()));
     let (conf, data, old) = (home.join("repository/conf"), home.join("data"), home.join("repository/database"));

@@ -121,3 +121,20 @@ fn read_password(input: &mut dyn BufRead) -> anyhow::Result<Secret> {
     anyhow::ensure!(bytes <= PASSWORD_BYTES_MAX, "the password is longer than {PASSWORD_BYTES_MAX} bytes");
     Ok(Secret::new(text))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_is_one_line() {
+        let read = |text: &str| read_password(&mut text.as_bytes()).map(|password| password.expose().to_owned());
+        assert_eq!(read("two words \r\nmore").unwrap(), "two words ");
+        assert_eq!(read("no end").unwrap(), "no end");
+        assert_eq!(read("").unwrap(), "");
+        let longest = "x".repeat(4096);
+        assert_eq!(read(&longest).unwrap(), longest);
+        assert!(read(&format!("{longest}x")).is_err());
+        assert!(read_password(&mut &b"\xff\n"[..]).is_err());
+    }
+}
