@@ -22,6 +22,7 @@ mod unusual;
 mod user_stores;
 mod userinfo;
 mod users_end;
+mod users_end_races;
 
 use crate::harness::{ADMIN, ADMIN_PASSWORD, Call as _, Reply, Server};
 use claviger_proto::encode::base64;

@@ -4,21 +4,14 @@
 use super::codes::CALLBACK;
 use crate::harness::{
     ADMIN, ADMIN_PASSWORD, Browser, Call as _, Database, Directory, Home, Options, Origin, Post, Process, Receiver,
-    Registered, Reply, Server, becomes_false, claims, databases, insert_user, introspect, on_every_engine,
-    plain_client, register, user_databases,
+    Registered, Reply, Server, becomes_false, claims, databases, insert_user, introspect, plain_client, register,
+    user_databases,
 };
-use claviger::app::SystemEntropy;
 use claviger::files::{SIGNING_CERTIFICATE_FILE, SIGNING_FILE};
 use claviger_gateway::model::Snapshot;
-use claviger_proto::event::Event;
 use claviger_proto::ids::TenantId;
-use claviger_proto::password::StoredPassword;
-use claviger_proto::secret::Secret;
-use claviger_proto::time::{Clock as _, Timestamp};
 use claviger_proto::user::NameRule;
-use claviger_store::error::StoreError;
-use claviger_store::{revocations, user_admin, users};
-use futures_util::future::join;
+use claviger_store::{user_admin, users};
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::json;
 use std::io::Write as _;
@@ -28,8 +21,8 @@ use std::time::Duration;
 
 /// Longest wait for an event.
 const TOLD: Duration = Duration::from_secs(30);
-const PASSWORD: &str = "first password";
-const NEXT_PASSWORD: &str = "second password";
+pub(super) const PASSWORD: &str = "first password";
+pub(super) const NEXT_PASSWORD: &str = "second password";
 
 /// What a command said, and its exit code.
 #[derive(Debug)]
@@ -450,58 +443,6 @@ async fn checklist_46_a_deletion_that_was_killed_is_finished_by_the_next() {
         }
         database.remove().await;
     }
-}
-
-/// Stores another password and the user's revocation, and tells nobody of the password: as a node that has not heard yet finds it.
-async fn change_unheard(server: &Server, name: &'static str, before: Timestamp) {
-    let now = server.clock.now();
-    let write = server.app().store.write::<_, StoreError, _>(move |conn| {
-        Box::pin(async move {
-            let user = users::find(conn, TenantId::SUPER, name, NameRule::Exact).await?.unwrap();
-            let password = StoredPassword::new(&Secret::new(NEXT_PASSWORD), &SystemEntropy::default());
-            user_admin::update_password(conn, TenantId::SUPER, &user, &password, now).await?;
-            revocations::insert_user(conn, &format!("{name}@carbon.super"), before, Timestamp::NEVER, now).await
-        })
-    });
-    write.await.unwrap();
-}
-
-#[tokio::test]
-async fn checklist_46_who_was_let_in_before_the_change_gets_nothing_after_it() {
-    on_every_engine("", async |server| {
-        insert_user(server, TenantId::SUPER, "ann", PASSWORD, &["Internal/subscriber"]).await;
-        let jwt = register(server, "jwt", json!({ "token_type_extension": "JWT" })).await;
-        let opaque = register(server, "opaque", json!({})).await;
-        // The password is remembered from here on.
-        let form = |password| [("grant_type", "password"), ("username", "ann"), ("password", password), ("scope", "a")];
-        let held = opaque.issue(server, &form(PASSWORD)).await;
-        jwt.issue(server, &form(PASSWORD)).await;
-        let rows = async |client: &Registered| server.active_rows(&client.id).await;
-        let before = Timestamp::from_secs(server.clock.now().as_secs() + 3);
-        change_unheard(server, "ann", before).await;
-        let other = [("grant_type", "password"), ("username", "ann"), ("password", PASSWORD), ("scope", "b")];
-        // The clock stands still: whoever was let in is asked again when the change is past, and that is never.
-        let (first, second) = join(opaque.token(server, &other), jwt.token(server, &other)).await;
-        for reply in [first, second] {
-            assert_eq!(reply.status, 503, "{}: {reply:?}", server.engine);
-        }
-        assert_eq!((rows(&opaque).await, rows(&jwt).await), (1, 1), "{}", server.engine);
-        let reply = opaque.refresh(server, &held.text("refresh_token")).await;
-        reply.check_error(400, "invalid_grant", "Invalid refresh token state");
-        // By then everybody has heard.
-        let write = server.app().store.write::<_, StoreError, _>(move |conn| {
-            let event = Event::UserChanged { username: "ann@carbon.super".to_owned() };
-            Box::pin(async move { conn.emit(event, before).await.map(drop) })
-        });
-        write.await.unwrap();
-        server.clock.advance_s(3);
-        for client in [&opaque, &jwt] {
-            assert_eq!(client.token(server, &other).await.status, 400, "{}", server.engine);
-            let reply = client.issue(server, &form(NEXT_PASSWORD)).await;
-            assert!(server.is_active(&reply.text("access_token")).await, "{}: {reply:?}", server.engine);
-        }
-    })
-    .await;
 }
 
 /// Of a user whose store is only read an account is locked in our own tables; the rest is that store's.
