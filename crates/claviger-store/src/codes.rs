@@ -190,8 +190,8 @@ pub async fn end_all(conn: &mut Conn, client: ConsumerKeyId) -> Result<(), Store
 }
 
 /// Some codes under a user's names that nobody has used yet: (CODE_ID, the name that stands there), in the order of their ids,
-/// behind one; fewer than asked for when there are no more. Which of them are his, [`of_user::is_of`] says. Tables before 3.1 have
-/// no index for this: they are read once, without a lock.
+/// behind one; fewer than asked for when there are no more. Which of them are his, [`of_user::is_of`] says. The tables of 2.1
+/// have no index for this: they are read once, without a lock.
 pub async fn list_of_user(
     conn: &mut Conn,
     holder: &Holder,

@@ -3,7 +3,7 @@
 //! A user's rows are found under his name and, where names compare without regard to case, under the usual spellings of it, which
 //! an old server wrote; on MySQL under every spelling. Whether a row is really his is the caller's to ask ([`is_of`]).
 //!
-//! Since 2.5 an index begins with the user. The tables of 2.1 have none: there [`list_clients`] reads the table once, without a
+//! From the tables of 2.6 on an index begins with the user. Those of 2.1 have none: there [`list_clients`] reads the table once, without a
 //! lock, and [`list`] uses the index that begins with the client.
 
 use super::{Token, decode, select_tokens, spellings};

@@ -8,6 +8,7 @@ mod configuration;
 mod forward;
 mod tenant_key;
 mod throttle;
+mod users;
 
 use crate::harness::{Call as _, ManualClock, Options as ServerOptions, Server};
 use claviger::cleaner::{Cleanup, clean_database};
