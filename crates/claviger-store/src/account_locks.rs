@@ -23,6 +23,10 @@ queries! {
     INSERT = "INSERT INTO IDN_IDENTITY_USER_DATA (TENANT_ID, USER_NAME, DATA_KEY, DATA_VALUE) VALUES (?, ?, ?, ?)";
     LIST_ATTRIBUTES = "SELECT UM_ATTR_NAME, UM_ATTR_VALUE FROM UM_USER_ATTRIBUTE WHERE UM_USER_ID = ? AND UM_TENANT_ID = ? \
                        AND UM_PROFILE_ID = 'default' AND UM_ATTR_NAME IN (?, ?, ?)";
+    DELETE_ATTRIBUTE = "DELETE FROM UM_USER_ATTRIBUTE WHERE UM_USER_ID = ? AND UM_TENANT_ID = ? AND UM_PROFILE_ID = 'default' \
+                        AND UM_ATTR_NAME = ?";
+    INSERT_ATTRIBUTE = "INSERT INTO UM_USER_ATTRIBUTE (UM_USER_ID, UM_TENANT_ID, UM_PROFILE_ID, UM_ATTR_NAME, UM_ATTR_VALUE) \
+                        VALUES (?, ?, 'default', ?, ?)";
 }
 
 const FACTS: [AccountFact; 3] = [AccountFact::Locked, AccountFact::UnlockTime, AccountFact::Disabled];
@@ -104,6 +108,19 @@ pub async fn set(
     let row = [tenant.into(), (&stored).into(), key(fact).into(), value.into()];
     conn.execute(&DELETE, &row[..3]).await?;
     conn.execute(&INSERT, &row).await?;
+    Ok(())
+}
+
+/// Writes a fact about a user of the primary store with his attributes, where a row may overrule it.
+pub async fn set_attribute(
+    conn: &mut Conn,
+    tenant: TenantId,
+    user: &User,
+    (fact, value): (AccountFact, &str),
+) -> Result<(), StoreError> {
+    let row = [user.id.into(), tenant.into(), attribute(fact).into(), value.into()];
+    conn.execute(&DELETE_ATTRIBUTE, &row[..3]).await?;
+    conn.execute(&INSERT_ATTRIBUTE, &row).await?;
     Ok(())
 }
 

@@ -4,7 +4,8 @@
 
 use crate::oauth::OAuth;
 use crate::oauth::grant::subject_of_row;
-use crate::oauth::issue::{EXP_S_MAX, Order};
+use crate::oauth::issue::Order;
+use crate::oauth::present::EXP_S_MAX;
 use claviger_proto::encode::base64url;
 use claviger_proto::hash::sha256;
 use claviger_proto::jose::SigningKey;

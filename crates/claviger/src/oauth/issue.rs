@@ -6,12 +6,12 @@
 
 use crate::notifications::outbox::{Ended, Outbox};
 use crate::oauth::grant::Authorized;
-use crate::oauth::keys::KeySet;
 use crate::oauth::past_revocation::{self, check_begun};
+use crate::oauth::present::present;
 use crate::oauth::reply::TokenError;
 use crate::oauth::revoke::{self, Times};
 use crate::oauth::together::Outcome;
-use crate::oauth::{KnownClient, OAuth, client_auth, id_token, namesakes};
+use crate::oauth::{KnownClient, OAuth, client_auth, namesakes};
 use claviger_proto::entropy::uuid;
 use claviger_proto::event::Event;
 use claviger_proto::hash::TokenHash;
@@ -29,7 +29,6 @@ use claviger_store::error::StoreError;
 use claviger_store::revocations;
 use claviger_store::sql::Engine;
 use claviger_store::tokens::{self, NewRow, Token, TokenKey, TokenState, UserType};
-use serde::Serialize;
 use std::sync::Arc;
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -37,11 +36,6 @@ use tokio::sync::OwnedSemaphorePermit;
 const CONFLICTS_MAX: u32 = 5;
 /// A token with this much left or less counts as over (rest-3x.md 1.6.1).
 const LEFTOVER_MS: i64 = 1000;
-/// `expires_in` of a token that never ends.
-const ENDLESS_S: i64 = i64::MAX / 1000;
-/// Largest `exp` of a JWT: beyond the exact range of a double (RFC 7493 section 2.2) verifiers such as HAProxy refuse it.
-pub(super) const EXP_S_MAX: i64 = (1 << 53) - 1;
-
 /// What to issue.
 #[derive(Debug)]
 pub struct Order {
@@ -124,15 +118,15 @@ impl Rules {
 
 /// Issues a token. [`TokenError::UserChanged`] asks for another try: by then what authorized the request is known as it is.
 pub async fn issue(oauth: &OAuth, order: Order) -> Result<Issued, TokenError> {
-    let user = order.authorized.username.clone();
-    let issued = issue_now(oauth, order).await;
+    let order = Arc::new(order);
+    let issued = issue_now(oauth, &order).await;
     if let Err(TokenError::UserChanged) = issued {
-        past_revocation::wait_for_user(oauth, &user).await?;
+        past_revocation::wait_for_user(oauth, &order.authorized.username).await?;
     }
     issued
 }
 
-async fn issue_now(oauth: &OAuth, order: Order) -> Result<Issued, TokenError> {
+async fn issue_now(oauth: &OAuth, order: &Arc<Order>) -> Result<Issued, TokenError> {
     let client = &order.client.client;
     let key = TokenKey {
         consumer_key_id: client.id,
@@ -156,31 +150,31 @@ async fn issue_now(oauth: &OAuth, order: Order) -> Result<Issued, TokenError> {
     let signer = signer.as_deref();
     if rules.is_jwt {
         past_revocation::wait_for_client(oauth, &order.client).await?;
+        // Here by what is known of the user: one with a row asks again in its transaction.
+        check_begun(order.begun, oauth.find_user_revocation(&order.authorized.username).await?)?;
         // The token of a code has a row: who uses the code a second time ends it.
         if !oauth.settings.is_jwt_persisted && !order.may_refresh && !rules.is_code {
             let present_client = oauth.find_client(&client.key).await?;
             client_auth::check_unchanged(client, present_client.as_ref().map(|known| &known.client))?;
-            check_begun(order.begun, oauth.find_user_revocation(&order.authorized.username).await?)?;
-            return Ok(present(oauth, &new_token(oauth, &order, key), &order, true, signer));
+            return Ok(present(oauth, &new_token(oauth, order, key), order, true, signer));
         }
     }
     if let Some(token) = find_reusable(oauth, &key, rules) {
-        return Ok(present(oauth, &token, &order, rules.is_jwt, signer));
+        return Ok(present(oauth, &token, order, rules.is_jwt, signer));
     }
     let lock = oauth.lock(&key).await;
     // Whoever held the lock may have made the token meanwhile.
     if let Some(token) = find_reusable(oauth, &key, rules) {
-        return Ok(present(oauth, &token, &order, rules.is_jwt, signer));
+        return Ok(present(oauth, &token, order, rules.is_jwt, signer));
     }
-    let order = Arc::new(order);
     let idp = oauth.find_idp(key.tenant).await?;
     // What is written together has different keys, which the lock sees to.
     if lock.is_some() && !rules.is_refresh && !rules.is_code && oauth.store.can_skip_held() {
-        let draft = Arc::new(Draft::new(oauth, &order, &key, rules, idp));
+        let draft = Arc::new(Draft::new(oauth, order, &key, rules, idp));
         match oauth.together.write(draft.clone()).await {
             Outcome::Token(token) => {
                 let token = remember(oauth, &draft, *token).await?;
-                return Ok(present(oauth, &token, &order, rules.is_jwt, signer));
+                return Ok(present(oauth, &token, order, rules.is_jwt, signer));
             }
             Outcome::Left => {}
             Outcome::Unavailable => return Err(StoreError::Unavailable(None).into()),
@@ -191,19 +185,19 @@ async fn issue_now(oauth: &OAuth, order: Order) -> Result<Issued, TokenError> {
     loop {
         let place = oauth.client_place(key.consumer_key_id).await?;
         // What is random or timed is made here, after the wait, and is the same in every attempt of the write.
-        let draft = Arc::new(Draft::new(oauth, &order, &key, rules, idp));
+        let draft = Arc::new(Draft::new(oauth, order, &key, rules, idp));
         // Boxed: the way through the database is long, and the future of every request would be as large.
         match Box::pin(write(oauth, &draft, hold, place)).await {
             Ok(Some(token)) => {
                 let token = remember(oauth, &draft, token).await?;
-                return Ok(present(oauth, &token, &order, rules.is_jwt, signer));
+                return Ok(present(oauth, &token, order, rules.is_jwt, signer));
             }
             Ok(None) => hold = Hold::Alone,
             // Another node inserted first: look again, in a new transaction that can see its row. From then on the client is
             // held alone, or a node that issues without a pause would win every time.
             Err(TokenError::Store(StoreError::Conflict(_))) if conflicts < CONFLICTS_MAX => {
                 // Or what is in the way is another user's, whom the key does not tell from this one.
-                Box::pin(namesakes::clear_way(oauth, &order, &key)).await?;
+                Box::pin(namesakes::clear_way(oauth, order, &key)).await?;
                 (hold, conflicts) = (Hold::Alone, conflicts + 1);
             }
             Err(error) => {
@@ -318,9 +312,10 @@ impl Draft {
         client_auth::check_unchanged(self.client(), present)
     }
 
-    /// The name under which the user's revocation stands.
-    pub(crate) fn subject(&self) -> String {
-        self.order.authorized.username.with_tenant()
+    /// The name under which the revocation of the user stands who was authorized; none of an application token: its owner has no
+    /// part in it.
+    pub(crate) fn subject(&self) -> Option<String> {
+        (self.order.user_type == UserType::ApplicationUser).then(|| self.order.authorized.username.with_tenant())
     }
 
     /// May the user still have it, by his revocation as the transaction finds it?
@@ -364,7 +359,9 @@ async fn write(
             let (order, idp, times) = (&draft.order, draft.idp, draft.times);
             let client = clients::hold(conn, draft.client(), hold).await?;
             draft.check_client(client.as_ref())?;
-            draft.check_user(revocations::find_user(conn, &draft.subject()).await?)?;
+            if let Some(subject) = draft.subject() {
+                draft.check_user(revocations::find_user(conn, &subject).await?)?;
+            }
             if let (Some(replaced), Some(outbox)) = (&order.authorized.replaces, &outbox) {
                 retire_refreshed(conn, replaced, draft.rules.is_jwt, outbox, (&draft.ids, times)).await?;
                 if has_codes(draft.client()) {
@@ -511,61 +508,6 @@ fn new_token(oauth: &OAuth, order: &Order, key: TokenKey) -> Token {
         refresh_validity_ms: kept.map_or(refresh_s.saturating_mul(1000), |replaced| replaced.refresh_validity_ms),
         state: TokenState::Active,
         subject: order.authorized.subject.clone(),
-    }
-}
-
-/// The claims of a JWT access token in the order of IS 5.10, with the `aut` of later ones (rest-3x.md 1.6.3).
-#[derive(Serialize)]
-struct Claims<'a> {
-    sub: &'a str,
-    /// What API-M 4.x tells application tokens by; 3.2 passes over it.
-    aut: &'static str,
-    aud: &'a str,
-    nbf: i64,
-    azp: &'a str,
-    #[serde(skip_serializing_if = "str::is_empty")]
-    scope: &'a str,
-    iss: &'a str,
-    exp: i64,
-    iat: i64,
-    jti: &'a str,
-}
-
-/// What goes out: a JWT or the token's own text, and an ID token where the order has one. `signer` is there for either.
-fn present(oauth: &OAuth, token: &Token, order: &Order, is_jwt: bool, signer: Option<&KeySet>) -> Issued {
-    // Only a token whose text is known is handed out (`decide`).
-    let identifier = token.identifier.as_ref().map_or("", Secret::expose);
-    let scope = token.key.scopes.to_string();
-    let end = token.expires_at();
-    let access_token = if let Some(signer) = signer.filter(|_| is_jwt) {
-        let claims = Claims {
-            sub: &token.subject,
-            aut: token.key.user_type.as_word(),
-            aud: token.consumer_key.as_str(),
-            nbf: token.created.as_secs(),
-            azp: token.consumer_key.as_str(),
-            scope: &scope,
-            iss: &oauth.settings.issuer,
-            exp: end.as_secs().min(EXP_S_MAX),
-            iat: token.created.as_secs(),
-            jti: identifier,
-        };
-        signer.signing.sign(&serde_json::to_string(&claims).expect("texts and numbers always serialise"))
-    } else {
-        identifier.to_owned()
-    };
-    Issued {
-        id_token: signer
-            .filter(|_| order.is_identified)
-            .map(|signer| id_token::make(oauth, &signer.signing, order, token, &access_token)),
-        access_token,
-        refresh_token: token.refresh.as_ref().filter(|_| order.may_refresh).map(|refresh| refresh.expose().to_owned()),
-        scope,
-        expires_in_s: if end == Timestamp::NEVER {
-            ENDLESS_S
-        } else {
-            (end.millis_since(oauth.clock.now()).max(0) + 500) / 1000
-        },
     }
 }
 

@@ -16,6 +16,7 @@ pub mod issue;
 pub mod keys;
 mod namesakes;
 mod past_revocation;
+mod present;
 pub mod reply;
 pub mod revoke;
 pub mod scope_api;

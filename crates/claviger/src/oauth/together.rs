@@ -204,13 +204,12 @@ async fn write(
         // One that is gone cannot be told from one that is held.
         made.push(if client.is_none() && patience == Patience::None { Made::Held } else { Made::Left });
     }
-    let subjects: Vec<String> = drafts.iter().map(|draft| draft.subject()).collect();
-    let distinct: BTreeSet<&str> = subjects.iter().map(String::as_str).collect();
+    let subjects: BTreeSet<String> = drafts.iter().filter_map(|draft| draft.subject()).collect();
     // Behind the clients, as on the other way: what is read here is not older than a lock.
-    let revoked = revocations::find_users(conn, &Vec::from_iter(distinct)).await?;
+    let revoked = revocations::find_users(conn, &Vec::from_iter(subjects.iter().map(String::as_str))).await?;
     let is_able = |draft: &Arc<Draft>| {
         draft.check_client(present.iter().find(|client| client.id == draft.client().id)).is_ok()
-            && draft.check_user(revoked.get(&draft.subject()).copied()).is_ok()
+            && draft.check_user(draft.subject().and_then(|subject| revoked.get(&subject).copied())).is_ok()
     };
     let able: Vec<_> = drafts.iter().enumerate().filter(|(_, draft)| is_able(draft)).collect();
     let keys: Vec<_> = able.iter().map(|(_, draft)| (draft.key(), draft.idp)).collect();

@@ -7,12 +7,12 @@
 use super::{Principal, Users};
 use crate::oauth::client_end::TokenEnd;
 use crate::oauth::user_end::{Ended, UserEnd};
-use claviger_proto::account::{AccountFact, AccountState};
+use claviger_proto::account::AccountFact;
 use claviger_proto::entropy::{Entropy, key_text};
 use claviger_proto::ids::{SUPER_TENANT_DOMAIN, TenantId};
 use claviger_proto::password::{PasswordForm, StoredPassword};
 use claviger_proto::secret::Secret;
-use claviger_proto::time::{Clock, Timestamp};
+use claviger_proto::time::Clock;
 use claviger_proto::user::{NameRule, PRIMARY, Username};
 use claviger_store::account_locks;
 use claviger_store::conn::Conn;
@@ -249,33 +249,34 @@ impl UserAdmin {
         Ok(())
     }
 
-    /// The rows in which an account's state stands, and what they are to say. A row decides where there is one: where attributes said
-    /// it until now, the first says all that they do.
+    /// Where an account's state stands, and what is to stand there: in the place in which an old server of these tables looks, which
+    /// finds it there after a swap back.
     async fn account_step(&self, user: &Principal, act: &Act) -> Result<Step, AdminError> {
         let own = &user.username;
         let mut conn = self.store.reader().await?;
         let of_store = (own.domain.as_str(), own.name.as_str());
         let found = account_locks::list(&mut conn, user.tenant, of_store, user.name_rule).await?;
-        let is_first = found.is_empty() && account_locks::are_attributes(&conn);
+        let are_attributes = account_locks::are_attributes(&conn) && own.domain == PRIMARY;
         drop(conn);
-        let mut names = vec![own.name.clone()];
-        for (spelling, _) in found.into_iter().filter(|(spelling, _)| *spelling != own.name) {
+        let mut names = Vec::new();
+        for (spelling, _) in found {
             let whose = self.users.find(&Username { name: spelling.clone(), ..own.clone() }).await?;
             // Another user's row says nothing of this one.
             if whose.is_some_and(|found| found.username == *own) {
                 names.push(spelling);
             }
         }
-        let mut facts: Vec<(AccountFact, String)> = Vec::new();
-        if is_first {
-            let AccountState { locked_until, is_disabled } = user.account;
-            let end = locked_until.filter(|end| *end != Timestamp::NEVER).map_or(0, Timestamp::as_millis);
-            facts.push((AccountFact::Locked, locked_until.is_some().to_string()));
-            facts.push((AccountFact::UnlockTime, end.to_string()));
-            facts.push((AccountFact::Disabled, is_disabled.to_string()));
-        }
-        facts.extend(act.facts().iter().map(|(fact, value)| (*fact, (*value).to_owned())));
-        Ok(Step::Account { names, facts, is_shut_out: act.ends_tokens() })
+        let place = match names {
+            // A row decides where there is one.
+            names if names.is_empty() && are_attributes => Place::Attributes,
+            mut names => {
+                if !names.contains(&own.name) {
+                    names.push(own.name.clone());
+                }
+                Place::Rows(names)
+            }
+        };
+        Ok(Step::Account { place, facts: act.facts(), is_shut_out: act.ends_tokens() })
     }
 
     fn is_super_administrator(&self, user: &Principal) -> bool {
@@ -328,12 +329,21 @@ struct Change {
     step: Step,
 }
 
+/// Where something is said of an account (users-ldap.md 3.6).
+#[derive(Clone)]
+enum Place {
+    /// With the attributes of the user.
+    Attributes,
+    /// In rows of the identity tables, under these spellings of his name.
+    Rows(Vec<String>),
+}
+
 #[derive(Clone)]
 enum Step {
-    /// Says something of the account in the rows under these spellings of his name.
+    /// Says something of the account.
     Account {
-        names: Vec<String>,
-        facts: Vec<(AccountFact, String)>,
+        place: Place,
+        facts: &'static [(AccountFact, &'static str)],
         is_shut_out: bool,
     },
     Password(StoredPassword),
@@ -356,13 +366,23 @@ impl Change {
             (Step::Password(password), Some(user)) => {
                 user_admin::update_password(conn, tenant, user, password, clock.now()).await?;
             }
-            (Step::Account { names, facts, is_shut_out }, user) => {
+            (Step::Account { place, facts, is_shut_out }, user) => {
                 if let Some(user) = user.as_ref().filter(|_| *is_shut_out) {
                     self.check_last_administrator(conn, user).await?;
                 }
-                for name in names {
-                    for (fact, value) in facts {
-                        account_locks::set(conn, tenant, (&self.holder.domain, name), (*fact, value)).await?;
+                for fact in *facts {
+                    match (place, user) {
+                        (Place::Rows(names), _) => {
+                            for name in names {
+                                account_locks::set(conn, tenant, (&self.holder.domain, name), *fact).await?;
+                            }
+                        }
+                        (Place::Attributes, Some(user)) => {
+                            account_locks::set_attribute(conn, tenant, user, *fact).await?;
+                        }
+                        (Place::Attributes, None) => {
+                            return Err(AdminError::SecondaryStore(self.username.with_tenant()));
+                        }
                     }
                 }
             }
