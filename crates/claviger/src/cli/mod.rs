@@ -118,7 +118,7 @@ struct Cli {
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 done or stopped as asked, 1 could not start or had to stop (db status: \
-                          found an error), 2 wrong command line, 3 wrong configuration.";
+                          found an error; user: refused, or not done to its end), 2 wrong command line, 3 wrong configuration.";
 
 #[derive(Subcommand)]
 enum Command {

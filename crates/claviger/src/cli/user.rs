@@ -17,6 +17,7 @@ use claviger_proto::entropy::Entropy;
 use claviger_proto::secret::Secret;
 use claviger_proto::time::Clock;
 use claviger_proto::user::Username;
+use claviger_store::revocations;
 use std::io::{self, BufRead, Write};
 use std::sync::Arc;
 
@@ -87,6 +88,8 @@ pub async fn run(
     };
     let store = databases::open(&config.databases).await?;
     store.detect().await.context("the tables cannot be read")?;
+    let known = revocations::find_user(&mut store.reader().await?, &username.with_tenant()).await;
+    known.context("the tables cannot be read; `claviger db create` makes those that are missing")?;
     store.use_forms(keystores::forms(config, store.capabilities(), &rng)?);
     let users = startup::users_of(&store, config, clock.clone(), &*rng);
     let token_end = TokenEnd::of_settings(startup::oauth_settings(config), clock.clone(), rng.clone());
