@@ -206,7 +206,8 @@ async fn write(
     }
     let subjects: BTreeSet<String> = drafts.iter().filter_map(|draft| draft.subject()).collect();
     // Behind the clients, as on the other way: what is read here is not older than a lock.
-    let revoked = revocations::find_users(conn, &Vec::from_iter(subjects.iter().map(String::as_str))).await?;
+    let names: Vec<&str> = subjects.iter().map(String::as_str).collect();
+    let revoked = revocations::find_users(conn, &names).await?;
     let is_able = |draft: &Arc<Draft>| {
         draft.check_client(present.iter().find(|client| client.id == draft.client().id)).is_ok()
             && draft.check_user(draft.subject().and_then(|subject| revoked.get(&subject).copied())).is_ok()
