@@ -10,7 +10,7 @@ use claviger_proto::ids::TenantId;
 use claviger_proto::password::StoredPassword;
 use claviger_proto::time::Timestamp;
 use claviger_proto::user::{NameRule, PRIMARY, Username};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 /// Names that one statement looks for.
 pub const NAMES_MAX: usize = 50;
@@ -349,6 +349,8 @@ pub async fn name_hybrid_roles(
     (hybrid, rule): (Vec<(String, String)>, NameRule),
 ) -> Result<Vec<String>, StoreError> {
     let mut roles = vec!["Internal/everyone".to_owned()];
+    // An owner of applications has a role for each, and may have tens of thousands.
+    let mut named_already: HashSet<String> = roles.iter().cloned().collect();
     let mut spellings = BTreeMap::from([(user.name.clone(), true)]);
     for (stored, spelling) in hybrid {
         let is_own = match spellings.get(&spelling) {
@@ -357,7 +359,7 @@ pub async fn name_hybrid_roles(
         };
         spellings.insert(spelling, is_own);
         let named = if stored.contains('/') { stored } else { format!("Internal/{stored}") };
-        if is_own && !roles.contains(&named) {
+        if is_own && named_already.insert(named.clone()) {
             roles.push(named);
         }
     }
