@@ -1,5 +1,7 @@
 //! Locks and disablings of users' accounts where an old server keeps them (contract users-ldap.md 3.6): rows of
-//! IDN_IDENTITY_USER_DATA, and in the tables of 5.3 attributes of the user by default. A row decides where there is one.
+//! IDN_IDENTITY_USER_DATA, and with 5.3, as it is configured, attributes of the user. No table says how it was configured
+//! (`UserStoreBasedIdentityDataStore` or `JDBCIdentityDataStore`; which one came with it, the public sources do not agree on): what
+//! either says counts there, and what we say is said in both.
 
 use crate::capability::Capability;
 use crate::conn::Conn;
@@ -56,9 +58,8 @@ fn read(facts: &Facts, name: fn(AccountFact) -> &'static str) -> AccountState {
     AccountState::read(|fact| facts.get(name(fact)).map(String::as_str))
 }
 
-/// Does an old server of these tables keep the facts with the user's attributes, unless it was told otherwise? Their place is then
-/// the user's store.
-pub fn are_attributes(conn: &Conn) -> bool {
+/// May an old server of these tables keep the facts with the user's attributes? Their place is then the user's store.
+pub fn may_be_attributes(conn: &Conn) -> bool {
     !conn.capabilities().has(Capability::TokenHash)
 }
 
@@ -97,7 +98,7 @@ pub async fn find_in_attributes(conn: &mut Conn, tenant: TenantId, user: &User) 
     Ok(read(&facts, attribute))
 }
 
-/// Writes a fact about a user of a store as a row, which decides whatever the attributes say.
+/// Writes a fact about a user of a store as a row.
 pub async fn set(
     conn: &mut Conn,
     tenant: TenantId,
@@ -111,7 +112,7 @@ pub async fn set(
     Ok(())
 }
 
-/// Writes a fact about a user of the primary store with his attributes, where a row may overrule it.
+/// Writes a fact about a user of the primary store with his attributes.
 pub async fn set_attribute(
     conn: &mut Conn,
     tenant: TenantId,

@@ -303,8 +303,8 @@ impl Users {
         Ok(Some(Known { principal: Arc::new(principal), mark }))
     }
 
-    /// Is a user's account locked or disabled (users-ldap.md 3.6)? A row decides; one in another spelling of the name counts unless
-    /// it is another user's.
+    /// Is a user's account locked or disabled (users-ldap.md 3.6)? Whatever says so counts; a row in another spelling of the name does
+    /// unless it is another user's.
     async fn load_account(
         &self,
         store: &UserStore,
@@ -312,20 +312,19 @@ impl Users {
         user: &rows::User,
     ) -> Result<AccountState, StoreError> {
         let mut conn = self.store.reader().await?;
-        let are_attributes = account_locks::are_attributes(&conn);
+        let are_attributes = account_locks::may_be_attributes(&conn);
         let found = account_locks::list(&mut conn, tenant, (&store.domain, &user.name), store.rule).await?;
         drop(conn);
-        let mut account: Option<AccountState> = None;
+        let mut account = AccountState::default();
         for (spelling, state) in found {
             if spelling == user.name || store.find_named(tenant, &spelling).await?.is_none() {
-                account = Some(account.unwrap_or_default().or(state));
+                account = account.or(state);
             }
         }
-        match account {
-            Some(account) => Ok(account),
-            None if are_attributes => store.find_account_in_attributes(tenant, user).await,
-            None => Ok(AccountState::default()),
+        if are_attributes {
+            account = account.or(store.find_account_in_attributes(tenant, user).await?);
         }
+        Ok(account)
     }
 
     /// The row of a user of a store as its table is now, also by another spelling of the name where the rule allows one.

@@ -249,34 +249,23 @@ impl UserAdmin {
         Ok(())
     }
 
-    /// Where an account's state stands, and what is to stand there: in the place in which an old server of these tables looks, which
-    /// finds it there after a swap back.
+    /// Where an account's state stands, and what is to stand there: in every place in which an old server of these tables may look.
     async fn account_step(&self, user: &Principal, act: &Act) -> Result<Step, AdminError> {
         let own = &user.username;
         let mut conn = self.store.reader().await?;
         let of_store = (own.domain.as_str(), own.name.as_str());
         let found = account_locks::list(&mut conn, user.tenant, of_store, user.name_rule).await?;
-        let are_attributes = account_locks::are_attributes(&conn) && own.domain == PRIMARY;
+        let are_attributes_too = account_locks::may_be_attributes(&conn);
         drop(conn);
-        let mut names = Vec::new();
-        for (spelling, _) in found {
+        let mut names = vec![own.name.clone()];
+        for (spelling, _) in found.into_iter().filter(|(spelling, _)| *spelling != own.name) {
             let whose = self.users.find(&Username { name: spelling.clone(), ..own.clone() }).await?;
             // Another user's row says nothing of this one.
             if whose.is_some_and(|found| found.username == *own) {
                 names.push(spelling);
             }
         }
-        let place = match names {
-            // A row decides where there is one.
-            names if names.is_empty() && are_attributes => Place::Attributes,
-            mut names => {
-                if !names.contains(&own.name) {
-                    names.push(own.name.clone());
-                }
-                Place::Rows(names)
-            }
-        };
-        Ok(Step::Account { place, facts: act.facts(), is_shut_out: act.ends_tokens() })
+        Ok(Step::Account { names, are_attributes_too, facts: act.facts(), is_shut_out: act.ends_tokens() })
     }
 
     fn is_super_administrator(&self, user: &Principal) -> bool {
@@ -329,20 +318,13 @@ struct Change {
     step: Step,
 }
 
-/// Where something is said of an account (users-ldap.md 3.6).
-#[derive(Clone)]
-enum Place {
-    /// With the attributes of the user.
-    Attributes,
-    /// In rows of the identity tables, under these spellings of his name.
-    Rows(Vec<String>),
-}
-
 #[derive(Clone)]
 enum Step {
-    /// Says something of the account.
+    /// Says something of the account (users-ldap.md 3.6), in rows under these spellings of the name and with the attributes of a user
+    /// whose store is ours.
     Account {
-        place: Place,
+        names: Vec<String>,
+        are_attributes_too: bool,
         facts: &'static [(AccountFact, &'static str)],
         is_shut_out: bool,
     },
@@ -366,23 +348,16 @@ impl Change {
             (Step::Password(password), Some(user)) => {
                 user_admin::update_password(conn, tenant, user, password, clock.now()).await?;
             }
-            (Step::Account { place, facts, is_shut_out }, user) => {
+            (Step::Account { names, are_attributes_too, facts, is_shut_out }, user) => {
                 if let Some(user) = user.as_ref().filter(|_| *is_shut_out) {
                     self.check_last_administrator(conn, user).await?;
                 }
                 for fact in *facts {
-                    match (place, user) {
-                        (Place::Rows(names), _) => {
-                            for name in names {
-                                account_locks::set(conn, tenant, (&self.holder.domain, name), *fact).await?;
-                            }
-                        }
-                        (Place::Attributes, Some(user)) => {
-                            account_locks::set_attribute(conn, tenant, user, *fact).await?;
-                        }
-                        (Place::Attributes, None) => {
-                            return Err(AdminError::SecondaryStore(self.username.with_tenant()));
-                        }
+                    for name in names {
+                        account_locks::set(conn, tenant, (&self.holder.domain, name), *fact).await?;
+                    }
+                    if let Some(user) = user.as_ref().filter(|_| *are_attributes_too) {
+                        account_locks::set_attribute(conn, tenant, user, *fact).await?;
                     }
                 }
             }
