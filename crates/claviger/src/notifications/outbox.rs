@@ -28,6 +28,15 @@ pub struct Outbox {
     are_owners_told: bool,
 }
 
+/// Whose tokens are all dead.
+#[derive(Clone, Copy)]
+pub enum Owner<'a> {
+    /// A client.
+    Client(&'a ConsumerKey),
+    /// A user: his UUID, or where he has none his name as `sub` says it.
+    User(&'a str),
+}
+
 /// A token that nobody may accept any more.
 #[derive(Clone, Copy)]
 pub struct Ended<'a> {
@@ -88,12 +97,12 @@ impl Outbox {
         self.insert(conn, envelope, row, body.as_deref().ok_or(TEXT_UNKNOWN)).await
     }
 
-    /// Writes that every token which a client was issued before an instant is dead, in the present transaction. Where each
+    /// Writes that every token which a client or a user was issued before an instant is dead, in the present transaction. Where each
     /// token has a row, each is told by itself, and this is not.
-    pub async fn client_ended(
+    pub async fn owner_ended(
         &self,
         conn: &mut Conn,
-        (tenant, consumer_key): (TenantId, &ConsumerKey),
+        (tenant, owner): (TenantId, Owner<'_>),
         before: Timestamp,
         now: Timestamp,
     ) -> Result<(), StoreError> {
@@ -103,29 +112,15 @@ impl Outbox {
         let domain = domain_of(conn, tenant).await?;
         let event_id = uuid(&*self.rng);
         let envelope = Envelope { event_id: &event_id, now, tenant, tenant_domain: &domain };
-        let body = event::client_revocation(envelope, consumer_key, before);
-        let row = Row { lane: &format!("client {consumer_key}"), consumer_key, expires_at: Timestamp::NEVER };
-        self.insert(conn, envelope, row, Ok(&body)).await
-    }
-
-    /// Writes that every token which a user was issued before an instant is dead, in the present transaction. The entity is his
-    /// UUID, or where he has none his name as `sub` says it. Where each token has a row, this is not told, as of a client.
-    pub async fn user_ended(
-        &self,
-        conn: &mut Conn,
-        (tenant, entity): (TenantId, &str),
-        before: Timestamp,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        if self.listeners.is_empty() || !self.are_owners_told {
-            return Ok(());
-        }
-        let domain = domain_of(conn, tenant).await?;
-        let event_id = uuid(&*self.rng);
-        let envelope = Envelope { event_id: &event_id, now, tenant, tenant_domain: &domain };
-        let body = event::user_revocation(envelope, entity, before);
-        let lane = format!("user {}", hex(&TokenHash::of(&format!("{entity}@{domain}")).0));
-        let row = Row { lane: &lane, consumer_key: &ConsumerKey(String::new()), expires_at: Timestamp::NEVER };
+        let nobody = ConsumerKey(String::new());
+        let (lane, consumer_key, body) = match owner {
+            Owner::Client(key) => (format!("client {key}"), key, event::client_revocation(envelope, key, before)),
+            Owner::User(entity) => {
+                let name = TokenHash::of(&format!("{entity}@{domain}"));
+                (format!("user {}", hex(&name.0)), &nobody, event::user_revocation(envelope, entity, before))
+            }
+        };
+        let row = Row { lane: &lane, consumer_key, expires_at: Timestamp::NEVER };
         self.insert(conn, envelope, row, Ok(&body)).await
     }
 

@@ -3,7 +3,7 @@
 //!
 //! Nobody issues meanwhile for the old secret: who inserts a token holds the client and looks at it (`oauth::issue`).
 
-use crate::notifications::outbox::Outbox;
+use crate::notifications::outbox::{Outbox, Owner};
 use crate::oauth::dcr::{KEY_LENGTH, RegistrationError, check_owner};
 use crate::oauth::revoke::{End, SeenJwt, Times, end_row};
 use crate::oauth::{KnownClient, OAuth, OAuthSettings};
@@ -168,7 +168,7 @@ impl ClientEnd {
             let before = self.token_end.settings.revoked_before(now);
             codes::end_all(conn, client.id).await?;
             revocations::insert_client(conn, &client.key, before, Timestamp::NEVER, now).await?;
-            self.token_end.outbox.client_ended(conn, (client.tenant, &client.key), before, now).await?;
+            self.token_end.outbox.owner_ended(conn, (client.tenant, Owner::Client(&client.key)), before, now).await?;
         }
         if next.is_none() && matches!(self.cause, Cause::Deletion) {
             let rows = tokens::delete_of_client(conn, client.id, ROWS_PER_WRITE).await?;

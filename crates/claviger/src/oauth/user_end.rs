@@ -5,6 +5,7 @@
 //! Nobody gets a new one meanwhile by what he was before: the first write says up to which instant the user's authorizations are
 //! void, and `oauth::issue` asks that in the transaction of each token.
 
+use crate::notifications::outbox::Owner;
 use crate::oauth::client_end::{TOKENS_PER_WRITE, TokenEnd};
 use crate::oauth::grant::subject_of;
 use claviger_proto::event::Event;
@@ -67,8 +68,8 @@ impl UserEnd {
             revocations::insert_user(conn, &subject, before, Timestamp::NEVER, now).await?;
         }
         let subject = subject_of(&self.username);
-        let entity = entity.unwrap_or(&subject);
-        self.token_end.outbox.user_ended(conn, (self.holder.tenant, entity), before, now).await?;
+        let owner = Owner::User(entity.unwrap_or(&subject));
+        self.token_end.outbox.owner_ended(conn, (self.holder.tenant, owner), before, now).await?;
         self.tell(conn).await
     }
 
