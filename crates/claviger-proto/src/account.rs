@@ -27,18 +27,22 @@ pub struct AccountState {
 }
 
 impl AccountState {
-    /// Reads the facts as they are stored; a text in its place, `None` where there is none. A lock whose end cannot be read has
-    /// none.
-    pub fn read<'a>(fact: impl Fn(AccountFact) -> Option<&'a str>) -> Self {
-        let is_true = |name| fact(name).is_some_and(|text| text.trim().eq_ignore_ascii_case("true"));
-        let unlock_ms = || match fact(AccountFact::UnlockTime).map(str::trim) {
-            None | Some("" | "0") => None,
-            Some(text) => text.parse().ok().map(Timestamp::from_millis),
-        };
-        Self {
-            locked_until: is_true(AccountFact::Locked).then(|| unlock_ms().unwrap_or(Timestamp::NEVER)),
-            is_disabled: is_true(AccountFact::Disabled),
+    /// Reads facts as they are stored. There may be several of a kind, under several spellings of one name: one that says locked or
+    /// disabled is enough, and of their ends the last counts; none counts, where one cannot be read or is zero.
+    pub fn read<'a>(facts: impl IntoIterator<Item = (AccountFact, &'a str)>) -> Self {
+        let (mut is_locked, mut is_disabled, mut end) = (false, false, None);
+        for (fact, text) in facts {
+            let text = text.trim();
+            match fact {
+                AccountFact::Locked => is_locked |= text.eq_ignore_ascii_case("true"),
+                AccountFact::Disabled => is_disabled |= text.eq_ignore_ascii_case("true"),
+                AccountFact::UnlockTime => {
+                    let own = text.parse().ok().filter(|millis| *millis != 0).map(Timestamp::from_millis);
+                    end = end.max(Some(own.unwrap_or(Timestamp::NEVER)));
+                }
+            }
         }
+        Self { locked_until: is_locked.then(|| end.unwrap_or(Timestamp::NEVER)), is_disabled }
     }
 
     /// Of two that are one account's, the longer lock, and disabled if either is.
@@ -65,11 +69,9 @@ mod tests {
         unlock: Option<&'static str>,
         disabled: Option<&'static str>,
     ) -> AccountState {
-        AccountState::read(|fact| match fact {
-            AccountFact::Locked => locked,
-            AccountFact::UnlockTime => unlock,
-            AccountFact::Disabled => disabled,
-        })
+        let facts =
+            [(AccountFact::Locked, locked), (AccountFact::UnlockTime, unlock), (AccountFact::Disabled, disabled)];
+        AccountState::read(facts.into_iter().filter_map(|(fact, text)| Some((fact, text?))))
     }
 
     #[test]
@@ -79,6 +81,7 @@ mod tests {
             (None, true),
             (Some(""), true),
             (Some("0"), true),
+            (Some("+00"), true),
             (Some("soon"), true),
             (Some("1500000000001"), true),
             (Some(" 1500000000001 "), true),
@@ -88,6 +91,20 @@ mod tests {
             assert_eq!(state(Some("true"), text, None).is_barred(now), is_barred, "{text:?}");
             assert!(!state(Some("false"), text, None).is_barred(now), "{text:?}");
             assert!(!state(None, text, None).is_barred(now), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn facts_under_several_spellings_are_one_accounts() {
+        use AccountFact::{Locked, UnlockTime};
+        let now = Timestamp::from_millis(1_000);
+        for (facts, is_barred) in [
+            (&[(Locked, "true"), (Locked, "false"), (UnlockTime, "2000")][..], true),
+            (&[(Locked, "false"), (Locked, "true"), (UnlockTime, "500")], false),
+            (&[(Locked, "true"), (UnlockTime, "500"), (UnlockTime, "0")], true),
+            (&[(Locked, "true"), (UnlockTime, "500"), (UnlockTime, "2000")], true),
+        ] {
+            assert_eq!(AccountState::read(facts.iter().copied()).is_barred(now), is_barred, "{facts:?}");
         }
     }
 

@@ -12,7 +12,7 @@ use crate::value::Row;
 use claviger_proto::account::{AccountFact, AccountState};
 use claviger_proto::ids::TenantId;
 use claviger_proto::user::{NameRule, PRIMARY};
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 queries! {
     LIST = "SELECT USER_NAME, DATA_KEY, DATA_VALUE FROM IDN_IDENTITY_USER_DATA WHERE TENANT_ID = ? AND USER_NAME = ? \
@@ -51,51 +51,45 @@ const fn attribute(fact: AccountFact) -> &'static str {
     }
 }
 
-/// The facts about one account.
-type Facts = BTreeMap<String, String>;
-
-fn read(facts: &Facts, name: fn(AccountFact) -> &'static str) -> AccountState {
-    AccountState::read(|fact| facts.get(name(fact)).map(String::as_str))
-}
-
 /// May an old server of these tables keep the facts with the user's attributes? Their place is then the user's store.
 pub fn may_be_attributes(conn: &Conn) -> bool {
     !conn.capabilities().has(Capability::TokenHash)
 }
 
-/// What the rows say of a user of a store, by the spelling of his name that they have. Those in another spelling than his may be
-/// another user's.
-pub async fn list(
+/// What the rows say of a user of a store, and under which spellings of his name they stand: all that the old server takes for his,
+/// by the column's equality or, as the rule says, without regard to case. It asks nobody whether another user is called so.
+pub async fn find(
     conn: &mut Conn,
     tenant: TenantId,
     (domain, name): (&str, &str),
     rule: NameRule,
-) -> Result<Vec<(String, AccountState)>, StoreError> {
+) -> Result<(AccountState, Vec<String>), StoreError> {
     let prefix = prefix(domain);
     let sql = if rule == NameRule::Exact { &LIST } else { any_case(conn).await? };
     let stored = format!("{prefix}{name}");
     let [locked, unlock, disabled] = FACTS.map(key);
     let args = [tenant.into(), (&stored).into(), locked.into(), unlock.into(), disabled.into()];
-    let mut spellings: BTreeMap<String, Facts> = BTreeMap::new();
+    let (mut spellings, mut facts) = (BTreeSet::new(), Vec::new());
     for row in conn.rows(sql, &args).await? {
         let spelled = row.text(0)?;
-        let Some((before, own)) = spelled.split_at_checked(prefix.len()) else { continue };
-        if before.eq_ignore_ascii_case(&prefix) && rule.is_same(own, name) {
-            insert(spellings.entry(own.to_owned()).or_default(), &row, 1)?;
+        if let Some((_, own)) = spelled.split_at_checked(prefix.len()) {
+            spellings.insert(own.to_owned());
         }
+        facts.extend(fact_of(&row, 1, key)?);
     }
-    Ok(spellings.into_iter().map(|(spelling, facts)| (spelling, read(&facts, key))).collect())
+    let facts = facts.iter().map(|(fact, text): &(AccountFact, String)| (*fact, text.as_str()));
+    Ok((AccountState::read(facts), spellings.into_iter().collect()))
 }
 
 /// What the attributes of a user say, of the store behind the connection.
 pub async fn find_in_attributes(conn: &mut Conn, tenant: TenantId, user: &User) -> Result<AccountState, StoreError> {
     let [locked, unlock, disabled] = FACTS.map(attribute);
     let args = [user.id.into(), tenant.into(), locked.into(), unlock.into(), disabled.into()];
-    let mut facts = Facts::new();
+    let mut facts = Vec::new();
     for row in conn.rows(&LIST_ATTRIBUTES, &args).await? {
-        insert(&mut facts, &row, 0)?;
+        facts.extend(fact_of(&row, 0, attribute)?);
     }
-    Ok(read(&facts, attribute))
+    Ok(AccountState::read(facts.iter().map(|(fact, text)| (*fact, text.as_str()))))
 }
 
 /// Writes a fact about a user of a store as a row.
@@ -125,11 +119,15 @@ pub async fn set_attribute(
     Ok(())
 }
 
-fn insert(facts: &mut Facts, row: &Row, at: usize) -> Result<(), StoreError> {
-    if let Some(value) = row.opt_text(at + 1)? {
-        facts.insert(row.text(at)?, value);
-    }
-    Ok(())
+/// The fact of a row with its name at a place and its text behind it.
+fn fact_of(
+    row: &Row,
+    at: usize,
+    name: fn(AccountFact) -> &'static str,
+) -> Result<Option<(AccountFact, String)>, StoreError> {
+    let stored = row.text(at)?;
+    let fact = FACTS.into_iter().find(|fact| name(*fact).eq_ignore_ascii_case(&stored));
+    Ok(fact.zip(row.opt_text(at + 1)?))
 }
 
 /// What stands before the names of a store's users.

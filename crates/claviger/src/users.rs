@@ -70,6 +70,15 @@ impl Principal {
 /// Tells a user's row with one password from the same row with another, and from a later user's of that name.
 type Mark = [u8; 32];
 
+/// How a password check ended.
+enum Login {
+    /// Unknown name or wrong password.
+    Wrong,
+    /// The password is right, and the account is locked or disabled.
+    Barred,
+    Admitted(Arc<Principal>),
+}
+
 struct Known {
     principal: Arc<Principal>,
     mark: Mark,
@@ -160,9 +169,12 @@ impl Users {
         password: &Secret,
     ) -> Result<Option<Arc<Principal>>, StoreError> {
         let username = &login.username;
-        let found = self.authenticate_in_store(username, password).await?;
-        if found.is_some() || login.has_domain || self.stores.len() == 1 {
-            return Ok(found);
+        match self.authenticate_in_store(username, password).await? {
+            Login::Admitted(principal) => return Ok(Some(principal)),
+            // His namesake of another store is not tried, as the old server does not.
+            Login::Barred => return Ok(None),
+            Login::Wrong if login.has_domain || self.stores.len() == 1 => return Ok(None),
+            Login::Wrong => {}
         }
         let Some(tenant) = self.find_tenant(username).await? else { return Ok(None) };
         let mut trouble = None;
@@ -172,8 +184,9 @@ impl Users {
             }
             let username = Username { domain: store.domain.clone(), ..username.clone() };
             match self.authenticate_in_store(&username, password).await {
-                Ok(None) => {}
-                Ok(found) => return Ok(found),
+                Ok(Login::Wrong) => {}
+                Ok(Login::Barred) => return Ok(None),
+                Ok(Login::Admitted(principal)) => return Ok(Some(principal)),
                 Err(error) => trouble = trouble.or(Some(error)),
             }
         }
@@ -184,17 +197,15 @@ impl Users {
     }
 
     /// As [`Self::authenticate`], of a user of the store that the name says.
-    async fn authenticate_in_store(
-        &self,
-        username: &Username,
-        password: &Secret,
-    ) -> Result<Option<Arc<Principal>>, StoreError> {
+    async fn authenticate_in_store(&self, username: &Username, password: &Secret) -> Result<Login, StoreError> {
         let key = self.login_key(username, password);
+        // Who is barred goes the long way, as long as a wrong password's.
         if let Some(mark) = self.logins.find(&key)
             && let Some(known) = self.find_known(username).await?
             && known.mark == *mark
+            && !known.principal.is_barred(self.clock.now())
         {
-            return Ok(self.admit(known.principal.clone()));
+            return Ok(Login::Admitted(known.principal.clone()));
         }
         let generation = self.logins.generation(&key);
         let named = self.find_store(username).await?;
@@ -206,23 +217,24 @@ impl Users {
         // A domain that nobody has costs as much as a wrong password.
         let store = named.map_or(&self.stores[0], |(_, store)| store);
         let is_match = store.is_match(stored.as_ref(), password);
-        let Some(user) = stored.filter(|_| is_match) else { return Ok(None) };
+        let Some(user) = stored.filter(|_| is_match) else { return Ok(Login::Wrong) };
         if let Some(since) = user.one_time_since
             && self.clock.now().millis_since(since) > ONE_TIME_MS
         {
             tracing::info!(target: "audit", user = username.with_tenant(), outcome = "refused", "one-time password is over");
-            return Ok(None);
+            return Ok(Login::Wrong);
         }
         let mark = self.mark(&user);
         let stored = Username { name: user.name, ..username.clone() };
         // Another mark: the password was changed while this was going on.
         let known = self.find_exactly(&stored).await?.filter(|known| known.mark == mark);
-        let Some(known) = known else { return Ok(None) };
+        let Some(known) = known else { return Ok(Login::Wrong) };
+        let Some(principal) = self.admit(known.principal.clone()) else { return Ok(Login::Barred) };
         // A one-time password is asked for again each time: it ends.
         if user.one_time_since.is_none() {
             self.logins.insert(key, generation, Arc::new(mark));
         }
-        Ok(self.admit(known.principal.clone()))
+        Ok(Login::Admitted(principal))
     }
 
     /// Who has proved who he is, unless his account is locked or disabled.
@@ -303,8 +315,7 @@ impl Users {
         Ok(Some(Known { principal: Arc::new(principal), mark }))
     }
 
-    /// Is a user's account locked or disabled (users-ldap.md 3.6)? Whatever says so counts; a row in another spelling of the name does
-    /// unless it is another user's.
+    /// Is a user's account locked or disabled (users-ldap.md 3.6)? Whatever says so counts.
     async fn load_account(
         &self,
         store: &UserStore,
@@ -312,19 +323,14 @@ impl Users {
         user: &rows::User,
     ) -> Result<AccountState, StoreError> {
         let mut conn = self.store.reader().await?;
-        let are_attributes = account_locks::may_be_attributes(&conn);
-        let found = account_locks::list(&mut conn, tenant, (&store.domain, &user.name), store.rule).await?;
+        let are_attributes_too = account_locks::may_be_attributes(&conn);
+        let named = (store.domain.as_str(), user.name.as_str());
+        let (account, _) = account_locks::find(&mut conn, tenant, named, store.rule).await?;
         drop(conn);
-        let mut account = AccountState::default();
-        for (spelling, state) in found {
-            if spelling == user.name || store.find_named(tenant, &spelling).await?.is_none() {
-                account = account.or(state);
-            }
+        if !are_attributes_too {
+            return Ok(account);
         }
-        if are_attributes {
-            account = account.or(store.find_account_in_attributes(tenant, user).await?);
-        }
-        Ok(account)
+        Ok(account.or(store.find_account_in_attributes(tenant, user).await?))
     }
 
     /// The row of a user of a store as its table is now, also by another spelling of the name where the rule allows one.

@@ -180,7 +180,7 @@ async fn revoke_user(app: &App, event: &Notification, entity: &str, before: Time
     if let Ok(name) = Username::parse(&full)
         && let Some(user) = app.users.find(&name).await?
     {
-        subjects = subjects_of(&user.username);
+        subjects = subjects_of(&app.users, &user.username).await?;
     }
     let now = app.clock.now();
     let write = app.store.write::<_, StoreError, _>(move |conn| {

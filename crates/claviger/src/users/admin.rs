@@ -6,7 +6,7 @@
 
 use super::{Principal, Users};
 use crate::oauth::client_end::TokenEnd;
-use crate::oauth::user_end::{Ended, UserEnd};
+use crate::oauth::user_end::{Ended, UserEnd, subjects_of};
 use claviger_proto::account::AccountFact;
 use claviger_proto::entropy::{Entropy, key_text};
 use claviger_proto::ids::{SUPER_TENANT_DOMAIN, TenantId};
@@ -196,7 +196,8 @@ impl UserAdmin {
             name: user.username.name.clone(),
             rule: user.name_rule,
         };
-        let end = UserEnd::new(self.store.clone(), self.token_end.clone(), user.username.clone(), holder.clone());
+        let names = (user.username.clone(), subjects_of(&self.users, &user.username).await?);
+        let end = UserEnd::new(self.store.clone(), self.token_end.clone(), names, holder.clone());
         let end = Arc::new(end);
         let change = Change {
             username: user.username.clone(),
@@ -254,16 +255,11 @@ impl UserAdmin {
         let own = &user.username;
         let mut conn = self.store.reader().await?;
         let of_store = (own.domain.as_str(), own.name.as_str());
-        let found = account_locks::list(&mut conn, user.tenant, of_store, user.name_rule).await?;
+        let (_, mut names) = account_locks::find(&mut conn, user.tenant, of_store, user.name_rule).await?;
         let are_attributes_too = account_locks::may_be_attributes(&conn);
         drop(conn);
-        let mut names = vec![own.name.clone()];
-        for (spelling, _) in found.into_iter().filter(|(spelling, _)| *spelling != own.name) {
-            let whose = self.users.find(&Username { name: spelling.clone(), ..own.clone() }).await?;
-            // Another user's row says nothing of this one.
-            if whose.is_some_and(|found| found.username == *own) {
-                names.push(spelling);
-            }
+        if !names.contains(&own.name) {
+            names.push(own.name.clone());
         }
         Ok(Step::Account { names, are_attributes_too, facts: act.facts(), is_shut_out: act.ends_tokens() })
     }
@@ -364,13 +360,12 @@ impl Change {
             (Step::ShutOut(password), Some(user)) => {
                 self.check_last_administrator(conn, user).await?;
                 user_admin::update_password(conn, tenant, user, password, clock.now()).await?;
-                let own = (self.holder.domain.as_str(), self.holder.name.as_str());
-                account_locks::set(conn, tenant, own, (AccountFact::Disabled, "true")).await?;
             }
             (Step::Roles { add, remove }, _) => self.change_roles(conn, user.as_ref(), add, remove).await?,
             (Step::RemoveData, _) => user_admin::delete_data(conn, &self.holder).await?,
             (Step::Remove, Some(user)) => user_admin::delete(conn, &self.holder, user).await?,
-            (Step::Password(_) | Step::ShutOut(_) | Step::Remove, None) => {
+            (Step::Remove, None) => {}
+            (Step::Password(_) | Step::ShutOut(_), None) => {
                 return Err(AdminError::SecondaryStore(self.username.with_tenant()));
             }
         }
@@ -386,7 +381,12 @@ impl Change {
             return Ok(None);
         }
         let found = rows::find(conn, self.holder.tenant, &self.holder.name, NameRule::Exact).await?;
-        found.map(Some).ok_or_else(|| AdminError::UnknownUser(self.username.with_tenant()))
+        match found {
+            // A deletion that is repeated may find that it was done: the users' database is committed by itself.
+            None if matches!(self.step, Step::RemoveData | Step::Remove) => Ok(None),
+            None => Err(AdminError::UnknownUser(self.username.with_tenant())),
+            user => Ok(user),
+        }
     }
 
     async fn change_roles(

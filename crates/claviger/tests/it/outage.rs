@@ -347,11 +347,17 @@ impl Load {
         Self { answers, is_over, lanes }
     }
 
-    async fn end(self) {
+    async fn end(mut self) {
         self.is_over.store(true, Ordering::SeqCst);
-        for lane in self.lanes {
+        for lane in std::mem::take(&mut self.lanes) {
             lane.await.unwrap();
         }
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.lanes.iter().for_each(JoinHandle::abort);
     }
 }
 

@@ -165,6 +165,8 @@ async fn log_in(State(app): State<Arc<App>>, request: FormRequest) -> Response {
         let interaction = open(&app, &request.headers, Purpose::Login, key)?;
         let client = client_of(&app, &interaction).await?;
         let (name, password) = (form.get("username").unwrap_or_default(), form.get("password").unwrap_or_default());
+        // From before the question: who is let in by what he was until then has logged in before his change.
+        let logged_in_ms = Some(app.clock.now().as_millis());
         let Some(user) = authenticate(&app, &client, name, password).await? else {
             return Ok(redirect(
                 StatusCode::SEE_OTHER,
@@ -172,7 +174,6 @@ async fn log_in(State(app): State<Arc<App>>, request: FormRequest) -> Response {
             ));
         };
         let user = Some(user.username.with_tenant());
-        let logged_in_ms = Some(app.clock.now().as_millis());
         let interaction = Interaction { user, logged_in_ms, ends_ms: page_end(&app), ..interaction };
         let key = seal(&app, Purpose::Consent, &interaction)?;
         Ok(redirect(StatusCode::SEE_OTHER, &format!("{AUTHORIZE}?sessionDataKey={key}")))
@@ -246,6 +247,8 @@ async fn decide(app: &App, headers: &HeaderMap, key: &str, consent: &str) -> Res
 
 /// Makes the code, with the scopes that the user may give away now.
 async fn issue_code(app: &App, client: &KnownClient, interaction: &Interaction) -> Result<Secret, AuthorizeError> {
+    // As of a login: an exchange compares it with the user's change.
+    let created = app.clock.now();
     let user = user_of(app, client, interaction).await?;
     let request = &interaction.request;
     let scopes = scope_policy::grant(app, &user.username, user.tenant, &request.scopes()).await?;
@@ -261,7 +264,7 @@ async fn issue_code(app: &App, client: &KnownClient, interaction: &Interaction) 
         user_domain: user.username.domain.clone(),
         tenant: user.tenant,
         subject: subject_of(&user.username),
-        created: app.clock.now(),
+        created,
         validity_ms: app.oauth.settings.code_s.saturating_mul(1000),
         challenge: request.challenge(),
         context: logged_in.map(|auth_time| CodeContext { auth_time, nonce: request.nonce.clone() }),

@@ -4,14 +4,14 @@
 use super::codes::CALLBACK;
 use crate::harness::{
     ADMIN, ADMIN_PASSWORD, Browser, Call as _, Database, Directory, Home, Options, Origin, Post, Process, Receiver,
-    Registered, Reply, Server, becomes_false, claims, databases, insert_user, introspect, plain_client, register,
-    user_databases,
+    Registered, Reply, Server, becomes_false, claims, databases, insert_tenant, insert_user, introspect, plain_client,
+    register, user_databases,
 };
 use claviger::files::{SIGNING_CERTIFICATE_FILE, SIGNING_FILE};
 use claviger_gateway::model::Snapshot;
 use claviger_proto::ids::TenantId;
 use claviger_proto::user::NameRule;
-use claviger_store::{user_admin, users};
+use claviger_store::{revocations, user_admin, users};
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::json;
 use std::io::Write as _;
@@ -488,5 +488,40 @@ async fn checklist_46_a_user_of_a_secondary_store_is_locked() {
         for database in [database, hr.database] {
             database.remove().await;
         }
+    }
+}
+
+/// A name of the super tenant's may read as another tenant's user, whose tokens are nobody's to end.
+#[tokio::test(flavor = "multi_thread")]
+async fn checklist_46_a_name_with_an_at_sign_is_nobody_elses() {
+    for database in databases().await {
+        if database.is_shared() {
+            let directory = Directory::new();
+            let server = Server::start(&database, Options::default()).await;
+            let tenant = insert_tenant(&server, "x.org").await;
+            for name in ["ann@x.org", "bob@x.org"] {
+                insert_user(&server, TenantId::SUPER, name, PASSWORD, &[]).await;
+            }
+            insert_user(&server, tenant, "ann", PASSWORD, &[]).await;
+            std::fs::write(directory.path().join("deployment.toml"), database.section()).unwrap();
+            for name in ["ann@x.org@carbon.super", "bob@x.org@carbon.super"] {
+                let ran = claviger_user(directory.path(), &["lock", name], "");
+                assert_eq!(ran.code, Some(0), "{ran:?}");
+            }
+            let mut conn = server.app().store.reader().await.unwrap();
+            for (subject, is_revoked) in [
+                ("ann@x.org@carbon.super", true),
+                ("ann@x.org", false),
+                ("bob@x.org@carbon.super", true),
+                // As gateways read it, and nobody else is called so.
+                ("bob@x.org", true),
+            ] {
+                let found = revocations::find_user(&mut conn, subject).await.unwrap();
+                assert_eq!(found.is_some(), is_revoked, "{subject} on {}", server.engine);
+            }
+            drop(conn);
+            server.stop().await;
+        }
+        database.remove().await;
     }
 }
