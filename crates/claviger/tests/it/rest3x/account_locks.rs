@@ -53,9 +53,18 @@ async fn who_is_locked_or_disabled_is_kept_out_by_every_door() {
             let page = browser.log_in(&request_of(&client), who).await;
             let basic = || server.get(SCOPES).basic_auth("lou", Some(PASSWORD));
             assert_eq!(basic().call().await.status, 200, "{}", server.engine);
+            let access = first.text("access_token");
+            assert!(server.is_active(&access).await, "{}", server.engine);
             set_account(server, TenantId::SUPER, "lou", facts).await;
             check_refused(server, &client, "lou").await;
             assert_eq!(basic().call().await.status, 401, "{}", server.engine);
+            assert!(!server.is_active(&access).await, "{}", server.engine);
+            assert_eq!(
+                server.get("/oauth2/userinfo").bearer_auth(&access).call().await.status,
+                401,
+                "{}",
+                server.engine
+            );
             let bearer = server.get(SCOPES).bearer_auth(first.text("access_token"));
             assert_eq!(bearer.call().await.status, 401, "{}", server.engine);
             let refresh = first.text("refresh_token");
@@ -67,9 +76,10 @@ async fn who_is_locked_or_disabled_is_kept_out_by_every_door() {
             assert_eq!(sent_back(&back)["error"], "access_denied", "{}", server.engine);
             let again = browser.log_in(&request_of(&client), who).await;
             assert!(again.body.contains("name=\"password\""), "{}: {again:?}", server.engine);
-            // What was not used up is good again when the account is.
+            // What was not used up is good again when the account is, also a token that nobody ended.
             set_account(server, TenantId::SUPER, "lou", &[("accountLocked", "false"), ("accountDisabled", "false")])
                 .await;
+            assert!(server.is_active(&access).await, "{}", server.engine);
             assert_eq!(client.token(server, &form).await.status, 200, "{}", server.engine);
             assert_eq!(client.refresh(server, &refresh).await.status, 200, "{}", server.engine);
             check_admitted(server, &client, "lou").await;
