@@ -5,6 +5,7 @@
 
 mod baseline;
 mod clean;
+mod counted;
 mod database;
 mod growth;
 mod http;

@@ -50,6 +50,14 @@ pub(crate) const TESTS: &[Need] = &[
 /// Needed by benchmarks only.
 pub(crate) const BENCHMARKS: &[Need] = &[need("taskset", "util-linux"), need("mariadb-slap", "mariadb-client")];
 
+/// Needed besides by the benchmark on a machine whose clock counts instructions.
+pub(crate) const COUNTED: &[Need] = &[
+    need("qemu-system-x86_64", "qemu-system-x86"),
+    need("busybox", "busybox-static"),
+    need("cpio", "cpio"),
+    need("objcopy", "binutils"),
+];
+
 /// Needed besides by the client suites of `tests/clients`.
 pub(crate) const CLIENTS: &[Need] = &[need("node", "nodejs"), need("npm", "npm"), need("python3", "python3")];
 

@@ -4,7 +4,7 @@
 use super::{
     Bench,
     baseline::{self, Baseline, Commits},
-    clean,
+    clean, counted,
     database::{self, Database},
     growth,
     load::{Contender, Figure, Load, SERVER_CPU, WHOLE_MACHINE, resident_kib, rounds},
@@ -80,6 +80,12 @@ pub(crate) const PLANS: &[Plan] = &[
         what: "P22: introspection, tokens and registration at 70 % of what the server can do",
         goal: "p99.9 below 10 times p50 (5 times for introspection and registration), aim 5 times",
         run: tail::run,
+    },
+    Plan {
+        name: "tail-counted",
+        what: "the same on one core of an emulated machine whose clock counts instructions",
+        goal: "p99.9 below 10 times p50 (5 times for introspection and registration), aim 5 times",
+        run: counted::run,
     },
     Plan {
         name: "registration",

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use std::{
     fs,
     net::TcpListener,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -147,6 +147,15 @@ impl Subject {
 
     pub(crate) fn pid(&self) -> Result<u32> {
         Ok(self.child.as_ref().context("the server was not started")?.id())
+    }
+
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// What is added to each of the server's ports.
+    pub(crate) fn offset(&self) -> u16 {
+        self.offset
     }
 
     pub(crate) fn management_url(&self, path: &str) -> String {
