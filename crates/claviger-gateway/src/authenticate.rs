@@ -49,13 +49,12 @@ impl Gateway {
         Ok(Caller { verdict, client })
     }
 
-    /// A client's or user's revocation concerns self-contained tokens, which nobody can list; opaque ones are revoked one by
-    /// one.
+    /// A client's revocation concerns self-contained tokens, which nobody can list; opaque ones are revoked one by one. A user's
+    /// concerns those that he lent too: he may have any number of them, and the first word of it ends them all.
     fn is_revoked(&self, verdict: &Verdict) -> bool {
         self.catalog.is_token_revoked(&verdict.token)
-            || (verdict.is_self_contained
-                && (self.catalog.is_client_revoked(&verdict.consumer_key, verdict.issued_at)
-                    || self.catalog.is_user_revoked(&verdict.username, verdict.issued_at)))
+            || (verdict.is_self_contained && self.catalog.is_client_revoked(&verdict.consumer_key, verdict.issued_at))
+            || (verdict.ends_with_user && self.catalog.is_user_revoked(&verdict.username, verdict.issued_at))
     }
 
     /// The application behind a token. One that is not known may be newer than our copy: the follower is asked to look

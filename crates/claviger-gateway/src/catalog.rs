@@ -152,7 +152,7 @@ impl Catalog {
         self.revoked_clients.pin().get(consumer_key).is_some_and(|before| issued_at < *before)
     }
 
-    /// Were the self-contained tokens revoked that the user whom a token names was issued at this instant?
+    /// Were the tokens revoked that the user whom a token names was given at this instant?
     pub(crate) fn is_user_revoked(&self, name: &str, issued_at: Timestamp) -> bool {
         // As a rule there are none, and nothing is parsed.
         if self.revoked_users.is_empty() {

@@ -232,12 +232,12 @@ pub struct RevokedClient {
     pub before: Timestamp,
 }
 
-/// A user whose older self-contained tokens (JWTs) must be refused.
+/// A user whose older tokens must be refused: JWTs, and opaque tokens that he lent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RevokedUser {
     /// `[DOMAIN/]user@tenant`.
     pub subject: String,
-    /// JWTs issued before this instant are dead.
+    /// Tokens issued before this instant are dead.
     pub before: Timestamp,
 }
 
@@ -267,4 +267,7 @@ pub struct ActiveToken {
     pub issued_at: Timestamp,
     /// End of life; [`Timestamp::NEVER`] for none.
     pub expires_at: Timestamp,
+    /// Did a user lend it, so that it ends with what he was given? False of an application's own, and where an older node says it.
+    #[serde(default)]
+    pub is_users: bool,
 }

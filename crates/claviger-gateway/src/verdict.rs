@@ -34,6 +34,8 @@ pub(crate) struct Verdict {
     pub(crate) issued_at: Timestamp,
     /// A JWT, whoever checked it. Otherwise its row decides, and its own revocation.
     pub(crate) is_self_contained: bool,
+    /// Does it end with what its user was given? A JWT does, whoever it speaks for: it does not always say.
+    pub(crate) ends_with_user: bool,
     /// Not used from this instant on; the skew is already in it.
     expires_at: Timestamp,
     basis: Basis,
@@ -294,6 +296,7 @@ impl Verdict {
             scopes: active.scopes,
             issued_at: active.issued_at,
             is_self_contained,
+            ends_with_user: is_self_contained || active.is_users,
             expires_at: active.expires_at,
             basis,
         }
@@ -333,6 +336,7 @@ fn verdict_of_claims(
         scopes: scopes_of(claims.get(&issuer.scopes_claim)),
         issued_at,
         is_self_contained: true,
+        ends_with_user: true,
         expires_at,
         basis,
     })

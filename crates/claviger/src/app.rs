@@ -64,16 +64,28 @@ impl App {
         self.oauth.forget_everything();
     }
 
-    /// Looks at an access token. One that a user lent is worth nothing while his account is locked or disabled (security.md 4.4);
-    /// when nobody can tell in time, it goes by what the token says: a database that is away ends no session.
+    /// Looks at an access token. One that a user lent is worth nothing while his account is locked or disabled (security.md 4.4), nor
+    /// if he was changed since, whatever its row says by now; when nobody can tell in time, it goes by what the token says: a
+    /// database that is away ends no session.
     pub async fn introspect(&self, token: &str) -> Result<Option<Introspected>, StoreError> {
         let Some(token) = self.oauth.introspect(token).await? else { return Ok(None) };
         if token.user_type == Some(UserType::Application) {
             return Ok(Some(token));
         }
-        let user = timeout(Duration::from_millis(ACCOUNT_MS_MAX), self.users.find(&token.username)).await;
-        let is_barred = matches!(user, Ok(Ok(Some(user))) if user.is_barred(self.clock.now()));
-        Ok((!is_barred).then_some(token))
+        let is_over = timeout(Duration::from_millis(ACCOUNT_MS_MAX), self.has_user_ended(&token)).await;
+        Ok((!matches!(is_over, Ok(Ok(true)))).then_some(token))
+    }
+
+    /// Did what the user did, or what was done to him, end a token that he lent?
+    async fn has_user_ended(&self, token: &Introspected) -> Result<bool, StoreError> {
+        let user = self.users.find(&token.username).await?;
+        if user.as_ref().is_some_and(|user| user.is_barred(self.clock.now())) {
+            return Ok(true);
+        }
+        // The revocation stands under the name as his table spells it.
+        let name = user.as_ref().map_or(&token.username, |user| &user.username);
+        let revoked_before = self.oauth.find_user_revocation(name).await?;
+        Ok(revoked_before.is_some_and(|before| token.issued_at < before))
     }
 }
 

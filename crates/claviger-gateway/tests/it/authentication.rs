@@ -3,7 +3,7 @@
 use crate::control::State;
 use crate::world::{KEY_MANAGER, START, World, active, api, application};
 use claviger_gateway::GatewayConfig;
-use claviger_gateway::model::{Issuer, RevokedToken, RevokedUser, SubscriptionStatus};
+use claviger_gateway::model::{ActiveToken, Issuer, RevokedToken, RevokedUser, SubscriptionStatus};
 use claviger_proto::encode::base64url;
 use claviger_proto::event::Event;
 use claviger_proto::hash::TokenHash;
@@ -473,8 +473,17 @@ async fn a_revoked_client_loses_its_older_jwts_only() {
 }
 
 #[tokio::test]
-async fn a_revoked_user_loses_his_older_jwts_only() {
+async fn a_revoked_user_loses_his_older_tokens_only() {
     let world = world_with_issuer().await;
+    let lent = |name: &str, seconds: i64| ActiveToken {
+        token: TokenHash::of(name),
+        is_users: true,
+        issued_at: START.plus_millis(1000 * seconds),
+        ..active("prod-1")
+    };
+    for (name, seconds) in [("lent", 0), ("lent-later", 2)] {
+        world.control.state().tokens.insert(name.to_owned(), lent(name, seconds));
+    }
     let issued_at = |jti: &str, user: &str, seconds: i64| {
         let now = START.as_secs();
         let claims = claims(jti, "").replace(&format!(r#""iat":{now}"#), &format!(r#""iat":{}"#, now + seconds));
@@ -484,16 +493,16 @@ async fn a_revoked_user_loses_his_older_jwts_only() {
     let spelled = ["user", "user@carbon.super", "primary/user@CARBON.super"];
     let old: Vec<String> = spelled.iter().map(|user| issued_at(user, user, 0)).collect();
     let others = [issued_at("a", "other", 0), issued_at("b", "user@acme.com", 0), issued_at("c", "LDAP/user", 0)];
-    for token in old.iter().chain(&others).map(String::as_str).chain(["token-prod-1"]) {
+    for token in old.iter().chain(&others).map(String::as_str).chain(["token-prod-1", "lent", "lent-later"]) {
         assert_eq!(call(token).await, 200);
     }
     let subject = "user@carbon.super".to_owned();
     world.gateway.apply_revocations(&[Event::UserRevoked { subject, before: START.plus_millis(2_000) }]);
-    for token in &old {
-        assert_eq!(call(token).await, 401, "its verdict was cached");
+    for token in old.iter().map(String::as_str).chain(["lent"]) {
+        assert_eq!(call(token).await, 401, "{token}: its verdict was cached");
     }
-    for token in others.iter().map(String::as_str).chain(["token-prod-1"]) {
-        assert_eq!(call(token).await, 200, "another user, or an opaque token");
+    for token in others.iter().map(String::as_str).chain(["token-prod-1", "lent-later"]) {
+        assert_eq!(call(token).await, 200, "{token}: another user's, an application's own, or a later one");
     }
     assert_eq!(call(&issued_at("new", "user", 2)).await, 200);
 }

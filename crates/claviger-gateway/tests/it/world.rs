@@ -306,5 +306,6 @@ pub(crate) fn active(consumer_key: &str) -> ActiveToken {
         scopes: Vec::new(),
         issued_at: START.plus_millis(-1_000),
         expires_at: START.plus_millis(3_600_000),
+        is_users: false,
     }
 }

@@ -132,6 +132,7 @@ pub async fn verdict(app: &App, token: &str) -> Result<TokenVerdict, StoreError>
             scopes: token.scopes.iter().map(str::to_owned).collect(),
             issued_at: token.issued_at,
             expires_at: token.expires_at,
+            is_users: token.user_type != Some(UserType::Application),
         }),
     })
 }

@@ -57,6 +57,13 @@ pub struct Order {
     pub is_identified: bool,
 }
 
+impl Order {
+    /// Is it a user whom the token speaks for? The owner of an application has no part in its tokens.
+    fn is_users(&self) -> bool {
+        self.user_type == UserType::ApplicationUser
+    }
+}
+
 /// What the client gets.
 #[derive(Debug)]
 pub struct Issued {
@@ -148,10 +155,12 @@ async fn issue_now(oauth: &OAuth, order: &Arc<Order>) -> Result<Issued, TokenErr
     // Before anything is written: who cannot sign issues nothing.
     let signer = if rules.is_jwt || order.is_identified { Some(oauth.signer_of(client).await?) } else { None };
     let signer = signer.as_deref();
+    // Here by what is known of the user: one with a row asks again in its transaction.
+    if rules.is_jwt || order.is_users() {
+        check_begun(order.begun, oauth.find_user_revocation(&order.authorized.username).await?)?;
+    }
     if rules.is_jwt {
         past_revocation::wait_for_client(oauth, &order.client).await?;
-        // Here by what is known of the user: one with a row asks again in its transaction.
-        check_begun(order.begun, oauth.find_user_revocation(&order.authorized.username).await?)?;
         // The token of a code has a row: who uses the code a second time ends it.
         if !oauth.settings.is_jwt_persisted && !order.may_refresh && !rules.is_code {
             let present_client = oauth.find_client(&client.key).await?;
@@ -159,12 +168,12 @@ async fn issue_now(oauth: &OAuth, order: &Arc<Order>) -> Result<Issued, TokenErr
             return Ok(present(oauth, &new_token(oauth, order, key), order, true, signer));
         }
     }
-    if let Some(token) = find_reusable(oauth, &key, rules) {
+    if let Some(token) = find_reusable(oauth, order, &key, rules).await? {
         return Ok(present(oauth, &token, order, rules.is_jwt, signer));
     }
     let lock = oauth.lock(&key).await;
     // Whoever held the lock may have made the token meanwhile.
-    if let Some(token) = find_reusable(oauth, &key, rules) {
+    if let Some(token) = find_reusable(oauth, order, &key, rules).await? {
         return Ok(present(oauth, &token, order, rules.is_jwt, signer));
     }
     let idp = oauth.find_idp(key.tenant).await?;
@@ -223,22 +232,37 @@ async fn issue_now(oauth: &OAuth, order: &Arc<Order>) -> Result<Issued, TokenErr
 }
 
 /// The active token as this process remembers it, when it may be handed out again.
-fn find_reusable(oauth: &OAuth, key: &TokenKey, rules: Rules) -> Option<Arc<Token>> {
+async fn find_reusable(
+    oauth: &OAuth,
+    order: &Order,
+    key: &TokenKey,
+    rules: Rules,
+) -> Result<Option<Arc<Token>>, StoreError> {
     if rules.is_jwt || rules.is_refresh || rules.is_code || !rules.is_text_kept {
-        return None;
+        return Ok(None);
     }
-    let hash = oauth.active.get(key)?;
     // Introspection may have read the row again after it was revoked.
     let is_usable = |token: &Arc<Token>| token.key == *key && token.state == TokenState::Active;
-    let token = oauth.tokens.find(&hash).filter(is_usable)?;
-    (decide(Some(&token), rules, oauth.clock.now()) == Decision::Reuse).then_some(token)
+    let remembered = oauth.active.get(key).and_then(|hash| oauth.tokens.find(&hash));
+    let Some(token) = remembered.filter(is_usable) else { return Ok(None) };
+    let revoked_before = match order.is_users() {
+        true => oauth.find_user_revocation(&order.authorized.username).await?,
+        false => None,
+    };
+    let decision = decide(Some(&token), revoked_before, rules, oauth.clock.now());
+    Ok((decision == Decision::Reuse).then_some(token))
 }
 
-fn decide(active: Option<&Token>, rules: Rules, now: Timestamp) -> Decision {
+/// `revoked_before` is the end of what the token's user was given.
+fn decide(active: Option<&Token>, revoked_before: Option<Timestamp>, rules: Rules, now: Timestamp) -> Decision {
     // The cache may hold a dead row too: introspecting a revoked token puts it there, and the hint still points at it.
     let Some(active) = active.filter(|token| token.state == TokenState::Active) else {
         return Decision::New { retire: None, is_refresh_kept: false };
     };
+    // The sweep that says so in the rows is under way, or somebody has killed it.
+    if revoked_before.is_some_and(|before| active.created < before) {
+        return Decision::New { retire: Some(TokenState::Revoked), is_refresh_kept: false };
+    }
     if rules.is_jwt || rules.is_renewed_per_request || rules.is_refresh {
         return Decision::New { retire: Some(TokenState::Revoked), is_refresh_kept: false };
     }
@@ -315,7 +339,7 @@ impl Draft {
     /// The name under which the revocation of the user stands who was authorized; none of an application token: its owner has no
     /// part in it.
     pub(crate) fn subject(&self) -> Option<String> {
-        (self.order.user_type == UserType::ApplicationUser).then(|| self.order.authorized.username.with_tenant())
+        self.order.is_users().then(|| self.order.authorized.username.with_tenant())
     }
 
     /// May the user still have it, by his revocation as the transaction finds it?
@@ -323,10 +347,10 @@ impl Draft {
         check_begun(self.order.begun, revoked_before)
     }
 
-    /// What is to be done beside what is active.
-    pub(crate) fn next_step(&self, active: Option<Token>) -> Step {
+    /// What is to be done beside what is active, given the revocation of the user.
+    pub(crate) fn next_step(&self, active: Option<Token>, revoked_before: Option<Timestamp>) -> Step {
         let mut fresh = Box::new(self.fresh.clone());
-        match (decide(active.as_ref(), self.rules, self.times.now), active) {
+        match (decide(active.as_ref(), revoked_before, self.rules, self.times.now), active) {
             (Decision::Reuse, Some(active)) => Step::HandOut(Box::new(active)),
             (Decision::New { retire: Some(state), is_refresh_kept }, Some(active)) => {
                 if is_refresh_kept {
@@ -359,9 +383,11 @@ async fn write(
             let (order, idp, times) = (&draft.order, draft.idp, draft.times);
             let client = clients::hold(conn, draft.client(), hold).await?;
             draft.check_client(client.as_ref())?;
-            if let Some(subject) = draft.subject() {
-                draft.check_user(revocations::find_user(conn, &subject).await?)?;
-            }
+            let revoked_before = match draft.subject() {
+                Some(subject) => revocations::find_user(conn, &subject).await?,
+                None => None,
+            };
+            draft.check_user(revoked_before)?;
             if let (Some(replaced), Some(outbox)) = (&order.authorized.replaces, &outbox) {
                 retire_refreshed(conn, replaced, draft.rules.is_jwt, outbox, (&draft.ids, times)).await?;
                 if has_codes(draft.client()) {
@@ -371,7 +397,7 @@ async fn write(
             let active = tokens::find_active(conn, &draft.key, idp, rule).await?;
             let before = [order.authorized.replaces.as_ref(), active.as_ref()];
             let behind = before.into_iter().flatten().map(|token| token.created).max();
-            let (fresh, replaced) = match draft.next_step(active) {
+            let (fresh, replaced) = match draft.next_step(active, revoked_before) {
                 Step::HandOut(active) => {
                     use_code(conn, order, &active.id).await?;
                     return Ok::<_, TokenError>(Some(*active));
@@ -551,10 +577,16 @@ mod tests {
             subject: "admin".into(),
         };
         let new = Decision::New { retire: None, is_refresh_kept: false };
-        assert_eq!(decide(Some(&in_state(TokenState::Active)), rules, now), Decision::Reuse);
+        let active = in_state(TokenState::Active);
+        assert_eq!(decide(Some(&active), None, rules, now), Decision::Reuse);
         for dead in [TokenState::Expired, TokenState::Inactive, TokenState::Revoked] {
-            assert_eq!(decide(Some(&in_state(dead)), rules, now), new, "{dead:?}");
+            assert_eq!(decide(Some(&in_state(dead)), None, rules, now), new, "{dead:?}");
         }
-        assert_eq!(decide(None, rules, now), new);
+        assert_eq!(decide(None, None, rules, now), new);
+        // What its user was given ended at that instant.
+        let retired = Decision::New { retire: Some(TokenState::Revoked), is_refresh_kept: false };
+        assert_eq!(decide(Some(&active), Some(now), rules, now), Decision::Reuse);
+        assert_eq!(decide(Some(&active), Some(now.plus_millis(1)), rules, now), retired);
+        assert_eq!(decide(Some(&active), Some(now.plus_millis(1)), rules, now.plus_millis(3_700_000)), retired);
     }
 }

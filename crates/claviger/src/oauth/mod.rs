@@ -273,7 +273,7 @@ impl OAuth {
         self.tokens.find_or_load(hash, load).await
     }
 
-    /// The instant before which a user's JWTs are dead, and whatever he was given before it may not be used for new tokens: an
+    /// The instant before which a user's tokens are dead, and whatever he was given before it may not be used for new ones: an
     /// administrator changed him, or a key manager said so.
     pub(crate) async fn find_user_revocation(&self, user: &Username) -> Result<Option<Timestamp>, StoreError> {
         let subject = user.with_tenant();

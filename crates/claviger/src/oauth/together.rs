@@ -10,6 +10,7 @@ mod queue;
 use super::issue::{self, Draft, Step};
 use claviger_proto::event::Event;
 use claviger_proto::ids::{ConsumerKeyId, TokenId};
+use claviger_proto::time::Timestamp;
 use claviger_proto::user::NameRule;
 use claviger_store::clients::{self, Client, Hold};
 use claviger_store::codes;
@@ -208,9 +209,11 @@ async fn write(
     // Behind the clients, as on the other way: what is read here is not older than a lock.
     let names: Vec<&str> = subjects.iter().map(String::as_str).collect();
     let revoked = revocations::find_users(conn, &names).await?;
+    let revoked_before =
+        |draft: &Draft| -> Option<Timestamp> { draft.subject().and_then(|subject| revoked.get(&subject).copied()) };
     let is_able = |draft: &Arc<Draft>| {
         draft.check_client(present.iter().find(|client| client.id == draft.client().id)).is_ok()
-            && draft.check_user(draft.subject().and_then(|subject| revoked.get(&subject).copied())).is_ok()
+            && draft.check_user(revoked_before(draft)).is_ok()
     };
     let able: Vec<_> = drafts.iter().enumerate().filter(|(_, draft)| is_able(draft)).collect();
     let keys: Vec<_> = able.iter().map(|(_, draft)| (draft.key(), draft.idp)).collect();
@@ -225,7 +228,7 @@ async fn write(
             Active::Token(token) => Some(*token),
             Active::OtherSpelling => continue,
         };
-        let token = match draft.next_step(active) {
+        let token = match draft.next_step(active, revoked_before(draft)) {
             Step::HandOut(token) => token,
             Step::Insert { fresh, replaced } => {
                 let behind = replaced.as_deref().map(|(token, _)| token.created);

@@ -49,6 +49,8 @@ async fn checklist_46_who_was_let_in_before_the_change_gets_nothing_after_it() {
         let rows = async |client: &Registered| server.active_rows(&client.id).await;
         let before = Timestamp::from_secs(server.clock.now().as_secs() + 3);
         change_unheard(server, "ann", before).await;
+        // Its row is as it was: so a command leaves it that was killed after its first write.
+        assert!(!server.is_active(&held.text("access_token")).await, "{}", server.engine);
         let other = [("grant_type", "password"), ("username", "ann"), ("password", PASSWORD), ("scope", "b")];
         // The clock stands still: whoever was let in is asked again when the change is past, and that is never.
         let (first, second) = join(opaque.token(server, &other), jwt.token(server, &other)).await;
@@ -69,7 +71,11 @@ async fn checklist_46_who_was_let_in_before_the_change_gets_nothing_after_it() {
             assert_eq!(client.token(server, &other).await.status, 400, "{}", server.engine);
             let reply = client.issue(server, &form(NEXT_PASSWORD)).await;
             assert!(server.is_active(&reply.text("access_token")).await, "{}: {reply:?}", server.engine);
+            assert_ne!(reply.text("access_token"), held.text("access_token"), "{}", server.engine);
+            assert_ne!(reply.text("refresh_token"), held.text("refresh_token"), "{}", server.engine);
         }
+        let old = row_of(server, &held.text("access_token")).await;
+        assert_eq!(old.state, TokenState::Revoked, "{}", server.engine);
     })
     .await;
 }
