@@ -54,6 +54,11 @@ impl AccountState {
         }
     }
 
+    /// Does it keep the user out until somebody lets him in again?
+    pub fn is_barred_for_good(&self) -> bool {
+        self.is_disabled || self.locked_until == Some(Timestamp::NEVER)
+    }
+
     /// Does it keep the user out now?
     pub fn is_barred(&self, now: Timestamp) -> bool {
         self.is_disabled || self.locked_until.is_some_and(|end| now < end)
@@ -89,6 +94,8 @@ mod tests {
             (Some("1"), false),
         ] {
             assert_eq!(state(Some("true"), text, None).is_barred(now), is_barred, "{text:?}");
+            let is_for_good = is_barred && text.is_none_or(|text| !text.contains("15000"));
+            assert_eq!(state(Some("true"), text, None).is_barred_for_good(), is_for_good, "{text:?}");
             assert!(!state(Some("false"), text, None).is_barred(now), "{text:?}");
             assert!(!state(None, text, None).is_barred(now), "{text:?}");
         }
@@ -112,7 +119,9 @@ mod tests {
     fn a_disabled_account_is_barred_whatever_its_lock_says() {
         let now = Timestamp::from_millis(1);
         assert!(state(Some("false"), Some("0"), Some("True")).is_barred(now));
+        assert!(state(None, None, Some("true")).is_barred_for_good());
         assert!(!state(None, None, Some("false")).is_barred(now));
         assert!(!AccountState::default().is_barred(now));
+        assert!(!AccountState::default().is_barred_for_good());
     }
 }

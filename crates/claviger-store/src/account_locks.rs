@@ -92,6 +92,20 @@ pub async fn find_in_attributes(conn: &mut Conn, tenant: TenantId, user: &User) 
     Ok(AccountState::read(facts.iter().map(|(fact, text)| (*fact, text.as_str()))))
 }
 
+/// What rows and, where they count, attributes say of a user of the primary store.
+pub async fn find_of_primary(
+    conn: &mut Conn,
+    tenant: TenantId,
+    user: &User,
+    rule: NameRule,
+) -> Result<AccountState, StoreError> {
+    let (rows, _) = find(conn, tenant, (PRIMARY, &user.name), rule).await?;
+    if !may_be_attributes(conn) {
+        return Ok(rows);
+    }
+    Ok(rows.or(find_in_attributes(conn, tenant, user).await?))
+}
+
 /// Writes a fact about a user of a store as a row.
 pub async fn set(
     conn: &mut Conn,

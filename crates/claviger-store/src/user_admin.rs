@@ -13,7 +13,7 @@ use crate::users::{self, User};
 use claviger_proto::ids::TenantId;
 use claviger_proto::password::StoredPassword;
 use claviger_proto::time::Timestamp;
-use claviger_proto::user::PRIMARY;
+use claviger_proto::user::{NameRule, PRIMARY};
 
 queries! {
     FIND_UUID = "SELECT [user_id:UM_USER_ID|NULL] FROM UM_USER WHERE UM_ID = ? AND UM_TENANT_ID = ?";
@@ -21,7 +21,10 @@ queries! {
                        WHERE UM_ID = ? AND UM_TENANT_ID = ?";
     FIND_ROLE = "SELECT UM_ID, UM_ROLE_NAME FROM UM_ROLE WHERE UM_ROLE_NAME = ? AND UM_TENANT_ID = ?";
     FIND_HYBRID_ROLE = "SELECT UM_ID, UM_ROLE_NAME FROM UM_HYBRID_ROLE WHERE UM_ROLE_NAME = ? AND UM_TENANT_ID = ?";
-    LIST_HOLDERS = "SELECT UM_USER_ID FROM UM_USER_ROLE WHERE UM_ROLE_ID = ? AND UM_TENANT_ID = ? LIMIT ?";
+    HOLD_ROLE = "UPDATE UM_ROLE SET UM_ROLE_NAME = UM_ROLE_NAME WHERE UM_ID = ? AND UM_TENANT_ID = ?";
+    LIST_OTHER_HOLDERS = "SELECT U.UM_USER_NAME FROM UM_USER_ROLE R \
+                          JOIN UM_USER U ON U.UM_ID = R.UM_USER_ID AND U.UM_TENANT_ID = R.UM_TENANT_ID \
+                          WHERE R.UM_ROLE_ID = ? AND R.UM_TENANT_ID = ? AND R.UM_USER_ID <> ? ORDER BY U.UM_ID LIMIT ?";
     FIND_USER_ROLE = "SELECT UM_ID FROM UM_USER_ROLE WHERE UM_USER_ID = ? AND UM_ROLE_ID = ? AND UM_TENANT_ID = ?";
     INSERT_USER_ROLE = "INSERT INTO UM_USER_ROLE (UM_USER_ID, UM_ROLE_ID, UM_TENANT_ID) VALUES (?, ?, ?)";
     DELETE_USER_ROLE = "DELETE FROM UM_USER_ROLE WHERE UM_USER_ID = ? AND UM_ROLE_ID = ? AND UM_TENANT_ID = ?";
@@ -88,19 +91,35 @@ pub async fn find_role(conn: &mut Conn, tenant: TenantId, role: &str) -> Result<
     Ok(None)
 }
 
-/// Does nobody but this user have a role of the primary store?
-pub async fn is_last_holder(conn: &mut Conn, tenant: TenantId, user: &User, role: i64) -> Result<bool, StoreError> {
-    let rows = conn.rows(&LIST_HOLDERS, &[role.into(), tenant.into(), 2_i64.into()]).await?;
-    match rows.as_slice() {
-        [only] => Ok(only.int(0)? == user.id),
-        _ => Ok(false),
+/// Holds a role of the primary store until the transaction ends: of two who ask who has it one comes after the other.
+pub async fn hold_role(conn: &mut Conn, tenant: TenantId, role: i64) -> Result<(), StoreError> {
+    conn.execute(&HOLD_ROLE, &[role.into(), tenant.into()]).await.map(drop)
+}
+
+/// Has a user a role of the primary store?
+pub async fn has_role(conn: &mut Conn, tenant: TenantId, user: &User, role: i64) -> Result<bool, StoreError> {
+    Ok(conn.row(&FIND_USER_ROLE, &[user.id.into(), role.into(), tenant.into()]).await?.is_some())
+}
+
+/// Others who have a role of the primary store, so many at most.
+pub async fn list_other_holders(
+    conn: &mut Conn,
+    tenant: TenantId,
+    (user, role): (&User, i64),
+    holders_max: i64,
+) -> Result<Vec<User>, StoreError> {
+    let args = [role.into(), tenant.into(), user.id.into(), holders_max.into()];
+    let mut holders = Vec::new();
+    for row in conn.rows(&LIST_OTHER_HOLDERS, &args).await? {
+        holders.extend(users::find(conn, tenant, &row.text(0)?, NameRule::Exact).await?);
     }
+    Ok(holders)
 }
 
 /// Gives a user a role of the primary store; nothing where he has it.
 pub async fn add_role(conn: &mut Conn, tenant: TenantId, user: &User, role: i64) -> Result<(), StoreError> {
     let args = [user.id.into(), role.into(), tenant.into()];
-    if conn.row(&FIND_USER_ROLE, &args).await?.is_none() {
+    if !has_role(conn, tenant, user, role).await? {
         conn.execute(&INSERT_USER_ROLE, &args).await.map_err(StoreError::or_repeat)?;
     }
     Ok(())

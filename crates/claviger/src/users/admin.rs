@@ -25,6 +25,8 @@ use std::sync::Arc;
 
 /// Length of the password that nobody knows, of a user who is being deleted.
 const NOBODYS_PASSWORD_LENGTH: usize = 64;
+/// Other administrators who are looked at. Who has more of them, all locked, is told that he is the last.
+const HOLDERS_MAX: i64 = 100;
 /// The role that every user has.
 const EVERYONE: &str = "everyone";
 
@@ -102,7 +104,7 @@ pub enum AdminError {
     #[error("{0} is the administrator of the configuration (super_admin.username)")]
     SuperAdministrator(String),
     /// Nobody could administer the tenant any more.
-    #[error("{0} is the last user with the role {1}")]
+    #[error("{0} is the last user with the role {1} who may log in")]
     LastAdministrator(String, String),
     /// Nobody has a role of this name.
     #[error("there is no role {0}")]
@@ -428,12 +430,20 @@ impl Change {
         }
     }
 
-    /// The role of administrators is not taken from the last who has it.
+    /// The role of administrators is not taken from the last who has it and may log in, sooner or later.
     async fn check_last(&self, conn: &mut Conn, user: &rows::User, role: i64) -> Result<(), AdminError> {
         let tenant: TenantId = self.holder.tenant;
-        if user_admin::is_last_holder(conn, tenant, user, role).await? {
-            return Err(AdminError::LastAdministrator(self.username.with_tenant(), self.admin_role.clone()));
+        // Two commands, each of which takes it from one of two, would both see the other.
+        user_admin::hold_role(conn, tenant, role).await?;
+        if !user_admin::has_role(conn, tenant, user, role).await? {
+            return Ok(());
         }
-        Ok(())
+        for other in user_admin::list_other_holders(conn, tenant, (user, role), HOLDERS_MAX).await? {
+            let account = account_locks::find_of_primary(conn, tenant, &other, self.holder.rule).await?;
+            if !account.is_barred_for_good() {
+                return Ok(());
+            }
+        }
+        Err(AdminError::LastAdministrator(self.username.with_tenant(), self.admin_role.clone()))
     }
 }

@@ -365,7 +365,7 @@ fn check_refused(ran: &Ran, why: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn checklist_46_another_role_ends_nothing_and_some_acts_are_refused() {
     for database in databases().await {
-        let mut installation = Installation::start(&database, &["ann"]).await;
+        let mut installation = Installation::start(&database, &["ann", "tim"]).await;
         let clients = Clients::register(installation.first(), "ann").await;
         let held = Held::by(&installation, &clients, "ann").await;
         installation.change(&["roles", "ann", "--add", "Internal/creator", "--add", "admin"], "").await;
@@ -397,7 +397,9 @@ async fn checklist_46_another_role_ends_nothing_and_some_acts_are_refused() {
         }
         let reply = clients.changed.refresh(installation.first(), &held.old.text("refresh_token")).await;
         assert_eq!(reply.status, 200, "{}: {reply:?}", installation.engine);
-        // Of two administrators one may go, of one none.
+        // Of two administrators one may go, of one none. Who is locked is none.
+        installation.change(&["roles", "tim", "--add", "admin"], "").await;
+        installation.change(&["lock", "tim"], "").await;
         installation.change(&["roles", "admin", "--remove", "admin"], "").await;
         let ran = installation.user(&["roles", "ann", "--remove", "admin"], "").await;
         check_refused(&ran, "is the last user with the role admin");
@@ -405,6 +407,8 @@ async fn checklist_46_another_role_ends_nothing_and_some_acts_are_refused() {
             let ran = installation.user(&[act, "ann"], "").await;
             check_refused(&ran, "is the last user with the role admin");
         }
+        installation.change(&["unlock", "tim"], "").await;
+        installation.change(&["lock", "ann"], "").await;
         installation.stop_nodes().await;
         database.remove().await;
     }
