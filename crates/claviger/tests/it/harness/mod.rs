@@ -1,12 +1,12 @@
-//! Starts what the tests talk to: `server` in this process, `process` as a program of its own, each on a directory and a
-//! database of its own; `wire` is the HTTP client, `browser` a browser, `people` the users that no wire can make, `user_stores`
-//! those of secondary stores, `receiver` what
-//! is told of dead tokens.
+//! Starts what the tests talk to: `server` in this process, `process` as a program of its own and `node` that with a client, each
+//! on a directory and a database of its own; `wire` is the HTTP client, `browser` a browser, `people` the users that no wire can
+//! make, `user_stores` those of secondary stores, `receiver` what is told of dead tokens.
 
 mod browser;
 mod database;
 mod key_store;
 mod mortal;
+mod node;
 mod people;
 mod process;
 mod receiver;
@@ -19,15 +19,16 @@ pub(crate) use browser::{Browser, authorize_path, hidden, sent_back};
 pub(crate) use database::{Database, databases};
 pub(crate) use key_store::{FIRST, KEYSTORE, RENEWED, TenantStore, put_key_store};
 pub(crate) use mortal::{Mortal, SmallDisk, galera, galera_alone, kill_galera_member, mortals, small_disks};
+pub(crate) use node::Node;
 pub(crate) use people::{insert_tenant, insert_user, permit, remove_user, set_account};
-pub(crate) use process::{Process, free_offset};
+pub(crate) use process::{Ended, Process, free_offset};
 pub(crate) use receiver::{Post, Receiver};
 pub(crate) use relay::Relay;
 pub(crate) use server::{ManualClock, Options, Server, on_every_engine, on_sqlite, on_two_nodes_with};
 pub(crate) use user_stores::{Home, UserDatabase, user_databases};
 pub(crate) use wire::{
-    Call, Origin, Registered, Reply, Told, claims, http2_client, introspect, plain_client, raw_status, register,
-    registration,
+    Call, Origin, Registered, Reply, Told, claims, http2_client, introspect, metric, plain_client, raw_status,
+    register, registration,
 };
 
 use std::path::{Path, PathBuf};

@@ -230,10 +230,7 @@ impl Server {
 
     /// A figure of `GET /metrics`, by its name with labels; 0 when it is not there.
     pub(crate) async fn metric(&self, name: &str) -> u64 {
-        let reply = self.get("/metrics").call().await;
-        assert_eq!(reply.status, 200, "{reply:?}");
-        let line = reply.body.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ').map(str::to_owned));
-        line.map_or(0, |figure| figure.parse().unwrap())
+        wire::metric(self, name).await
     }
 
     /// The client of its requests, for one that keeps its connections.

@@ -122,6 +122,14 @@ pub(crate) async fn introspect(origin: &impl Origin, token: &str) -> Value {
     reply.json()
 }
 
+/// A figure of `GET /metrics`; 0 when it is not there.
+pub(crate) async fn metric(origin: &impl Origin, name: &str) -> u64 {
+    let reply = origin.get("/metrics").call().await;
+    assert_eq!(reply.status, 200, "{reply:?}");
+    let line = reply.body.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ').map(str::to_owned));
+    line.map_or(0, |figure| figure.parse().unwrap())
+}
+
 /// A registered client.
 #[derive(Clone, Debug)]
 pub(crate) struct Registered {

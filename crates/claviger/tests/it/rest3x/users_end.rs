@@ -3,16 +3,15 @@
 
 use super::codes::CALLBACK;
 use crate::harness::{
-    ADMIN, ADMIN_PASSWORD, Browser, Call as _, Database, Directory, Home, Options, Origin, Post, Process, Receiver,
-    Registered, Reply, Server, becomes_false, claims, databases, insert_tenant, insert_user, introspect, plain_client,
-    register, user_databases,
+    ADMIN, ADMIN_PASSWORD, Browser, Call as _, Database, Directory, Home, Node, Options, Origin as _, Post, Process,
+    Receiver, Registered, Reply, Server, becomes_false, claims, databases, insert_tenant, insert_user, register,
+    user_databases,
 };
 use claviger::files::{SIGNING_CERTIFICATE_FILE, SIGNING_FILE};
 use claviger_gateway::model::Snapshot;
 use claviger_proto::ids::TenantId;
 use claviger_proto::user::NameRule;
 use claviger_store::{revocations, user_admin, users};
-use reqwest::{Client, Method, RequestBuilder};
 use serde_json::json;
 use std::io::Write as _;
 use std::path::Path;
@@ -44,39 +43,13 @@ fn claviger_user(directory: &Path, arguments: &[&str], input: &str) -> Ran {
     Ran { code: done.status.code(), out: text(done.stdout), error: text(done.stderr) }
 }
 
-/// A process of the built program.
-struct Node {
-    process: Process,
-    http: Client,
-}
-
-impl Origin for Node {
-    fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        self.http.request(method, format!("{}{path}", self.process.plain()))
-    }
-
-    fn admin_password(&self) -> &str {
-        ADMIN_PASSWORD
-    }
-}
-
-impl Node {
-    async fn start(directory: &Directory) -> Self {
-        Self { process: Process::start(directory, &["--log", "warn"]).await, http: plain_client() }
-    }
-
-    async fn is_active(&self, token: &str) -> bool {
-        introspect(self, token).await["active"].as_bool().unwrap()
-    }
-
-    /// The users whose JWTs a gateway refuses that starts now.
-    async fn revoked_users(&self) -> Vec<String> {
-        let request = self.get("/internal/claviger/v1/snapshot").basic_auth(ADMIN, Some(ADMIN_PASSWORD));
-        let reply = request.call().await;
-        assert_eq!(reply.status, 200, "{reply:?}");
-        let snapshot: Snapshot = serde_json::from_str(&reply.body).unwrap();
-        snapshot.revoked_users.into_iter().map(|revoked| revoked.subject).collect()
-    }
+/// The users whose JWTs a gateway refuses that starts now.
+async fn revoked_users(node: &Node) -> Vec<String> {
+    let request = node.get("/internal/claviger/v1/snapshot").basic_auth(ADMIN, Some(ADMIN_PASSWORD));
+    let reply = request.call().await;
+    assert_eq!(reply.status, 200, "{reply:?}");
+    let snapshot: Snapshot = serde_json::from_str(&reply.body).unwrap();
+    snapshot.revoked_users.into_iter().map(|revoked| revoked.subject).collect()
 }
 
 /// Two nodes on one database, or one on SQLite, with users that were there before, and API Manager's endpoint.
@@ -124,14 +97,13 @@ impl Installation {
 
     async fn start_nodes(&mut self) {
         for directory in &self.directories {
-            self.nodes.push(Node::start(directory).await);
+            self.nodes.push(Node::new(Process::start(directory, &["--log", "warn"]).await));
         }
     }
 
     async fn stop_nodes(&mut self) {
         for node in self.nodes.drain(..) {
-            node.process.terminate();
-            let ended = node.process.wait_for_end().await;
+            let ended = node.end().await;
             assert_eq!(ended.code, Some(0), "{}", ended.output);
         }
     }
@@ -322,7 +294,7 @@ async fn checklist_46_what_a_user_holds_ends_with_an_administrators_act() {
             installation.receiver.wait_until(TOLD, is_told).await;
             let subject = format!("{name}@carbon.super");
             for node in &installation.nodes {
-                assert!(node.revoked_users().await.contains(&subject), "{what}");
+                assert!(revoked_users(node).await.contains(&subject), "{what}");
             }
             // What he is by now he may be at once.
             let (old, new) = (PASSWORD, if act == "password" { NEXT_PASSWORD } else { PASSWORD });

@@ -3,12 +3,12 @@
 //! is to be looked at.
 
 use super::clock::Clock;
-use super::installation::{Installation, Node};
+use super::installation::{Installation, listed_ends};
 use super::old_server::{OldServer, local_time};
 use super::{APPLICATION_S, LEFTOVER_MS, Promise, REFRESH_S, USER_S, WITHIN_MS, Zones};
 use crate::harness::{
-    ADMIN, ADMIN_PASSWORD, Browser, Database, Registered, Reply, becomes_false, claims, databases, introspect, is_long,
-    register,
+    ADMIN, ADMIN_PASSWORD, Browser, Database, Node, Registered, Reply, becomes_false, claims, databases, introspect,
+    is_long, metric, register,
 };
 use futures_util::future::join_all;
 use serde_json::json;
@@ -314,7 +314,7 @@ impl Scene<'_> {
 
     async fn look_at_list(&self, token: usize) {
         let promise = &self.promises[token];
-        let ends = self.at.reader().listed_ends(&promise.identifier()).await;
+        let ends = listed_ends(self.at.reader(), &promise.identifier()).await;
         let is_listed = promise.end_ms + LISTED_LONGER_MS > self.now_ms();
         let expected = if is_listed { vec![promise.end_ms] } else { Vec::new() };
         assert_eq!(ends, expected, "{}: {promise:?}", self.place());
@@ -348,8 +348,8 @@ impl Scene<'_> {
         let (place, now_ms) = (self.place(), self.now_ms());
         if !self.database.is_shared() {
             let name = "claviger_cleanup_rounds_total{outcome=\"complete\"}";
-            let rounds = self.at.issuer.metric(name).await + 2;
-            let is_short = async || self.at.issuer.metric(name).await < rounds;
+            let rounds = metric(&self.at.issuer, name).await + 2;
+            let is_short = async || metric(&self.at.issuer, name).await < rounds;
             assert!(becomes_false(is_short).await, "{place}: no cleaning");
             for token in 0..self.promises.len() {
                 self.look(token).await;

@@ -4,10 +4,9 @@
 use super::clock::Clock;
 use super::{Promise, Zones};
 use crate::harness::{
-    ADMIN, ADMIN_PASSWORD, Call as _, Database, Directory, Origin, Post, Process, Receiver, introspect, plain_client,
+    ADMIN, ADMIN_PASSWORD, Call as _, Database, Directory, Node, Origin as _, Post, Process, Receiver,
 };
 use claviger::files::{SIGNING_CERTIFICATE_FILE, SIGNING_FILE};
-use reqwest::{Client, Method, RequestBuilder};
 use std::path::Path;
 use std::time::Duration;
 
@@ -18,56 +17,25 @@ const READER_ZONE: &str = "Asia/Kolkata";
 /// Longest wait for an event.
 const TOLD: Duration = Duration::from_secs(30);
 
-/// A process.
-pub(super) struct Node {
-    process: Process,
-    http: Client,
+async fn start_node(clock: &Clock, zone: &str, directory: &Directory) -> Node {
+    Node::new(Process::start_as(&|| clock.command(zone), directory, &["--log", "warn"]).await)
 }
 
-impl Origin for Node {
-    fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        self.http.request(method, format!("{}{path}", self.process.plain()))
-    }
-
-    fn admin_password(&self) -> &str {
-        ADMIN_PASSWORD
-    }
+/// What a command of the program said and wrote, and whether it succeeded.
+fn run(clock: &Clock, directory: &Path, arguments: &[&str]) -> (bool, String) {
+    let output = clock.command(READER_ZONE).args(arguments).arg("--data-dir").arg(directory).output().unwrap();
+    let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+    (output.status.success(), text)
 }
 
-impl Node {
-    async fn start(clock: &Clock, zone: &str, directory: &Directory) -> Self {
-        let process = Process::start_as(&|| clock.command(zone), directory, &["--log", "warn"]).await;
-        Self { process, http: plain_client() }
-    }
-
-    /// What a command of the program said and wrote, and whether it succeeded.
-    fn run(clock: &Clock, directory: &Path, arguments: &[&str]) -> (bool, String) {
-        let output = clock.command(READER_ZONE).args(arguments).arg("--data-dir").arg(directory).output().unwrap();
-        let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
-        (output.status.success(), text)
-    }
-
-    pub(super) async fn is_active(&self, token: &str) -> bool {
-        introspect(self, token).await["active"].as_bool().unwrap()
-    }
-
-    /// The ends of what gateways of API Manager are told under this name.
-    pub(super) async fn listed_ends(&self, name: &str) -> Vec<i64> {
-        let request = self.get("/internal/data/v1/revokedjwt").basic_auth(ADMIN, Some(ADMIN_PASSWORD));
-        let reply = request.call().await;
-        assert_eq!(reply.status, 200, "{reply:?}");
-        let listed = reply.json();
-        let found = listed.as_array().unwrap().iter().filter(|row| row["jwt_signature"] == name);
-        found.map(|row| row["expiry_time"].as_i64().unwrap()).collect()
-    }
-
-    /// A figure of `GET /metrics`; 0 when it is not there.
-    pub(super) async fn metric(&self, name: &str) -> u64 {
-        let reply = self.get("/metrics").call().await;
-        assert_eq!(reply.status, 200, "{reply:?}");
-        let line = reply.body.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ').map(str::to_owned));
-        line.map_or(0, |figure| figure.parse().unwrap())
-    }
+/// The ends of what gateways of API Manager are told under this name.
+pub(super) async fn listed_ends(node: &Node, name: &str) -> Vec<i64> {
+    let request = node.get("/internal/data/v1/revokedjwt").basic_auth(ADMIN, Some(ADMIN_PASSWORD));
+    let reply = request.call().await;
+    assert_eq!(reply.status, 200, "{reply:?}");
+    let listed = reply.json();
+    let found = listed.as_array().unwrap().iter().filter(|row| row["jwt_signature"] == name);
+    found.map(|row| row["expiry_time"].as_i64().unwrap()).collect()
 }
 
 /// The nodes, and who is told of dead tokens.
@@ -102,12 +70,12 @@ impl Installation {
         // The first node takes the zone of its host for the other times, the second is told.
         write(&directories[0], "");
         write(&directories[1], &format!("local_time_zone = \"{}\"\n", zones.host));
-        let issuer = Node::start(&clock, zones.host, &directories[0]).await;
+        let issuer = start_node(&clock, zones.host, &directories[0]).await;
         let reader = if database.is_shared() {
             for file in [SIGNING_FILE, SIGNING_CERTIFICATE_FILE] {
                 std::fs::copy(directories[0].path().join(file), directories[1].path().join(file)).unwrap();
             }
-            Some(Node::start(&clock, READER_ZONE, &directories[1]).await)
+            Some(start_node(&clock, READER_ZONE, &directories[1]).await)
         } else {
             None
         };
@@ -142,7 +110,7 @@ impl Installation {
     /// `claviger db clean`, beside the nodes: did it succeed, and what did it say?
     pub(super) async fn clean(&self, database: &Database) -> (bool, String) {
         set_clock(database, self.clock.now_ms()).await;
-        Node::run(&self.clock, self.directories[1].path(), &["db", "clean"])
+        run(&self.clock, self.directories[1].path(), &["db", "clean"])
     }
 }
 
