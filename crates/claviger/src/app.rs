@@ -33,7 +33,7 @@ pub struct App {
     /// Randomness.
     pub rng: Arc<dyn Entropy>,
     /// Who users are.
-    pub users: Users,
+    pub users: Arc<Users>,
     /// The OAuth server.
     pub oauth: OAuth,
     /// What configuration says to the portal.

@@ -130,7 +130,13 @@ impl Running {
         if let Some(app) = &self.app {
             app.events.close();
         }
-        let all = async { while self.tasks.join_next().await.is_some() {} };
+        let all = async {
+            while self.tasks.join_next().await.is_some() {}
+            // What the last requests left to be done behind their answers.
+            if let Some(app) = &self.app {
+                app.users.finish().await;
+            }
+        };
         let is_clean = tokio::time::timeout(self.deadline, all).await.is_ok();
         if !is_clean {
             tracing::warn!("the shutdown deadline is over; open connections are cut");

@@ -16,6 +16,7 @@ use crate::events::EventLog;
 use crate::files::{DataDir, KeyPair};
 use crate::gateway_role;
 use crate::notifications::Notifications;
+use crate::oauth::client_end::TokenEnd;
 use crate::oauth::grant::GRANTS;
 use crate::oauth::keys::Keys;
 use crate::oauth::tenant_keys::Passwords;
@@ -88,7 +89,7 @@ pub async fn start(
     seed_rows(&store, &config, prepared, &rng).await.context("the first rows cannot be written")?;
     let administrator = ensure_administrator(&store, &config, data_dir, &*clock, &rng).await?;
     lock.release().await;
-    let users = users_of(&store, &config, clock.clone(), &*rng);
+    let users = users_of(&store, &config, clock.clone(), &rng);
     users.open_stores();
     let passwords = keystores::passwords(&config, store.capabilities());
     if prepared == Prepared::Found {
@@ -126,9 +127,12 @@ pub async fn start(
 }
 
 /// The users of a configuration's stores.
-pub(crate) fn users_of(store: &Store, config: &Config, clock: Arc<dyn Clock>, rng: &dyn Entropy) -> Users {
+pub(crate) fn users_of(store: &Store, config: &Config, clock: Arc<dyn Clock>, rng: &Arc<dyn Entropy>) -> Arc<Users> {
     let primary = (config.password_form, config.name_rule);
-    Users::new(store.clone(), primary, &user_stores::read(config), clock, rng)
+    let token_end = TokenEnd::of_settings(oauth_settings(config), clock.clone(), rng.clone());
+    let users = Users::new(store.clone(), primary, &user_stores::read(config), clock, &**rng);
+    let users = users.with_accounts_in_attributes(config.are_accounts_in_attributes);
+    Arc::new(users.with_lock_rule(config.lock_rule, &token_end))
 }
 
 /// The key manager serves every release; portal and gateway have statements for the tables of API-M 3.2 only.

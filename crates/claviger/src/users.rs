@@ -1,7 +1,8 @@
 //! Who a user is: password check, roles, permissions (contract users-ldap.md 3), with verified logins kept for a while. `store` is
-//! one user store, `source` where its users are, `seeker` looks names up there.
+//! one user store, `source` where its users are, `seeker` looks names up there; `failed_logins` counts wrong passwords.
 
 pub mod admin;
+mod failed_logins;
 mod seeker;
 mod source;
 mod store;
@@ -11,7 +12,8 @@ mod tests;
 pub use source::StoreSettings;
 
 use crate::cache::ReadThrough;
-use claviger_proto::account::{AccountState, PASSES_LOCKS};
+use crate::oauth::client_end::TokenEnd;
+use claviger_proto::account::{AccountState, Failures, LockRule, PASSES_LOCKS};
 use claviger_proto::entropy::{Entropy, key_text};
 use claviger_proto::event::Event;
 use claviger_proto::hash::sha256;
@@ -24,6 +26,7 @@ use claviger_proto::user::{LoginName, NameRule, PRIMARY, Username};
 use claviger_store::db::Store;
 use claviger_store::error::StoreError;
 use claviger_store::{account_locks, tenants, users as rows};
+use failed_logins::FailedLogins;
 use futures_util::FutureExt as _;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -98,6 +101,10 @@ pub struct Users {
     logins: ReadThrough<[u8; 32], Mark>,
     /// Makes the keys of `logins` useless outside this process.
     pepper: Secret,
+    /// `None`: wrong passwords are not counted.
+    failed_logins: Option<FailedLogins>,
+    /// Does the configuration say that attributes tell of accounts?
+    are_accounts_in_attributes: bool,
 }
 
 impl Users {
@@ -118,7 +125,28 @@ impl Users {
             spellings: ReadThrough::new(USERS_MAX),
             logins: ReadThrough::new(LOGINS_MAX),
             pepper: Secret::new(key_text(rng, PEPPER_LENGTH)),
+            failed_logins: None,
+            are_accounts_in_attributes: false,
         }
+    }
+
+    /// Locks accounts after wrong passwords, when there is a rule for it.
+    #[must_use]
+    pub(crate) fn with_lock_rule(mut self, rule: Option<LockRule>, token_end: &TokenEnd) -> Self {
+        self.failed_logins = rule.map(|rule| FailedLogins::new(rule, token_end.clone()));
+        self
+    }
+
+    /// Takes it that the old server may keep what it knows of accounts in attributes, whatever its tables are.
+    #[must_use]
+    pub(crate) fn with_accounts_in_attributes(mut self, is_so: bool) -> Self {
+        self.are_accounts_in_attributes = is_so;
+        self
+    }
+
+    /// May attributes tell of accounts?
+    fn are_accounts_in_attributes(&self) -> bool {
+        self.are_accounts_in_attributes || account_locks::may_be_attributes(self.store.capabilities())
     }
 
     /// Begins to open the secondary stores, and waits for none.
@@ -164,7 +192,7 @@ impl Users {
     /// server. While a store does not answer, nobody can say that the password is wrong: the error is the same whether another
     /// store knows the name or not, so that it tells no stranger who is there (security.md 4.4).
     pub async fn authenticate(
-        &self,
+        self: &Arc<Self>,
         login: &LoginName,
         password: &Secret,
     ) -> Result<Option<Arc<Principal>>, StoreError> {
@@ -197,13 +225,18 @@ impl Users {
     }
 
     /// As [`Self::authenticate`], of a user of the store that the name says.
-    async fn authenticate_in_store(&self, username: &Username, password: &Secret) -> Result<Login, StoreError> {
+    async fn authenticate_in_store(
+        self: &Arc<Self>,
+        username: &Username,
+        password: &Secret,
+    ) -> Result<Login, StoreError> {
         let key = self.login_key(username, password);
         // Who is barred goes the long way, as long as a wrong password's.
         if let Some(mark) = self.logins.find(&key)
             && let Some(known) = self.find_known(username).await?
             && known.mark == *mark
             && !known.principal.is_barred(self.clock.now())
+            && !self.is_unsettled(&known.principal)
         {
             return Ok(Login::Admitted(known.principal.clone()));
         }
@@ -216,8 +249,17 @@ impl Users {
         self.forget_stale(username, stored.as_ref());
         // A domain that nobody has costs as much as a wrong password.
         let store = named.map_or(&self.stores[0], |(_, store)| store);
-        let is_match = store.is_match(stored.as_ref(), password);
-        let Some(user) = stored.filter(|_| is_match) else { return Ok(Login::Wrong) };
+        let own = stored.as_ref().map(|user| Username { name: user.name.clone(), ..username.clone() });
+        // Nothing waits between this and the count: who asks many times at once is not told more often than one by one.
+        let is_over_counted = own.as_ref().is_some_and(|own| self.is_over_counted(own));
+        let is_match = store.is_match(stored.as_ref().filter(|_| !is_over_counted), password);
+        let (Some(user), Some(own)) = (stored, own) else { return Ok(Login::Wrong) };
+        if !is_match {
+            if !is_over_counted {
+                Box::pin(self.note_wrong_password(own)).await;
+            }
+            return Ok(Login::Wrong);
+        }
         if let Some(since) = user.one_time_since
             && self.clock.now().millis_since(since) > ONE_TIME_MS
         {
@@ -225,11 +267,14 @@ impl Users {
             return Ok(Login::Wrong);
         }
         let mark = self.mark(&user);
-        let stored = Username { name: user.name, ..username.clone() };
+        Box::pin(self.settle(&own)).await;
         // Another mark: the password was changed while this was going on.
-        let known = self.find_exactly(&stored).await?.filter(|known| known.mark == mark);
+        let known = self.find_exactly(&own).await?.filter(|known| known.mark == mark);
         let Some(known) = known else { return Ok(Login::Wrong) };
         let Some(principal) = self.admit(known.principal.clone()) else { return Ok(Login::Barred) };
+        if !Box::pin(self.reset_failures(&principal)).await {
+            return Ok(Login::Barred);
+        }
         // A one-time password is asked for again each time: it ends.
         if user.one_time_since.is_none() {
             self.logins.insert(key, generation, Arc::new(mark));
@@ -323,14 +368,18 @@ impl Users {
         user: &rows::User,
     ) -> Result<AccountState, StoreError> {
         let mut conn = self.store.reader().await?;
-        let are_attributes_too = account_locks::may_be_attributes(&conn);
         let named = (store.domain.as_str(), user.name.as_str());
         let (account, _) = account_locks::find(&mut conn, tenant, named, store.rule).await?;
         drop(conn);
-        if !are_attributes_too {
+        if !self.are_accounts_in_attributes() {
             return Ok(account);
         }
-        Ok(account.or(store.find_account_in_attributes(tenant, user).await?))
+        let mut attributes = store.find_account_in_attributes(tenant, user).await?;
+        if store.domain != PRIMARY {
+            // What nobody here can write counts nothing, or each login would have to reset it.
+            attributes.failures = Failures::default();
+        }
+        Ok(account.or(attributes))
     }
 
     /// The row of a user of a store as its table is now, also by another spelling of the name where the rule allows one.

@@ -44,6 +44,7 @@ const CLIENT: Arg<'static> = int(100_500);
 const CLIENT_KEY: Arg<'static> = text("key_500");
 const USER: Arg<'static> = text("user_500");
 const ACCOUNT: Arg<'static> = text("http://wso2.org/claims/identity/accountLocked");
+const FACTS: [Arg<'static>; 8] = [TENANT, USER, ACCOUNT, text("b"), text("c"), text("d"), text("e"), text("f")];
 /// As many as one statement looks up.
 const GAPS: [Arg<'static>; 50] = [int(700); 50];
 const NOTIFICATIONS: [Arg<'static>; 64] = [int(700); 64];
@@ -237,16 +238,21 @@ const HOT: &[Hot] = &[
             ("D", FEW),
         ],
     ),
-    hot("account_locks::LIST", &[TENANT, USER, ACCOUNT, text("b"), text("c")]),
+    hot("account_locks::LIST", &FACTS),
+    hot("account_locks::HOLD", &FACTS),
+    hot("account_locks::UPDATE", &[text("1"), TENANT, USER, ACCOUNT]),
     scanning(
         "account_locks::LIST_ANY_CASE",
-        &[TENANT, USER, ACCOUNT, text("b"), text("c")],
+        &FACTS,
         &[(
             "IDN_IDENTITY_USER_DATA",
             "no index knows small letters; asked where the collation tells case apart, and cached",
         )],
     ),
-    hot("account_locks::LIST_ATTRIBUTES", &[int(100_500), TENANT, text("mail"), text("b"), text("c")]),
+    hot(
+        "account_locks::LIST_ATTRIBUTES",
+        &[int(100_500), TENANT, text("mail"), text("b"), text("c"), text("d"), text("e"), text("f")],
+    ),
     scanning("users::FIND_ROLE", &[text("role_5"), TENANT], &[("UM_ROLE", "the roles of a tenant are few")]),
     scanning("users::FIND_DOMAIN", &[text("PRIMARY"), TENANT], &[("UM_DOMAIN", FEW)]),
     hot("users::FIND_HYBRID_USER_ROLE", &[USER, int(100_500), TENANT, int(1)]),

@@ -91,7 +91,7 @@ pub async fn run(
     let known = revocations::find_user(&mut store.reader().await?, &username.with_tenant()).await;
     known.context("the tables cannot be read; `claviger db create` makes those that are missing")?;
     store.use_forms(keystores::forms(config, store.capabilities(), &rng)?);
-    let users = startup::users_of(&store, config, clock.clone(), &*rng);
+    let users = startup::users_of(&store, config, clock.clone(), &rng);
     let token_end = TokenEnd::of_settings(startup::oauth_settings(config), clock.clone(), rng.clone());
     let admin = UserAdmin::new(store.clone(), users, token_end, settings, clock, rng);
     let done = admin.perform(&username, &act).await;

@@ -4,7 +4,7 @@
 //! configuration.md 2.1-2.7 for WSO2's keys; rows that say "Ours" are Claviger's own. Reading values is `check`'s work.
 
 use super::schema::Kind::{DatabaseUrl, Duration, Flag, HttpUrl, Integer, OneOf, Properties, Secret, Text, Texts};
-use super::schema::Unit::{Days, Millis, Seconds};
+use super::schema::Unit::{Days, Millis, Minutes, Seconds};
 use super::schema::{Key, Kind, key};
 
 const JVM: &str = "it configures the Java runtime";
@@ -94,6 +94,11 @@ pub const KEYS: &[Key] = &[
     key("user_store.properties.PasswordDigest", OneOf(&["SHA-256", "SHA-384", "SHA-512", "SHA-1", "MD5", "PLAIN_TEXT"]), "SHA-256", "Digest of the passwords in the user tables. It must be the one they were written with."),
     key("user_store.properties.StoreSaltedPassword", Flag, "true", "Whether a salt goes into the digest."),
     key("user_store.properties.CaseInsensitiveUsername", Flag, "true", "Whether `Bob` is the user `bob` when nobody is called exactly that."),
+    key("identity_mgt.account_locking.enable_account_locking", Flag, "false", "Whether wrong passwords lock an account, as in the old server's account lock handler. What locked an account before counts in any case."),
+    key("identity_mgt.account_locking.allowed_failed_attempts", COUNT, "5", "The wrong password that locks."),
+    key("identity_mgt.account_locking.auto_unlock_after", Duration { unit: Minutes, min: 0, may_be_never: false }, "5m", "Length of the first lock, whole minutes; 0: until somebody unlocks the account."),
+    key("identity_mgt.account_locking.auto_unlock_time_increment_ratio", ANY_NUMBER, "2", "How many times longer each further lock is, until a right password; 0 and less: 1."),
+    key("event.default_listener.governance_identity_store.data_store", Text, "", "Java class that says where the old server keeps locks and counts of wrong passwords: with `...UserStoreBasedIdentityDataStore` attributes of the users count as rows of IDN_IDENTITY_USER_DATA do, and both are written. In the tables of IS 5.3 that is always so."),
     key("realm_manager.data_source", Text, "SHARED_DB", "Data source of the user tables (UM_*). When there is no SHARED_DB, the identity tables' database."),
     key("identity.data_source", Text, "", "Data source of the identity and OAuth tables (IDN_*, SP_*, IDP_*, CM_*). Unset: `[database.identity_db]`, else `[database.apim_db]`."),
     key("apim.datasource.name", Text, "", "Data source of the API-M tables (AM_*). Unset: `[database.apim_db]`, else the identity tables' database."),

@@ -3,6 +3,7 @@
 use super::database::{DatabaseUrl, SQLITE_FILE};
 use super::pattern::Pattern;
 use super::profile::Profile;
+use claviger_proto::account::LockRule;
 use claviger_proto::password::PasswordForm;
 use claviger_proto::secret::Secret;
 use claviger_proto::time::Zone;
@@ -23,6 +24,10 @@ pub struct Config {
     pub password_form: PasswordForm,
     /// `[user_store]`: which spellings name one user.
     pub name_rule: NameRule,
+    /// `[identity_mgt.account_locking]`; `None`: wrong passwords lock nobody.
+    pub lock_rule: Option<LockRule>,
+    /// `[event.default_listener.governance_identity_store]`: attributes of users say what is known of their accounts.
+    pub are_accounts_in_attributes: bool,
     /// `[database.*]`, `[[datasource]]`: which database holds what.
     pub databases: Databases,
     /// `[keystore.*]`, `[truststore]`.

@@ -49,6 +49,8 @@ pub enum Unit {
     Millis,
     /// Seconds.
     Seconds,
+    /// Minutes.
+    Minutes,
     /// Days.
     Days,
 }
@@ -59,6 +61,7 @@ impl Unit {
         match self {
             Unit::Millis => 1,
             Unit::Seconds => 1_000,
+            Unit::Minutes => 60_000,
             Unit::Days => 86_400_000,
         }
     }
@@ -68,6 +71,7 @@ impl Unit {
         match self {
             Unit::Millis => "milliseconds",
             Unit::Seconds => "seconds",
+            Unit::Minutes => "minutes",
             Unit::Days => "days",
         }
     }

@@ -1,4 +1,4 @@
-//! The end of what a user holds, when an administrator changed him: his codes, his tokens with their refresh tokens, the JWTs that
+//! The end of what a user holds, when an administrator changed him or wrong passwords locked his account: his codes, his tokens with their refresh tokens, the JWTs that
 //! have no row (users-ldap.md 4.4). A user may have any number of them, of any number of clients: they end in writes of bounded
 //! size, each of which may be repeated, and the whole may be run again.
 //!
@@ -8,7 +8,7 @@
 use crate::notifications::outbox::Owner;
 use crate::oauth::client_end::{TOKENS_PER_WRITE, TokenEnd};
 use crate::oauth::grant::subject_of;
-use crate::users::Users;
+use crate::users::{Principal, Users};
 use claviger_proto::event::Event;
 use claviger_proto::ids::{ConsumerKeyId, TokenId};
 use claviger_proto::time::Timestamp;
@@ -68,14 +68,22 @@ pub struct UserEnd {
 }
 
 impl UserEnd {
-    /// Of a user, whose name is spelled as in his table, with his [`subjects_of`].
-    pub(crate) fn new(
-        store: Store,
-        token_end: TokenEnd,
-        (username, subjects): (Username, Vec<String>),
-        holder: Holder,
-    ) -> Self {
-        Self { store, token_end, username, subjects, holder }
+    /// Of a user.
+    pub(crate) async fn of(
+        users: &Users,
+        (store, token_end): (Store, TokenEnd),
+        user: &Principal,
+    ) -> Result<Arc<Self>, StoreError> {
+        let username = user.username.clone();
+        let subjects = subjects_of(users, &username).await?;
+        let Username { domain, name, .. } = username.clone();
+        let holder = Holder { tenant: user.tenant, domain, name, rule: user.name_rule };
+        Ok(Arc::new(Self { store, token_end, username, subjects, holder }))
+    }
+
+    /// Whose tokens end.
+    pub(crate) fn holder(&self) -> &Holder {
+        &self.holder
     }
 
     /// Says in the write of the change that everything which the user was given or authorized for until then is dead: to this

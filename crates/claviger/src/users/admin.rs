@@ -6,8 +6,8 @@
 
 use super::{Principal, Users};
 use crate::oauth::client_end::TokenEnd;
-use crate::oauth::user_end::{Ended, UserEnd, subjects_of};
-use claviger_proto::account::AccountFact;
+use crate::oauth::user_end::{Ended, UserEnd};
+use claviger_proto::account::{AccountFact, Facts, unlocked};
 use claviger_proto::entropy::{Entropy, key_text};
 use claviger_proto::ids::{SUPER_TENANT_DOMAIN, TenantId};
 use claviger_proto::password::{PasswordForm, StoredPassword};
@@ -35,7 +35,7 @@ const EVERYONE: &str = "everyone";
 pub enum Act {
     /// Keeps the user out until somebody unlocks him.
     Lock,
-    /// Ends a lock, also one after wrong passwords.
+    /// Ends a lock, also one after wrong passwords, of which nothing is left.
     Unlock,
     /// Keeps him out until somebody enables him, whatever his roles.
     Disable,
@@ -79,15 +79,16 @@ impl Act {
     }
 
     /// What it says of the account.
-    fn facts(&self) -> &'static [(AccountFact, &'static str)] {
-        match self {
+    fn facts(&self) -> Facts {
+        let facts: &[(AccountFact, &str)] = match self {
             // An end from an earlier lock is not this one's.
             Self::Lock => &[(AccountFact::Locked, "true"), (AccountFact::UnlockTime, "0")],
-            Self::Unlock => &[(AccountFact::Locked, "false"), (AccountFact::UnlockTime, "0")],
+            Self::Unlock => return unlocked(),
             Self::Disable => &[(AccountFact::Disabled, "true")],
             Self::Enable => &[(AccountFact::Disabled, "false")],
             Self::Delete | Self::Password(_) | Self::Roles { .. } => &[],
-        }
+        };
+        facts.iter().map(|(fact, value)| (*fact, (*value).to_owned())).collect()
     }
 }
 
@@ -145,7 +146,7 @@ pub struct AdminSettings {
 /// Changes users.
 pub struct UserAdmin {
     store: Store,
-    users: Users,
+    users: Arc<Users>,
     token_end: TokenEnd,
     settings: AdminSettings,
     clock: Arc<dyn Clock>,
@@ -156,7 +157,7 @@ impl UserAdmin {
     /// On a store with its users.
     pub(crate) fn new(
         store: Store,
-        users: Users,
+        users: Arc<Users>,
         token_end: TokenEnd,
         settings: AdminSettings,
         clock: Arc<dyn Clock>,
@@ -192,21 +193,16 @@ impl UserAdmin {
         let unknown = || AdminError::UnknownUser(username.with_tenant());
         let user = self.users.find(username).await?.ok_or_else(unknown)?;
         self.check(&user, act)?;
-        let holder = Holder {
-            tenant: user.tenant,
-            domain: user.username.domain.clone(),
-            name: user.username.name.clone(),
-            rule: user.name_rule,
-        };
-        let names = (user.username.clone(), subjects_of(&self.users, &user.username).await?);
-        let end = UserEnd::new(self.store.clone(), self.token_end.clone(), names, holder.clone());
-        let end = Arc::new(end);
+        let end = UserEnd::of(&self.users, (self.store.clone(), self.token_end.clone()), &user).await?;
         let change = Change {
             username: user.username.clone(),
-            holder,
+            holder: end.holder().clone(),
             admin_role: self.settings.admin_role.clone(),
+            are_attributes_too: self.users.are_accounts_in_attributes(),
             step: match act {
-                Act::Lock | Act::Unlock | Act::Disable | Act::Enable => self.account_step(&user, act).await?,
+                Act::Lock | Act::Unlock | Act::Disable | Act::Enable => {
+                    Step::Account { facts: act.facts(), is_shut_out: act.ends_tokens() }
+                }
                 Act::Delete => Step::ShutOut(self.stored(&Secret::new(key_text(&*self.rng, NOBODYS_PASSWORD_LENGTH)))),
                 Act::Password(password) => Step::Password(self.stored(password)),
                 Act::Roles { add, remove } => Step::Roles { add: add.clone(), remove: remove.clone() },
@@ -250,20 +246,6 @@ impl UserAdmin {
             Act::Delete | Act::Password(_) | Act::Lock | Act::Unlock | Act::Disable | Act::Enable => {}
         }
         Ok(())
-    }
-
-    /// Where an account's state stands, and what is to stand there: in every place in which an old server of these tables may look.
-    async fn account_step(&self, user: &Principal, act: &Act) -> Result<Step, AdminError> {
-        let own = &user.username;
-        let mut conn = self.store.reader().await?;
-        let of_store = (own.domain.as_str(), own.name.as_str());
-        let (_, mut names) = account_locks::find(&mut conn, user.tenant, of_store, user.name_rule).await?;
-        let are_attributes_too = account_locks::may_be_attributes(&conn);
-        drop(conn);
-        if !names.contains(&own.name) {
-            names.push(own.name.clone());
-        }
-        Ok(Step::Account { names, are_attributes_too, facts: act.facts(), is_shut_out: act.ends_tokens() })
     }
 
     fn is_super_administrator(&self, user: &Principal) -> bool {
@@ -313,17 +295,17 @@ struct Change {
     username: Username,
     holder: Holder,
     admin_role: String,
+    /// Do users' attributes say what is said of an account?
+    are_attributes_too: bool,
     step: Step,
 }
 
 #[derive(Clone)]
 enum Step {
-    /// Says something of the account (users-ldap.md 3.6), in rows under these spellings of the name and with the attributes of a user
-    /// whose store is ours.
+    /// Says something of the account (users-ldap.md 3.6), in every place in which an old server of these tables may look: rows, and the
+    /// attributes of a user whose store is ours.
     Account {
-        names: Vec<String>,
-        are_attributes_too: bool,
-        facts: &'static [(AccountFact, &'static str)],
+        facts: Facts,
         is_shut_out: bool,
     },
     Password(StoredPassword),
@@ -346,18 +328,14 @@ impl Change {
             (Step::Password(password), Some(user)) => {
                 user_admin::update_password(conn, tenant, user, password, clock.now()).await?;
             }
-            (Step::Account { names, are_attributes_too, facts, is_shut_out }, user) => {
+            (Step::Account { facts, is_shut_out }, user) => {
                 if let Some(user) = user.as_ref().filter(|_| *is_shut_out) {
                     self.check_last_administrator(conn, user).await?;
                 }
-                for fact in *facts {
-                    for name in names {
-                        account_locks::set(conn, tenant, (&self.holder.domain, name), *fact).await?;
-                    }
-                    if let Some(user) = user.as_ref().filter(|_| *are_attributes_too) {
-                        account_locks::set_attribute(conn, tenant, user, *fact).await?;
-                    }
-                }
+                let Holder { domain, name, rule, .. } = &self.holder;
+                let attributes_of = user.as_ref().filter(|_| self.are_attributes_too);
+                let held = account_locks::hold(conn, tenant, (domain, name), *rule, attributes_of).await?;
+                held.write(conn, facts).await?;
             }
             (Step::ShutOut(password), Some(user)) => {
                 self.check_last_administrator(conn, user).await?;
@@ -438,8 +416,9 @@ impl Change {
         if !user_admin::has_role(conn, tenant, user, role).await? {
             return Ok(());
         }
+        let places = (self.holder.rule, self.are_attributes_too);
         for other in user_admin::list_other_holders(conn, tenant, (user, role), HOLDERS_MAX).await? {
-            let account = account_locks::find_of_primary(conn, tenant, &other, self.holder.rule).await?;
+            let account = account_locks::find_of_primary(conn, tenant, &other, places).await?;
             if !account.is_barred_for_good() {
                 return Ok(());
             }

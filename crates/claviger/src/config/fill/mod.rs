@@ -20,6 +20,7 @@ use super::model::{
 use super::problem::{Note, Problem, Source};
 use super::profile::Profile;
 use super::schema::Schema;
+use claviger_proto::account::LockRule;
 use claviger_proto::password::{PasswordDigest, PasswordForm};
 use claviger_proto::secret::Secret;
 use claviger_proto::user::NameRule;
@@ -153,6 +154,8 @@ impl Values<'_> {
             super_admin,
             password_form: self.password_form(),
             name_rule: self.name_rule(),
+            lock_rule: self.lock_rule(),
+            are_accounts_in_attributes: self.are_accounts_in_attributes(),
             databases: self.databases(),
             keystore: self.keystores(),
             oauth: self.oauth(),
@@ -259,6 +262,22 @@ impl Values<'_> {
 
     fn name_rule(&mut self) -> NameRule {
         if self.flag("user_store.properties.CaseInsensitiveUsername") { NameRule::AnyCase } else { NameRule::Exact }
+    }
+
+    fn lock_rule(&mut self) -> Option<LockRule> {
+        let path = |name: &str| format!("identity_mgt.account_locking.{name}");
+        let is_enabled = self.flag(&path("enable_account_locking"));
+        let rule = LockRule {
+            attempts_max: self.number(&path("allowed_failed_attempts")),
+            minutes: self.number(&path("auto_unlock_after")),
+            ratio: u32::try_from(self.signed(&path("auto_unlock_time_increment_ratio")).max(1)).unwrap_or(u32::MAX),
+        };
+        is_enabled.then_some(rule)
+    }
+
+    fn are_accounts_in_attributes(&mut self) -> bool {
+        let class = self.text("event.default_listener.governance_identity_store.data_store");
+        class.trim().rsplit('.').next() == Some("UserStoreBasedIdentityDataStore")
     }
 
     fn cleanup(&mut self) -> Cleanup {

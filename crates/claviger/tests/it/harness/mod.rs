@@ -20,7 +20,7 @@ pub(crate) use database::{Database, databases};
 pub(crate) use key_store::{FIRST, KEYSTORE, RENEWED, TenantStore, put_key_store};
 pub(crate) use mortal::{Mortal, SmallDisk, galera, galera_alone, kill_galera_member, mortals, small_disks};
 pub(crate) use node::Node;
-pub(crate) use people::{insert_tenant, insert_user, permit, remove_user, set_account};
+pub(crate) use people::{account_facts, insert_tenant, insert_user, permit, remove_user, set_account};
 pub(crate) use process::{Ended, Process, free_offset};
 pub(crate) use receiver::{Post, Receiver};
 pub(crate) use relay::Relay;

@@ -11,7 +11,9 @@ use claviger_store::error::StoreError;
 use claviger_store::seed::{self, TenantSeed};
 use claviger_store::sql::Sql;
 use claviger_store::users::NewUser;
+use claviger_store::value::Row;
 use claviger_store::{tenants, users};
+use std::collections::BTreeMap;
 
 /// A tenant with its first rows.
 pub(crate) async fn insert_tenant(server: &Server, domain: &'static str) -> TenantId {
@@ -88,6 +90,19 @@ pub(crate) async fn set_account(
     });
     write.await.unwrap();
     server.app().forget_everything();
+}
+
+/// What is said of a user's account (`failedLoginAttempts`, ...).
+pub(crate) async fn account_facts(server: &Server, tenant: TenantId, user: &str) -> BTreeMap<String, String> {
+    static LIST: Sql =
+        Sql::new("SELECT DATA_KEY, DATA_VALUE FROM IDN_IDENTITY_USER_DATA WHERE TENANT_ID = ? AND USER_NAME = ?", &[]);
+    let mut conn = server.app().store.reader().await.unwrap();
+    let rows = conn.rows(&LIST, &[tenant.into(), user.into()]).await.unwrap();
+    let fact = |row: &Row| {
+        let key = row.text(0).unwrap();
+        (key.rsplit('/').next().unwrap().to_owned(), row.text(1).unwrap())
+    };
+    rows.iter().map(fact).collect()
 }
 
 /// A user with roles: `admin` is the user store's, `Internal/x` a hybrid one.

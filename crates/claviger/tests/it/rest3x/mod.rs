@@ -11,6 +11,7 @@ mod data_api_more;
 mod events;
 mod events_delivery;
 mod events_hour;
+mod failed_logins;
 mod id_tokens;
 mod notify;
 mod registration;

@@ -75,7 +75,8 @@ impl Installation {
         let first = server.stop_and_keep().await;
         let receiver = Receiver::start().await;
         let text = format!(
-            "{}[server]\nbase_path = \"https://keys.example.org\"\n[oauth.token_persistence]\npersist_jwt_access_tokens = false\n{}",
+            "{}[server]\nbase_path = \"https://keys.example.org\"\n[oauth.token_persistence]\npersist_jwt_access_tokens = false\n\
+             [identity_mgt.account_locking]\nenable_account_locking = true\nallowed_failed_attempts = 3\n{}",
             database.section(),
             Receiver::section_at(receiver.port)
         );
@@ -381,6 +382,38 @@ async fn checklist_46_another_role_ends_nothing_and_some_acts_are_refused() {
         }
         installation.change(&["unlock", "tim"], "").await;
         installation.change(&["lock", "ann"], "").await;
+        installation.stop_nodes().await;
+        database.remove().await;
+    }
+}
+
+/// A lock after wrong passwords is ended by hand, and nothing is left of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unlock_forgets_wrong_passwords() {
+    for database in databases().await {
+        let mut installation = Installation::start(&database, &["ann"]).await;
+        let client = register(installation.first(), "unlock", json!({})).await;
+        for _ in 0..3 {
+            assert_eq!(
+                log_in(installation.first(), &client, "ann", "wrong").await.status,
+                400,
+                "{}",
+                database.engine()
+            );
+        }
+        assert_eq!(log_in(installation.first(), &client, "ann", PASSWORD).await.status, 400, "{}", database.engine());
+        installation.change(&["unlock", "ann"], "").await;
+        if database.is_shared() {
+            let facts = database.ask("SELECT DATA_KEY, DATA_VALUE FROM IDN_IDENTITY_USER_DATA").await.unwrap();
+            assert!(
+                facts.len() > 3 && facts.iter().all(|fact| ["0", "false"].contains(&fact[1].as_str())),
+                "{facts:?}"
+            );
+        }
+        for node in &installation.nodes {
+            let is_out = async || log_in(node, &client, "ann", PASSWORD).await.status != 200;
+            assert!(becomes_false(is_out).await, "{}", database.engine());
+        }
         installation.stop_nodes().await;
         database.remove().await;
     }
