@@ -245,10 +245,8 @@ async fn find_reusable(
     let is_usable = |token: &Arc<Token>| token.key == *key && token.state == TokenState::Active;
     let remembered = oauth.active.get(key).and_then(|hash| oauth.tokens.find(&hash));
     let Some(token) = remembered.filter(is_usable) else { return Ok(None) };
-    let revoked_before = match order.is_users() {
-        true => oauth.find_user_revocation(&order.authorized.username).await?,
-        false => None,
-    };
+    let revoked_before =
+        if order.is_users() { oauth.find_user_revocation(&order.authorized.username).await? } else { None };
     let decision = decide(Some(&token), revoked_before, rules, oauth.clock.now());
     Ok((decision == Decision::Reuse).then_some(token))
 }
