@@ -8,8 +8,9 @@ mount -t devtmpfs dev /dev
 mount -t tmpfs tmp /tmp
 ip link set lo up
 
+# Also from where the output goes to a file.
 end() {
-    echo "$1"
+    echo "$1" >/dev/console
     poweroff -f
 }
 
@@ -34,6 +35,7 @@ steady() {
 measure() {
     steady "$2" 100000 0.01 >/tmp/warm
     steady "$2" 100000 0.01 >/tmp/full
+    grep -q ' bad=0$' /tmp/full || end "unexpected answers: $(cat /tmp/full)"
     full=$(sed -n 's/.* per_second=\([0-9]*\).*/\1/p' /tmp/full)
     rate=$((full * 7 / 10))
     [ "$rate" -gt 0 ] || end "no rate: $(cat /tmp/full)"

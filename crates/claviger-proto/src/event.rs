@@ -61,12 +61,12 @@ pub enum Event {
         /// Name as `[DOMAIN/]user@tenant`.
         username: String,
     },
-    /// Every self-contained token of a user issued before an instant is dead: an administrator changed him, or a key manager says so
+    /// Every token that a user was given before an instant is dead, and every JWT that names him: an administrator changed him, or a key manager says so
     /// that keeps no rows of its tokens. What he was authorized for before it gives nobody a new token.
     UserRevoked {
         /// Whose: `[DOMAIN/]user@tenant`.
         subject: String,
-        /// JWTs issued before this instant are refused.
+        /// Tokens issued before this instant are refused.
         before: Timestamp,
     },
     /// An event of a newer version, which this one passes over. Its number counts as seen.

@@ -176,8 +176,7 @@ pub async fn insert_client(
     Ok(())
 }
 
-/// Records that every self-contained token of a user, `[DOMAIN/]user@tenant`, issued before an instant is dead, and emits the
-/// event.
+/// Records that every token of a user, `[DOMAIN/]user@tenant`, issued before an instant is dead, and emits the event.
 pub async fn insert_user(
     conn: &mut Conn,
     subject: &str,
@@ -254,7 +253,7 @@ pub async fn find_client(conn: &mut Conn, consumer_key: &ConsumerKey) -> Result<
     find_before(conn, CLIENT, consumer_key.as_str()).await
 }
 
-/// The instant before which a user's self-contained tokens are dead.
+/// The instant before which a user's tokens are dead.
 pub async fn find_user(conn: &mut Conn, subject: &str) -> Result<Option<Timestamp>, StoreError> {
     find_before(conn, USER, subject).await
 }

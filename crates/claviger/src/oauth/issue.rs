@@ -257,9 +257,9 @@ fn decide(active: Option<&Token>, revoked_before: Option<Timestamp>, rules: Rule
     let Some(active) = active.filter(|token| token.state == TokenState::Active) else {
         return Decision::New { retire: None, is_refresh_kept: false };
     };
-    // The sweep that says so in the rows is under way, or somebody has killed it.
+    // The sweep that says so in the rows is under way, or somebody has killed it. It finds the row as EXPIRED too, and tells of it.
     if revoked_before.is_some_and(|before| active.created < before) {
-        return Decision::New { retire: Some(TokenState::Revoked), is_refresh_kept: false };
+        return Decision::New { retire: Some(TokenState::Expired), is_refresh_kept: false };
     }
     if rules.is_jwt || rules.is_renewed_per_request || rules.is_refresh {
         return Decision::New { retire: Some(TokenState::Revoked), is_refresh_kept: false };
@@ -582,7 +582,7 @@ mod tests {
         }
         assert_eq!(decide(None, None, rules, now), new);
         // What its user was given ended at that instant.
-        let retired = Decision::New { retire: Some(TokenState::Revoked), is_refresh_kept: false };
+        let retired = Decision::New { retire: Some(TokenState::Expired), is_refresh_kept: false };
         assert_eq!(decide(Some(&active), Some(now), rules, now), Decision::Reuse);
         assert_eq!(decide(Some(&active), Some(now.plus_millis(1)), rules, now), retired);
         assert_eq!(decide(Some(&active), Some(now.plus_millis(1)), rules, now.plus_millis(3_700_000)), retired);

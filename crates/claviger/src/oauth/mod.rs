@@ -60,7 +60,7 @@ const CLIENTS_MAX: usize = 20_000;
 const TOKENS_MAX: usize = 200_000;
 /// Tenants whose identity provider is remembered.
 const TENANTS_MAX: usize = 10_000;
-/// Users of whom it is remembered whether their JWTs were revoked.
+/// Users of whom it is remembered whether their tokens were revoked.
 const USERS_MAX: usize = 20_000;
 /// How far the clocks of the key manager and of a gateway may be apart.
 const CLOCKS_APART_MS_MAX: i64 = 60_000;

@@ -340,6 +340,10 @@ impl Change {
             (Step::ShutOut(password), Some(user)) => {
                 self.check_last_administrator(conn, user).await?;
                 user_admin::update_password(conn, tenant, user, password, clock.now()).await?;
+                // Or the next command would count on him, who goes.
+                if let Some(RoleRow::Store(role)) = user_admin::find_role(conn, tenant, &self.admin_role).await? {
+                    user_admin::remove_role(conn, tenant, user, role).await?;
+                }
             }
             (Step::Roles { add, remove }, _) => self.change_roles(conn, user.as_ref(), add, remove).await?,
             (Step::RemoveData, _) => user_admin::delete_data(conn, &self.holder).await?,
@@ -411,11 +415,11 @@ impl Change {
     /// The role of administrators is not taken from the last who has it and may log in, sooner or later.
     async fn check_last(&self, conn: &mut Conn, user: &rows::User, role: i64) -> Result<(), AdminError> {
         let tenant: TenantId = self.holder.tenant;
-        // Two commands, each of which takes it from one of two, would both see the other.
-        user_admin::hold_role(conn, tenant, role).await?;
         if !user_admin::has_role(conn, tenant, user, role).await? {
             return Ok(());
         }
+        // Two commands, each of which takes it from one of two, would both see the other.
+        user_admin::hold_role(conn, tenant, role).await?;
         let places = (self.holder.rule, self.are_attributes_too);
         for other in user_admin::list_other_holders(conn, tenant, (user, role), HOLDERS_MAX).await? {
             let account = account_locks::find_of_primary(conn, tenant, &other, places).await?;

@@ -425,6 +425,7 @@ async fn checklist_46_a_deletion_that_was_killed_is_finished_by_the_next() {
     for database in databases().await {
         if database.is_shared() {
             let mut installation = Installation::start(&database, &["ann"]).await;
+            installation.change(&["roles", "ann", "--add", "admin"], "").await;
             let clients = Clients::register(installation.first(), "ann").await;
             let held = Held::by(&installation, &clients, "ann").await;
             let held_clients = database.hold_clients().await;
@@ -447,6 +448,9 @@ async fn checklist_46_a_deletion_that_was_killed_is_finished_by_the_next() {
                 let is_active = async || node.is_active(&held.opaque.text("access_token")).await;
                 assert!(becomes_false(is_active).await, "{}", installation.engine);
             }
+            // Who goes is no administrator any more.
+            let ran = installation.user(&["roles", "admin", "--remove", "admin"], "").await;
+            check_refused(&ran, "is the last user with the role admin");
             installation.change(&["delete", "ann"], "").await;
             held.check_over(&installation, &clients).await;
             let ran = installation.user(&["delete", "ann"], "").await;
