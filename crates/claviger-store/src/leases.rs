@@ -4,8 +4,9 @@
 //! it holds on a Galera cluster too, where locks and `GET_LOCK` are each member's own and only a COMMIT is checked.
 //!
 //! A lease spares work, it protects nothing: a holder that stood still for a while may wake up beside its successor. What is
-//! done under it must be right when two do it at once.
+//! done under it must be right when two do it at once. A turn protects, and ends with its transaction: its row belongs to nobody.
 
+use crate::conn::Conn;
 use crate::db::Store;
 use crate::error::StoreError;
 use crate::schema;
@@ -18,6 +19,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 /// Signs of life that a holder must miss until it is taken for dead.
 const BEATS: u32 = 6;
+/// Holder of a turn's row.
+const NOBODY: &str = "";
 
 queries! {
     FIND = "SELECT HOLDER, BEAT FROM CLV_HOLDER WHERE NAME = ?";
@@ -190,6 +193,17 @@ async fn beat(mut lease: Lease, store: Store, is_ours: Arc<AtomicBool>) {
             }
         }
     }
+}
+
+/// Lets the transactions that take this turn (a name that no lease has) come one after another, until each is committed: what one
+/// reads behind it the others have committed. On a Galera cluster, where a lock is its member's own, the number that each changes
+/// fails the later COMMIT; and with several databases this one is committed last.
+pub async fn take_turn(conn: &mut Conn, name: &'static str) -> Result<(), StoreError> {
+    let turn = [name.into(), NOBODY.into()];
+    if conn.execute(&BEAT, &turn).await? == 0 {
+        conn.execute(&INSERT, &turn).await.map_err(StoreError::or_repeat)?;
+    }
+    Ok(())
 }
 
 /// Makes the table when it is not there, for who needs a lease before the tables are prepared; false when the account may not.

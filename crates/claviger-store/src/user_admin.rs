@@ -21,7 +21,6 @@ queries! {
                        WHERE UM_ID = ? AND UM_TENANT_ID = ?";
     FIND_ROLE = "SELECT UM_ID, UM_ROLE_NAME FROM UM_ROLE WHERE UM_ROLE_NAME = ? AND UM_TENANT_ID = ?";
     FIND_HYBRID_ROLE = "SELECT UM_ID, UM_ROLE_NAME FROM UM_HYBRID_ROLE WHERE UM_ROLE_NAME = ? AND UM_TENANT_ID = ?";
-    HOLD_ROLE = "UPDATE UM_ROLE SET UM_ROLE_NAME = UM_ROLE_NAME WHERE UM_ID = ? AND UM_TENANT_ID = ?";
     LIST_OTHER_HOLDERS = "SELECT U.UM_USER_NAME FROM UM_USER_ROLE R \
                           JOIN UM_USER U ON U.UM_ID = R.UM_USER_ID AND U.UM_TENANT_ID = R.UM_TENANT_ID \
                           WHERE R.UM_ROLE_ID = ? AND R.UM_TENANT_ID = ? AND R.UM_USER_ID <> ? ORDER BY U.UM_ID LIMIT ?";
@@ -89,11 +88,6 @@ pub async fn find_role(conn: &mut Conn, tenant: TenantId, role: &str) -> Result<
         }
     }
     Ok(None)
-}
-
-/// Holds a role of the primary store until the transaction ends: of two who ask who has it one comes after the other.
-pub async fn hold_role(conn: &mut Conn, tenant: TenantId, role: i64) -> Result<(), StoreError> {
-    conn.execute(&HOLD_ROLE, &[role.into(), tenant.into()]).await.map(drop)
 }
 
 /// Has a user a role of the primary store?

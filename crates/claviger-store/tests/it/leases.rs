@@ -2,8 +2,9 @@
 
 use crate::database::on_every_engine;
 use claviger_store::error::StoreError;
-use claviger_store::leases::Lease;
+use claviger_store::leases::{Lease, take_turn};
 use claviger_store::sql::Sql;
+use futures_util::future::join_all;
 use std::time::{Duration, Instant};
 
 const NAME: &str = "cleaning";
@@ -68,7 +69,7 @@ async fn of_those_who_take_a_dead_nodes_lease_one_gets_it() {
         for heir in &mut heirs {
             assert!(!heir.hold(&store).await.unwrap());
         }
-        let taken = futures_util::future::join_all(heirs.iter_mut().map(|heir| heir.hold(&store))).await;
+        let taken = join_all(heirs.iter_mut().map(|heir| heir.hold(&store))).await;
         let taken: Vec<bool> = taken.into_iter().map(Result::unwrap).collect();
         assert_eq!(taken.iter().filter(|taken| **taken).count(), 1, "{:?}: {taken:?}", store.engine());
     })
@@ -99,6 +100,31 @@ async fn a_holder_gives_signs_of_life_as_long_as_it_is_there() {
         let held = third.take(&store).await.unwrap().unwrap();
         held.release().await.unwrap();
         assert_eq!(beat().await, None, "{:?}", store.engine());
+    })
+    .await;
+}
+
+/// Each counts those who came before it, and none counts as many as another.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_read_in_ones_turn_the_others_have_committed() {
+    static COUNT: Sql = Sql::new("SELECT COUNT(*) FROM CLV_HOLDER WHERE HOLDER = 'counted'", &[]);
+    static INSERT: Sql = Sql::new("INSERT INTO CLV_HOLDER (NAME, HOLDER, BEAT) VALUES (?, 'counted', 0)", &[]);
+    const TAKERS: i64 = 12;
+    on_every_engine(|store| async move {
+        let count = async |taker: i64| {
+            let write = store.write::<_, StoreError, _>(move |conn| {
+                Box::pin(async move {
+                    take_turn(conn, "counting").await?;
+                    let before = conn.row(&COUNT, &[]).await?.unwrap().int(0)?;
+                    conn.execute(&INSERT, &[(&taker.to_string()).into()]).await?;
+                    Ok(before)
+                })
+            });
+            write.await.unwrap()
+        };
+        let mut counted = join_all((0..TAKERS).map(count)).await;
+        counted.sort_unstable();
+        assert_eq!(counted, Vec::from_iter(0..TAKERS), "{:?}", store.engine());
     })
     .await;
 }

@@ -119,13 +119,15 @@ fn event(
     Ok(Notification { event_id, tenant_id, tenant_domain, subject })
 }
 
-/// The instant before which tokens are dead. One that lies ahead would end tokens that nobody has issued yet.
+/// The instant before which tokens are dead. One that lies ahead would end tokens that nobody has issued yet. A second counts whole,
+/// as in our own revocations (`OAuthSettings::revoked_before`): JWTs and some columns know no part of it, and who asks for a token
+/// within it waits for its end.
 fn revocation_time(event: &Map<String, Value>, now: Timestamp) -> Result<Timestamp, Malformed> {
     let time = Timestamp::from_millis(number(event, "revocationTime")?.ok_or_else(|| missing("revocationTime"))?);
     if time > now.plus_millis(AHEAD_MS_MAX) {
         return Err(Malformed("revocationTime lies in the future".to_owned()));
     }
-    Ok(time)
+    Ok(time.plus_millis(999).truncated_to_secs())
 }
 
 fn missing(name: &str) -> Malformed {
@@ -231,10 +233,10 @@ mod tests {
 
     #[test]
     fn clients_and_users() {
-        let at = Timestamp::from_millis(NOW.as_millis() - 5);
+        // The second counts whole.
+        let (sent, at) = (1_700_000_122_001_i64, Timestamp::from_secs(1_700_000_123));
         let envelope = |kind: &str, more: Value| {
-            let mut body =
-                json!({ "eventId": "e", "tenantDomain": "ACME.com", "type": kind, "revocationTime": at.as_millis() });
+            let mut body = json!({ "eventId": "e", "tenantDomain": "ACME.com", "type": kind, "revocationTime": sent });
             body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
             body
         };
@@ -248,6 +250,8 @@ mod tests {
         assert_eq!(check(&entity("USER_ID")).unwrap()[0].subject, Subject::User("x".into(), at));
         assert!(check(&entity("ROLE_ID")).is_err());
         let mut ahead = client.clone();
+        ahead["revocationTime"] = json!(at.as_millis());
+        assert_eq!(check(&ahead).unwrap()[0].subject, Subject::Client("k".into(), at));
         ahead["revocationTime"] = json!(NOW.as_millis() + AHEAD_MS_MAX + 1);
         assert!(check(&ahead).unwrap_err().contains("future"));
         ahead["revocationTime"] = json!(NOW.as_millis() + AHEAD_MS_MAX);

@@ -176,12 +176,14 @@ async fn revoke_user(app: &App, event: &Notification, entity: &str, before: Time
         None if entity.ends_with(&own) => entity.to_owned(),
         None => format!("{entity}{own}"),
     };
-    let mut subjects = vec![if full.matches('@').count() > 1 { entity.to_owned() } else { full.clone() }];
-    if let Ok(name) = Username::parse(&full)
-        && let Some(user) = app.users.find(&name).await?
-    {
-        subjects = subjects_of(&app.users, &user.username).await?;
-    }
+    let subjects = match Username::parse(&full) {
+        // Whom we do not know may be another key manager's: gateways look for him under the same names.
+        Ok(name) => {
+            let known = app.users.find(&name).await?;
+            subjects_of(&app.users, known.as_ref().map_or(&name, |user| &user.username)).await?
+        }
+        Err(_) => vec![full],
+    };
     let now = app.clock.now();
     let write = app.store.write::<_, StoreError, _>(move |conn| {
         let subjects = subjects.clone();

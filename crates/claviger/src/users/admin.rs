@@ -18,6 +18,7 @@ use claviger_store::account_locks;
 use claviger_store::conn::Conn;
 use claviger_store::db::Store;
 use claviger_store::error::{StoreError, WriteError};
+use claviger_store::leases;
 use claviger_store::tokens::of_user::Holder;
 use claviger_store::user_admin::{self, RoleRow};
 use claviger_store::users as rows;
@@ -27,6 +28,8 @@ use std::sync::Arc;
 const NOBODYS_PASSWORD_LENGTH: usize = 64;
 /// Other administrators who are looked at. Who has more of them, all locked, is told that he is the last.
 const HOLDERS_MAX: i64 = 100;
+/// The turn of those who take an administrator away.
+const ADMINISTRATORS: &str = "administrators";
 /// The role that every user has.
 const EVERYONE: &str = "everyone";
 
@@ -419,7 +422,7 @@ impl Change {
             return Ok(());
         }
         // Two commands, each of which takes it from one of two, would both see the other.
-        user_admin::hold_role(conn, tenant, role).await?;
+        leases::take_turn(conn, ADMINISTRATORS).await?;
         let places = (self.holder.rule, self.are_attributes_too);
         for other in user_admin::list_other_holders(conn, tenant, (user, role), HOLDERS_MAX).await? {
             let account = account_locks::find_of_primary(conn, tenant, &other, places).await?;

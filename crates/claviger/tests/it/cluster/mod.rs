@@ -6,7 +6,10 @@
 mod history;
 mod scene;
 
-use crate::harness::{Directory, Process, becomes_false, databases, galera, galera_alone, is_long};
+use crate::harness::{Directory, Options, Process, Server, becomes_false, databases, galera, galera_alone, is_long};
+use claviger_store::error::StoreError;
+use claviger_store::leases;
+use claviger_store::sql::Sql;
 use scene::{GRANTS, Plan, Scene};
 use std::time::{Duration, Instant};
 
@@ -78,6 +81,40 @@ async fn what_one_process_has_answered_is_true_at_the_next_member() {
         scene.check_next_knows_client(turn).await;
     }
     drop(scene);
+    galera.remove().await;
+}
+
+/// A member's locks are its own: only the number that each changes keeps two members' transactions from one turn. Each counts those
+/// who came before it, and none counts as many as another.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_turn_is_taken_once_at_all_members() {
+    static COUNT: Sql = Sql::new("SELECT COUNT(*) FROM CLV_HOLDER WHERE HOLDER = 'counted'", &[]);
+    static INSERT: Sql = Sql::new("INSERT INTO CLV_HOLDER (NAME, HOLDER, BEAT) VALUES (?, 'counted', 0)", &[]);
+    const ROUNDS: usize = 20;
+    let Some(galera) = galera().await else { return };
+    let first = Server::start(&galera.members[0], Options::default()).await;
+    let second = Server::start(&galera.members[1], Options::default()).await;
+    let count = async |server: &Server, name: String| {
+        let write = server.app().store.write::<_, StoreError, _>(move |conn| {
+            let name = name.clone();
+            Box::pin(async move {
+                leases::take_turn(conn, "counting").await?;
+                let before = conn.row(&COUNT, &[]).await?.unwrap().int(0)?;
+                conn.execute(&INSERT, &[(&name).into()]).await?;
+                Ok(before)
+            })
+        });
+        write.await.unwrap()
+    };
+    let mut counted = Vec::new();
+    for round in 0..ROUNDS {
+        let (one, other) = tokio::join!(count(&first, format!("{round} a")), count(&second, format!("{round} b")));
+        counted.extend([one, other]);
+    }
+    counted.sort_unstable();
+    assert_eq!(counted, Vec::from_iter(0..i64::try_from(2 * ROUNDS).unwrap()));
+    first.stop().await;
+    second.stop().await;
     galera.remove().await;
 }
 

@@ -62,11 +62,12 @@ async fn checklist_47_every_event_and_every_header_is_taken() {
             check_taken(server, &reply);
             assert!(Told::by(server).await.has_token(&token), "{}: {header:?}", server.engine);
         }
-        let before = now_ms(server);
-        let of_client = event("consumer_app_revocation_event", "c1", json!({ "consumerKey": "theirs", "revocationTime": before }));
+        // The second counts whole.
+        let (sent, before) = (now_ms(server), (now_ms(server) + 999) / 1_000 * 1_000);
+        let of_client = event("consumer_app_revocation_event", "c1", json!({ "consumerKey": "theirs", "revocationTime": sent }));
         check_taken(server, &tell(server, Some("WSO2-IS"), &of_client).await);
         let entity = |kind: &str, id: &str| {
-            let more = json!({ "entityId": id, "entityType": kind, "revocationTime": before });
+            let more = json!({ "entityId": id, "entityType": kind, "revocationTime": sent });
             event("subject_entity_revocation_event", &format!("{kind}-{id}"), more)
         };
         check_taken(server, &tell(server, Some("WSO2-IS"), &entity("CLIENT_ID", "another")).await);
@@ -247,6 +248,25 @@ async fn clients_and_users_of_ours() {
         let before = events(server).await;
         check_taken(server, &tell(server, None, &of_client).await);
         assert_eq!(events(server).await, before);
+    })
+    .await;
+}
+
+/// Of a name with an `@` that the event's tenant does not have gateways may take the rest for a tenant. Another user who is called so
+/// keeps what he has.
+#[tokio::test]
+async fn a_strangers_end_is_nobody_elses() {
+    on_sqlite("", async |server| {
+        let tenant = insert_tenant(server, "acme.com").await;
+        insert_user(server, tenant, "ann", "a", &[]).await;
+        for entity in ["ann@acme.com", "bob@acme.com"] {
+            let more = json!({ "entityId": entity, "entityType": "USER_ID", "revocationTime": now_ms(server) });
+            check_taken(server, &tell(server, None, &event("subject_entity_revocation_event", entity, more)).await);
+        }
+        let told = server.snapshot().await;
+        let mut subjects: Vec<&str> = told.revoked_users.iter().map(|it| it.subject.as_str()).collect();
+        subjects.sort_unstable();
+        assert_eq!(subjects, ["ann@acme.com@carbon.super", "bob@acme.com", "bob@acme.com@carbon.super"]);
     })
     .await;
 }
