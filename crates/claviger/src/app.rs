@@ -87,7 +87,7 @@ impl App {
         if let Ok(true) = is_revoked(&token.username).await {
             return Ok(true);
         }
-        let Some(user) = self.users.find(&token.username).await? else { return Ok(false) };
+        let Some(user) = self.users.find_even_barred(&token.username).await? else { return Ok(false) };
         // The revocation stands under the name as his table spells it.
         let is_spelled_otherwise = user.username != token.username;
         Ok(user.is_barred(self.clock.now()) || (is_spelled_otherwise && is_revoked(&user.username).await?))

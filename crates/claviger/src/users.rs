@@ -292,13 +292,14 @@ impl Users {
         None
     }
 
-    /// [`Self::find`] for a user who goes on from an earlier login; `None` also when his account is locked or disabled.
-    pub async fn find_admitted(&self, username: &Username) -> Result<Option<Arc<Principal>>, StoreError> {
-        Ok(self.find(username).await?.and_then(|principal| self.admit(principal)))
+    /// A user with roles and permissions who goes on from an earlier login; `None` when there is no such user or tenant, and when his
+    /// account is locked or disabled.
+    pub async fn find(&self, username: &Username) -> Result<Option<Arc<Principal>>, StoreError> {
+        Ok(self.find_even_barred(username).await?.and_then(|principal| self.admit(principal)))
     }
 
-    /// A user with roles and permissions, whatever his account's state; `None` when there is no such user or tenant.
-    pub async fn find(&self, username: &Username) -> Result<Option<Arc<Principal>>, StoreError> {
+    /// As [`Self::find`], whatever his account's state: for whom is spoken of, and does not act.
+    pub async fn find_even_barred(&self, username: &Username) -> Result<Option<Arc<Principal>>, StoreError> {
         Ok(self.find_known(username).await?.map(|known| known.principal.clone()))
     }
 

@@ -179,7 +179,7 @@ async fn revoke_user(app: &App, event: &Notification, entity: &str, before: Time
     let subjects = match Username::parse(&full) {
         // Whom we do not know may be another key manager's: gateways look for him under the same names.
         Ok(name) => {
-            let known = app.users.find(&name).await?;
+            let known = app.users.find_even_barred(&name).await?;
             subjects_of(&app.users, known.as_ref().map_or(&name, |user| &user.username)).await?
         }
         Err(_) => vec![full],

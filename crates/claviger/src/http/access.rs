@@ -247,7 +247,7 @@ async fn authenticate(app: &App, headers: &HeaderMap) -> Result<Caller, Refusal>
     let Some(token) = header.strip_prefix("Bearer ") else { return check_basic(app, headers).await };
     let refused = || Refusal::Unauthenticated(String::new());
     let token = app.introspect(token.trim()).await.map_err(Refusal::Store)?.ok_or_else(refused)?;
-    let principal = app.users.find_admitted(&token.username).await.map_err(Refusal::Store)?.ok_or_else(refused)?;
+    let principal = app.users.find(&token.username).await.map_err(Refusal::Store)?.ok_or_else(refused)?;
     let credential = match token.user_type {
         Some(UserType::ApplicationUser) => Credential::UserToken,
         // One that does not say whose it is counts as the lesser.

@@ -23,7 +23,7 @@ pub async fn grant(app: &App, username: &Username, tenant: TenantId, requested: 
     if requested.iter().all(|scope| is_free(&app.oauth.settings, scope)) {
         return Ok(or_default(requested.clone()));
     }
-    let principal = app.users.find(username).await?;
+    let principal = app.users.find_even_barred(username).await?;
     let mut granted = Vec::new();
     let mut conn = app.store.reader().await?;
     for scope in requested.iter() {

@@ -33,7 +33,7 @@ const CODES_PER_WRITE: usize = 100;
 pub(crate) async fn subjects_of(users: &Users, user: &Username) -> Result<Vec<String>, StoreError> {
     let own = user.with_tenant();
     let Some(as_read) = as_gateways_read(user) else { return Ok(vec![own]) };
-    if users.find(&as_read).await?.is_some() {
+    if users.find_even_barred(&as_read).await?.is_some() {
         tracing::warn!(
             user = own,
             other = as_read.with_tenant(),

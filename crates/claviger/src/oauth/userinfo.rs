@@ -98,7 +98,7 @@ async fn tell(app: &App, method: &Method, request: &FormRequest) -> Result<Map<S
     if token.user_type != Some(UserType::ApplicationUser) {
         return Err(UserInfoError::NoUser);
     }
-    let user = app.users.find_admitted(&token.username).await?.ok_or(UserInfoError::NoUser)?;
+    let user = app.users.find(&token.username).await?.ok_or(UserInfoError::NoUser)?;
     let known = user_info::openid_claims(app, &user.username).await?.ok_or(UserInfoError::NoUser)?;
     // The same as in ID tokens (OpenID Connect Core section 5.3.2), also where an old server chose it.
     let subject = subject_of_row(&token.subject, &user.username);

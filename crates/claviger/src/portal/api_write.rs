@@ -86,7 +86,7 @@ async fn check_provider(portal: &Portal, actor: &Actor, provider: &str) -> Resul
     }
     let named = Username::parse(provider).ok().filter(|name| name.to_string() == provider);
     let user = match &named {
-        Some(name) => portal.users.find(name).await?,
+        Some(name) => portal.users.find_even_barred(name).await?,
         None => None,
     };
     // The name is written as it was given: another spelling of it would be nobody's.

@@ -48,7 +48,7 @@ async fn register(State(portal): State<Portal>, actor: Actor, Whole(body): Whole
     }
     let unknown_owner = || PortalError::BadRequest(format!("'{}' is not a user", body.owner));
     let owner = Username::parse(&body.owner).map_err(|_| unknown_owner())?;
-    let found = portal.users.find(&owner).await?;
+    let found = portal.users.find_even_barred(&owner).await?;
     let owner = found.as_ref().map_or(owner, |user| user.username.clone());
     let is_super_admin = actor.tenant == TenantId::SUPER && portal.is_admin(&actor);
     if owner != actor.username && !is_super_admin {

@@ -18,7 +18,7 @@ pub(super) async fn find(
     username: &Username,
     dialect: &str,
 ) -> Result<Option<BTreeMap<String, String>>, StoreError> {
-    let Some(principal) = app.users.find(username).await? else { return Ok(None) };
+    let Some(principal) = app.users.find_even_barred(username).await? else { return Ok(None) };
     let attributes = app.users.attributes(username).await?.unwrap_or_default();
     let mut conn = app.store.reader().await?;
     let mut known = rows::list(&mut conn, principal.tenant, &principal.username.domain, dialect).await?;

@@ -194,7 +194,7 @@ impl UserAdmin {
 
     async fn run(&self, username: &Username, act: &Act) -> Result<Ended, AdminError> {
         let unknown = || AdminError::UnknownUser(username.with_tenant());
-        let user = self.users.find(username).await?.ok_or_else(unknown)?;
+        let user = self.users.find_even_barred(username).await?.ok_or_else(unknown)?;
         self.check(&user, act)?;
         let end = UserEnd::of(&self.users, (self.store.clone(), self.token_end.clone()), &user).await?;
         let change = Change {

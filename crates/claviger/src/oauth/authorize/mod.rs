@@ -304,7 +304,7 @@ async fn client_of(app: &App, interaction: &Interaction) -> Result<Arc<KnownClie
 async fn user_of(app: &App, client: &KnownClient, interaction: &Interaction) -> Result<Arc<Principal>, AuthorizeError> {
     let name = interaction.user.as_deref().and_then(|name| Username::parse(name).ok());
     let found = match name {
-        Some(name) => app.users.find_admitted(&name).await?,
+        Some(name) => app.users.find(&name).await?,
         None => None,
     };
     let user = found.filter(|user| user.tenant == client.client.tenant).ok_or(AuthorizeError::UserGone)?;

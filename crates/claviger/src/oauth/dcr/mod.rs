@@ -128,7 +128,7 @@ async fn resolve_owner(app: &App, caller: &Caller, named: Option<&str>) -> Resul
         None => own.clone(),
     };
     // Who acts for the administrator of a tenant need not be a user there.
-    let found = app.users.find(&owner).await?.filter(|owner| owner.tenant == caller.principal.tenant);
+    let found = app.users.find_even_barred(&owner).await?.filter(|owner| owner.tenant == caller.principal.tenant);
     let found = found.ok_or(RegistrationError::UnknownOwner)?;
     if found.username != *own && !caller.principal.permissions.may(ADMINISTER) {
         let text = "the owner may be another user than the caller only when an administrator asks";

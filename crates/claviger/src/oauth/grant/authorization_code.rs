@@ -80,7 +80,7 @@ impl Grant for AuthorizationCode {
             if !is_tenant_known {
                 return Err(StoreError::Corrupt("code of an unknown tenant".into()).into());
             }
-            let user = cx.app.users.find_admitted(&username).await?.filter(|user| user.tenant == client.tenant);
+            let user = cx.app.users.find(&username).await?.filter(|user| user.tenant == client.tenant);
             let gone = || TokenError::InvalidGrant("The user of the authorization code may not log in any more".into());
             let username = user.ok_or_else(gone)?.username.clone();
             // As of a refresh token.

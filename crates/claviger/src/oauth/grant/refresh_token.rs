@@ -51,7 +51,7 @@ impl Grant for RefreshToken {
             let tenant = tenant.ok_or_else(|| StoreError::Corrupt("token of an unknown tenant".into()))?;
             let username = Username { domain: stored.key.user_domain.clone(), name: stored.key.user.clone(), tenant };
             // Who was deleted, locked or disabled cannot go on (security.md 2.2.2).
-            let user = cx.app.users.find_admitted(&username).await?;
+            let user = cx.app.users.find(&username).await?;
             let gone = || TokenError::InvalidGrant("The user of the refresh token may not log in any more".into());
             let username = user.ok_or_else(gone)?.username.clone();
             // It ends with what its user was; the write that says so in its row may be under way.
