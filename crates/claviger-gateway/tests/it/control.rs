@@ -67,8 +67,13 @@ impl FakeControl {
     /// Waits until a condition on the state holds; checked at every call that the gateway makes.
     pub(crate) async fn until(&self, condition: impl Fn(&State) -> bool) {
         let mut calls = self.calls.subscribe();
-        let waiting = calls.wait_for(|_| condition(&self.state()));
-        tokio::time::timeout(Duration::from_secs(10), waiting).await.expect("the condition came about").unwrap();
+        // Looks at the state with nothing else in hand: a call counts itself with the state in hand.
+        let waiting = async {
+            while !condition(&self.state()) {
+                calls.changed().await.unwrap();
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), waiting).await.expect("the condition came about");
     }
 
     fn up(&self) -> Result<MutexGuard<'_, State>, ControlError> {

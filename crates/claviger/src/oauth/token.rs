@@ -92,14 +92,14 @@ async fn run(
     form: &Form,
     requested: &Scopes,
 ) -> Result<TokenReply, TokenError> {
-    for _ in 1..AUTHORIZATIONS_MAX {
+    let mut more = 1..AUTHORIZATIONS_MAX;
+    loop {
         match run_once(app, grant, client.clone(), form, requested).await {
             // Nobody is told to come again who is let in by what he is now.
-            Err(TokenError::UserChanged) => {}
+            Err(TokenError::UserChanged) if more.next().is_some() => {}
             done => return done,
         }
     }
-    run_once(app, grant, client, form, requested).await
 }
 
 async fn run_once(

@@ -142,16 +142,16 @@ impl Receiver {
     /// Waits for what was answered to be as asked.
     pub(crate) async fn wait_until(&self, bound: Duration, mut is_so: impl FnMut(&[Post]) -> bool) {
         let mut posts = self.shared.posts.subscribe();
-        let waited = tokio::time::timeout(bound, posts.wait_for(|posts| is_so(posts))).await;
-        let count = self.shared.posts.borrow().len();
-        assert!(waited.is_ok(), "not in {bound:?}: {count} posts");
+        // What it gives borrows the posts: who borrows them a second time meanwhile stands behind a post that waits for the first.
+        let is_met = tokio::time::timeout(bound, posts.wait_for(|posts| is_so(posts))).await.is_ok();
+        assert!(is_met, "not in {bound:?}: {} posts", self.posts().len());
     }
 
     /// Waits until so many posts have arrived, answered or not.
     pub(crate) async fn wait_for_arrivals(&self, count: usize) {
         let mut arrived = self.shared.arrived.subscribe();
-        let waited = tokio::time::timeout(WAIT, arrived.wait_for(|arrived| *arrived >= count)).await;
-        assert!(waited.is_ok(), "{} of {count} posts in {WAIT:?}", *self.shared.arrived.borrow());
+        let is_met = tokio::time::timeout(WAIT, arrived.wait_for(|arrived| *arrived >= count)).await.is_ok();
+        assert!(is_met, "{} of {count} posts in {WAIT:?}", *self.shared.arrived.borrow());
     }
 }
 

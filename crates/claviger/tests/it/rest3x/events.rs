@@ -13,9 +13,6 @@ use std::collections::BTreeSet;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-/// Longest case on one engine.
-const CASE: Duration = Duration::from_mins(5);
-
 /// Runs a case on a server on every engine, each with a receiver of its own; `more` is configuration beside the listener.
 pub(super) async fn told_on_every_engine(more: &str, case: impl AsyncFn(&Server, &Receiver)) {
     for database in databases().await {
@@ -29,8 +26,7 @@ pub(super) async fn told_on(database: &Database, more: &str, case: &impl AsyncFn
     let receiver = Receiver::start().await;
     let sections = format!("{more}{}", Receiver::section_at(receiver.port)).leak();
     let server = Server::start(database, Options { sections, ..Options::default() }).await;
-    let case = tokio::time::timeout(CASE, case(&server, &receiver)).await;
-    assert!(case.is_ok(), "{}: not in {CASE:?}, after {} posts", server.engine, receiver.posts().len());
+    case(&server, &receiver).await;
     server.stop().await;
 }
 
