@@ -61,8 +61,9 @@ pub enum Event {
         /// Name as `[DOMAIN/]user@tenant`.
         username: String,
     },
-    /// Every token that a user was given before an instant is dead, and every JWT that names him: an administrator changed him, or a key manager says so
-    /// that keeps no rows of its tokens. What he was authorized for before it gives nobody a new token.
+    /// Every token that a user was given before an instant is dead, and every JWT that names him: an administrator changed him, wrong
+    /// passwords locked his account, or a key manager says so that keeps no rows of its tokens. What he was authorized for before it
+    /// gives nobody a new token.
     UserRevoked {
         /// Whose: `[DOMAIN/]user@tenant`.
         subject: String,

@@ -209,7 +209,7 @@ fn arguments<'a>(first: &[Arg<'a>; 2], name: fn(AccountFact) -> &'static str) ->
     first.iter().copied().chain(FACTS.map(|fact| name(fact).into())).collect()
 }
 
-/// The fact of a row with its name at a place and its text behind it.
+/// The fact of a row with its name at a place and its text behind it, which may be missing: the row is there.
 fn fact_of(
     row: &Row,
     at: usize,
@@ -217,7 +217,7 @@ fn fact_of(
 ) -> Result<Option<(AccountFact, String)>, StoreError> {
     let stored = row.text(at)?;
     let fact = FACTS.into_iter().find(|fact| name(*fact).eq_ignore_ascii_case(&stored));
-    Ok(fact.zip(row.opt_text(at + 1)?))
+    Ok(fact.zip(Some(row.opt_text(at + 1)?.unwrap_or_default())))
 }
 
 /// What stands before the names of a store's users.

@@ -73,24 +73,28 @@ impl App {
         if token.user_type == Some(UserType::Application) {
             return Ok(Some(token));
         }
-        let is_over = timeout(Duration::from_millis(ACCOUNT_MS_MAX), self.has_user_ended(&token)).await;
-        Ok((!matches!(is_over, Ok(Ok(true)))).then_some(token))
+        let bound = Duration::from_millis(ACCOUNT_MS_MAX);
+        // Each says it alone: his table may be in another database than ours, and one of them away.
+        let (by_revocation, by_account) = tokio::join!(
+            timeout(bound, self.is_from_before(&token.username, &token)),
+            timeout(bound, self.has_user_ended(&token))
+        );
+        let is_over = [by_revocation, by_account].iter().any(|said| matches!(said, Ok(Ok(true))));
+        Ok((!is_over).then_some(token))
     }
 
-    /// Did what the user did, or what was done to him, end a token that he lent?
+    /// Is a token from before the revocation of the user of that name?
+    async fn is_from_before(&self, name: &Username, token: &Introspected) -> Result<bool, StoreError> {
+        let revoked_before = self.oauth.find_user_revocation(name).await?;
+        Ok(revoked_before.is_some_and(|before| token.issued_at < before))
+    }
+
+    /// Is the user who lent a token locked or disabled, or was he revoked under the name as his table spells it?
     async fn has_user_ended(&self, token: &Introspected) -> Result<bool, StoreError> {
-        let is_revoked = async |name: &Username| -> Result<bool, StoreError> {
-            let revoked_before = self.oauth.find_user_revocation(name).await?;
-            Ok(revoked_before.is_some_and(|before| token.issued_at < before))
-        };
-        // Each says it alone: his table may be in another database than ours, and one of them away.
-        if let Ok(true) = is_revoked(&token.username).await {
-            return Ok(true);
-        }
         let Some(user) = self.users.find_even_barred(&token.username).await? else { return Ok(false) };
-        // The revocation stands under the name as his table spells it.
         let is_spelled_otherwise = user.username != token.username;
-        Ok(user.is_barred(self.clock.now()) || (is_spelled_otherwise && is_revoked(&user.username).await?))
+        Ok(user.is_barred(self.clock.now())
+            || (is_spelled_otherwise && self.is_from_before(&user.username, token).await?))
     }
 }
 

@@ -30,7 +30,9 @@ use failed_logins::FailedLogins;
 use futures_util::FutureExt as _;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 use store::UserStore;
+use tokio::time::{Instant, sleep_until};
 
 /// Verified logins that are remembered.
 const LOGINS_MAX: usize = 10_000;
@@ -38,6 +40,8 @@ const LOGINS_MAX: usize = 10_000;
 const USERS_MAX: usize = 10_000;
 /// 64 of 63 characters: more than the digest holds.
 const PEPPER_LENGTH: usize = 64;
+/// A refused login is answered so many milliseconds after it began, or a multiple of it.
+const REFUSAL_MS: u64 = 100;
 /// A one-time password is good for a day (database.md 5.1).
 const ONE_TIME_MS: i64 = 24 * 3600 * 1000;
 
@@ -185,13 +189,27 @@ impl Users {
         self.known.forget_all();
     }
 
-    /// Checks a password. `None`: unknown user, unknown tenant, wrong password or a locked or disabled account, which look and last
-    /// alike.
-    ///
+    /// Checks a password. `None`: unknown user, unknown tenant, wrong password or a locked or disabled account, which look alike, and
+    /// last alike by steps of [`REFUSAL_MS`]: some of them take a look-up more, and nobody is to tell which (security.md 4.4).
+    pub async fn authenticate(
+        self: &Arc<Self>,
+        login: &LoginName,
+        password: &Secret,
+    ) -> Result<Option<Arc<Principal>>, StoreError> {
+        let begun = Instant::now();
+        let done = self.authenticate_in_stores(login, password).await;
+        if let Ok(None) = done {
+            let steps = begun.elapsed().as_millis() / u128::from(REFUSAL_MS) + 1;
+            let wait_ms = u64::try_from(steps).unwrap_or(u64::MAX).saturating_mul(REFUSAL_MS);
+            sleep_until(begun + Duration::from_millis(wait_ms)).await;
+        }
+        done
+    }
+
     /// A name without a domain may be a user's of any store: the password decides, in the order of the stores, as in the old
     /// server. While a store does not answer, nobody can say that the password is wrong: the error is the same whether another
     /// store knows the name or not, so that it tells no stranger who is there (security.md 4.4).
-    pub async fn authenticate(
+    async fn authenticate_in_stores(
         self: &Arc<Self>,
         login: &LoginName,
         password: &Secret,
@@ -224,7 +242,7 @@ impl Users {
         Err(error)
     }
 
-    /// As [`Self::authenticate`], of a user of the store that the name says.
+    /// As [`Self::authenticate_in_stores`], of a user of the store that the name says.
     async fn authenticate_in_store(
         self: &Arc<Self>,
         username: &Username,
@@ -250,8 +268,11 @@ impl Users {
         // A domain that nobody has costs as much as a wrong password.
         let store = named.map_or(&self.stores[0], |(_, store)| store);
         let own = stored.as_ref().map(|user| Username { name: user.name.clone(), ..username.clone() });
-        // Nothing waits between this and the count: who asks many times at once is not told more often than one by one.
-        let is_over_counted = own.as_ref().is_some_and(|own| self.is_over_counted(own));
+        // Nothing waits between its answer and the count: who asks many times at once is not told more often than one by one.
+        let is_over_counted = match &own {
+            Some(own) => Box::pin(self.is_over_counted(own)).await?,
+            None => false,
+        };
         let is_match = store.is_match(stored.as_ref().filter(|_| !is_over_counted), password);
         let (Some(user), Some(own)) = (stored, own) else { return Ok(Login::Wrong) };
         if !is_match {

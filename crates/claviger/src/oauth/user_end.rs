@@ -1,6 +1,6 @@
-//! The end of what a user holds, when an administrator changed him or wrong passwords locked his account: his codes, his tokens with their refresh tokens, the JWTs that
-//! have no row (users-ldap.md 4.4). A user may have any number of them, of any number of clients: they end in writes of bounded
-//! size, each of which may be repeated, and the whole may be run again.
+//! The end of what a user holds, when an administrator changed him or wrong passwords locked his account: his codes, his tokens with
+//! their refresh tokens, the JWTs that have no row (users-ldap.md 4.4). A user may have any number of them, of any number of clients:
+//! they end in writes of bounded size, each of which may be repeated, and the whole may be run again.
 //!
 //! Nobody gets a new one meanwhile by what he was before: the first write says up to which instant the user's authorizations are
 //! void, and `oauth::issue` asks that in the transaction of each token.

@@ -350,8 +350,13 @@ impl Change {
             }
             (Step::Roles { add, remove }, _) => self.change_roles(conn, user.as_ref(), add, remove).await?,
             (Step::RemoveData, _) => user_admin::delete_data(conn, &self.holder).await?,
-            (Step::Remove, Some(user)) => user_admin::delete(conn, &self.holder, user).await?,
-            (Step::Remove, None) => {}
+            (Step::Remove, user) => {
+                if let Some(user) = user {
+                    user_admin::delete(conn, &self.holder, user).await?;
+                }
+                // A wrong password may have been counted in between.
+                user_admin::delete_data(conn, &self.holder).await?;
+            }
             (Step::Password(_) | Step::ShutOut(_), None) => {
                 return Err(AdminError::SecondaryStore(self.username.with_tenant()));
             }

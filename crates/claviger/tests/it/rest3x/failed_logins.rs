@@ -4,14 +4,16 @@
 use super::codes::{register_for_codes, request_of};
 use crate::harness::{
     Browser, Call as _, Home, Options, Receiver, Registered, Reply, Server, account_facts, becomes_false, databases,
-    insert_user, on_every_engine, on_two_nodes_with, register, set_account, user_databases,
+    insert_user, on_every_engine, on_sqlite, on_two_nodes_with, register, set_account, user_databases,
 };
 use claviger_proto::ids::TenantId;
 use claviger_proto::time::Clock as _;
 use claviger_proto::user::Username;
+use claviger_store::error::StoreError;
+use claviger_store::sql::Sql;
 use futures_util::future::join_all;
 use serde_json::json;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const PASSWORD: &str = "right";
 const SCOPES: &str = "/api/identity/oauth2/v1.0/scopes";
@@ -241,19 +243,91 @@ async fn an_old_servers_count_goes_on() {
     .await;
 }
 
-#[tokio::test]
-async fn a_role_passes_these_locks_too() {
+/// Strangers end nothing of who passes locks, however often they try, and his right password is none of their wrong ones.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_who_passes_locks_nothing_is_counted() {
     on_every_engine(TWO, async |server| {
         insert_user(server, TenantId::SUPER, "sys", PASSWORD, &["Internal/system"]).await;
         let client = register(server, "passes", json!({})).await;
-        check_refused(server, &client, "sys", "wrong").await;
-        check_said(server, "sys", &[("failedLoginAttempts", "1")]).await;
-        check_refused(server, &client, "sys", "wrong").await;
-        check_said(server, "sys", &[("accountLocked", "true"), ("failedLoginLockoutCount", "1")]).await;
-        // What he held has ended, and a token of that moment would have.
-        server.clock.advance_s(30);
+        let access = log_in(server, &client, "sys", PASSWORD).await.text("access_token");
+        // He is not remembered: of many at once each would be the first.
+        server.app().users.forget_everything();
+        many(&[server], &client, "sys").await;
         check_admitted(server, &client, "sys").await;
-        check_said(server, "sys", &[("accountLocked", "false"), ("failedLoginLockoutCount", "0")]).await;
+        server.app().users.finish().await;
+        assert!(account_facts(server, TenantId::SUPER, "sys").await.is_empty(), "{}", server.engine);
+        assert!(server.is_active(&access).await, "{}", server.engine);
+        // What an old server said of him before he had the role is over with a right password.
+        let before = [("accountLocked", "true"), ("unlockTime", "0"), ("failedLoginAttempts", "1")];
+        set_account(server, TenantId::SUPER, "sys", &before).await;
+        check_refused(server, &client, "sys", "wrong").await;
+        check_said(server, "sys", &before).await;
+        check_admitted(server, &client, "sys").await;
+        check_said(server, "sys", &[("accountLocked", "false"), ("failedLoginAttempts", "0")]).await;
+    })
+    .await;
+}
+
+/// The column may be without a value, and is then none.
+#[tokio::test]
+async fn a_row_that_says_nothing_is_written_over() {
+    static INSERT: Sql = Sql::new(
+        "INSERT INTO IDN_IDENTITY_USER_DATA (TENANT_ID, USER_NAME, DATA_KEY) \
+         VALUES (-1234, 'lou', 'http://wso2.org/claims/identity/failedLoginAttempts')",
+        &[],
+    );
+    on_every_engine(TWO, async |server| {
+        insert_user(server, TenantId::SUPER, "lou", PASSWORD, &[]).await;
+        let client = register(server, "null", json!({})).await;
+        let write = server.app().store.write::<_, StoreError, _>(|conn| Box::pin(conn.execute(&INSERT, &[])));
+        assert_eq!(write.await.unwrap(), 1, "{}", server.engine);
+        check_refused(server, &client, "lou", "wrong").await;
+        check_refused(server, &client, "lou", "wrong").await;
+        check_said(server, "lou", &[("accountLocked", "true"), ("failedLoginLockoutCount", "1")]).await;
+    })
+    .await;
+}
+
+/// While nothing can be written a node counts for itself: nobody may guess without end.
+#[tokio::test]
+async fn a_count_that_cannot_be_written_stands_for_a_while() {
+    static REFUSE: Sql = Sql::new(
+        "CREATE TRIGGER NOTHING_IS_COUNTED BEFORE INSERT ON IDN_IDENTITY_USER_DATA BEGIN SELECT RAISE(ABORT, 'not today'); END",
+        &[],
+    );
+    on_sqlite(TWO, async |server| {
+        for user in ["lou", "max"] {
+            insert_user(server, TenantId::SUPER, user, PASSWORD, &[]).await;
+        }
+        let client = register(server, "unwritten", json!({})).await;
+        let write = server.app().store.write::<_, StoreError, _>(|conn| Box::pin(conn.execute(&REFUSE, &[])));
+        write.await.unwrap();
+        check_refused(server, &client, "lou", "wrong").await;
+        check_refused(server, &client, "max", "wrong").await;
+        server.app().users.finish().await;
+        check_refused(server, &client, "lou", "wrong").await;
+        server.app().users.finish().await;
+        assert!(account_facts(server, TenantId::SUPER, "lou").await.is_empty());
+        check_refused(server, &client, "lou", PASSWORD).await;
+        check_admitted(server, &client, "max").await;
+    })
+    .await;
+}
+
+/// Who is refused is told so a step after he asked, whatever there was to be looked up (security.md 4.4: one class of time).
+#[tokio::test]
+async fn whoever_is_refused_waits_for_the_step() {
+    const STEP: Duration = Duration::from_millis(100);
+    on_sqlite(TWO, async |server| {
+        insert_user(server, TenantId::SUPER, "lou", PASSWORD, &[]).await;
+        insert_user(server, TenantId::SUPER, "max", PASSWORD, &[]).await;
+        set_account(server, TenantId::SUPER, "max", &[("accountLocked", "true")]).await;
+        let client = register(server, "steps", json!({})).await;
+        for (user, password) in [("nobody", "wrong"), ("lou", "wrong"), ("max", "wrong"), ("max", PASSWORD)] {
+            let begun = Instant::now();
+            check_refused(server, &client, user, password).await;
+            assert!(begun.elapsed() >= STEP, "{user}: {:?}", begun.elapsed());
+        }
     })
     .await;
 }
