@@ -190,7 +190,7 @@ impl Users {
     }
 
     /// Checks a password. `None`: unknown user, unknown tenant, wrong password or a locked or disabled account, which look alike, and
-    /// last alike by steps of [`REFUSAL_MS`]: some of them take a look-up more, and nobody is to tell which (security.md 4.4).
+    /// last alike by steps of `REFUSAL_MS`: some of them take a look-up more, and nobody is to tell which (security.md 4.4).
     pub async fn authenticate(
         self: &Arc<Self>,
         login: &LoginName,
