@@ -202,10 +202,12 @@ impl Users {
                 Err(error) => {
                     tracing::warn!(user = username.with_tenant(), %error, "a wrong password could not be counted");
                     count.fail();
-                    // Nobody waits for this, neither a login nor the end of the server.
+                    drop(place);
+                    // Nobody waits for this, neither a login nor the end of the server. Of one user there are as many as lock his
+                    // account, and then none of his passwords is looked at.
                     tokio::spawn(async move {
                         sleep(Duration::from_millis(UNWRITTEN_MS)).await;
-                        drop((count, place));
+                        drop(count);
                     });
                 }
             }
