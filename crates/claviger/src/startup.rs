@@ -302,7 +302,7 @@ pub(crate) fn oauth_settings(config: &Config) -> OAuthSettings {
     };
     let oauth = &config.oauth;
     OAuthSettings {
-        issuer: format!("{}/oauth2/token", config.server.base_path),
+        issuer: oauth.issuer.clone().unwrap_or_else(|| format!("{}/oauth2/token", config.server.base_path)),
         base_url: config.server.base_path.clone(),
         host: config.server.hostname.clone(),
         code_s: oauth.code_validity_s,

@@ -282,6 +282,8 @@ pub struct OAuth {
     pub refresh_token_validity: Lifetime,
     /// ID tokens.
     pub id_token_validity_s: i64,
+    /// Who issues tokens, when it is not the token endpoint.
+    pub issuer: Option<String>,
     /// Whether the refresh grant issues a new refresh token.
     pub is_refresh_token_renewed: bool,
     /// Whether every request gets a new access token.

@@ -334,6 +334,15 @@ fn access_token_type_by_word_and_by_class() {
 }
 
 #[test]
+fn what_tokens_are_signed_with_is_not_to_be_chosen() {
+    assert_eq!(good("oauth.oidc.id_token.issuer = ''").oauth.issuer, None);
+    assert_eq!(good("oauth.oidc.id_token.issuer = 'https://id'").oauth.issuer.as_deref(), Some("https://id"));
+    good("oauth.oidc.id_token.signature_algorithm = 'SHA256withRSA'\noauth.oidc.user_info.response_type = 'json'");
+    assert!(bad("oauth.oidc.id_token.signature_algorithm = 'none'").contains("SHA256withRSA"));
+    assert!(bad("oauth.oidc.user_info.response_type = 'jwt'").contains("json"));
+}
+
+#[test]
 fn default_password_needs_loopback_or_a_switch() {
     let text = "super_admin.password = 'admin'\n";
     assert!(bad(text).contains("well-known default password"));

@@ -304,6 +304,7 @@ impl Values<'_> {
             user_access_token_validity: self.lifetime("oauth.token_validation.user_access_token_validity"),
             refresh_token_validity: self.lifetime("oauth.token_validation.refresh_token_validity"),
             id_token_validity_s: self.signed("oauth.oidc.token_validation.id_token_validity"),
+            issuer: self.text_if_set("oauth.oidc.id_token.issuer").filter(|issuer| !issuer.is_empty()),
             is_refresh_token_renewed: self.flag("oauth.token_renewal.renew_refresh_token"),
             is_access_token_renewed_per_request: self.flag("oauth.token_renewal.renew_access_token_per_request"),
             access_token_type: self.access_token_type(),

@@ -1,6 +1,7 @@
 //! Keys and metadata (rest-3x.md 1.11, 1.13).
 
-use crate::harness::{Call as _, on_sqlite};
+use crate::harness::{Call as _, claims, on_sqlite, register};
+use serde_json::json;
 
 #[tokio::test]
 async fn metadata_names_what_is_there() {
@@ -35,6 +36,27 @@ async fn metadata_names_what_is_there() {
             }
         }
         assert_eq!(server.get("/oauth2/other/.well-known/openid-configuration").call().await.status, 404);
+    })
+    .await;
+}
+
+/// As an old server that was given a name of its own.
+#[tokio::test]
+async fn the_issuer_may_have_another_name() {
+    const NAMED: &str = "https://id.example.com/oauth2/token";
+    let sections = "[oauth.oidc.id_token]\nissuer = \"https://id.example.com/oauth2/token\"\nsignature_algorithm = \"SHA256withRSA\"\n\
+                    [oauth.oidc.user_info]\nresponse_type = \"json\"\n";
+    on_sqlite(sections, async |server| {
+        let metadata = server.get("/oauth2/token/.well-known/openid-configuration").call().await.json();
+        assert_eq!(metadata["issuer"], NAMED);
+        assert_eq!(metadata["token_endpoint"], format!("{}/oauth2/token", server.base_path));
+        let client = register(server, "named", json!({ "token_type_extension": "JWT" })).await;
+        let reply = client.log_in(server, "openid").await;
+        for token in ["access_token", "id_token"] {
+            assert_eq!(claims(&reply.text(token))["iss"], NAMED, "{token}");
+        }
+        assert!(server.is_active(&reply.text("access_token")).await);
+        assert_eq!(server.snapshot().await.issuers[0].issuer, NAMED);
     })
     .await;
 }
