@@ -197,7 +197,8 @@ async fn beat(mut lease: Lease, store: Store, is_ours: Arc<AtomicBool>) {
 
 /// Lets the transactions that take this turn (a name that no lease has) come one after another, until each is committed: what one
 /// reads behind it the others have committed. On a Galera cluster, where a lock is its member's own, the number that each changes
-/// fails the later COMMIT; and with several databases this one is committed last.
+/// fails the later COMMIT. With several databases this one is committed last; but where it is on a Galera cluster too, what another
+/// database has committed before that COMMIT fails stays.
 pub async fn take_turn(conn: &mut Conn, name: &'static str) -> Result<(), StoreError> {
     let turn = [name.into(), NOBODY.into()];
     if conn.execute(&BEAT, &turn).await? == 0 {

@@ -23,6 +23,7 @@ use claviger_store::tokens::{Token, TokenState};
 use claviger_store::{codes, revocations};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Semaphore;
 
 /// Codes that end in one write.
 const CODES_PER_WRITE: usize = 100;
@@ -107,21 +108,23 @@ impl UserEnd {
         conn.emit(event, self.token_end.now()).await.map(drop)
     }
 
-    /// Ends all codes and tokens, and once more when every node has heard of the change: a login may have been under way.
-    pub(crate) async fn run(self: &Arc<Self>) -> Result<Ended, StoreError> {
-        let first = self.sweep().await?;
+    /// Ends all codes and tokens, and once more when every node has heard of the change: a login may have been under way. Each takes
+    /// a place, and none is kept between them.
+    pub(crate) async fn run(self: &Arc<Self>, places: &Semaphore) -> Result<Ended, StoreError> {
+        let first = self.sweep(places).await?;
         // The embedded database has one process.
         if self.store.engine() == Engine::Sqlite {
             return Ok(first);
         }
         let news_ms = u64::try_from(self.token_end.settings.news_ms()).unwrap_or(0);
         tokio::time::sleep(Duration::from_millis(news_ms)).await;
-        let second = self.sweep().await?;
+        let second = self.sweep(places).await?;
         Ok(Ended { codes: first.codes + second.codes, tokens: first.tokens + second.tokens })
     }
 
     /// Codes first: what an exchange makes of one until then is among the tokens.
-    async fn sweep(self: &Arc<Self>) -> Result<Ended, StoreError> {
+    async fn sweep(self: &Arc<Self>, places: &Semaphore) -> Result<Ended, StoreError> {
+        let _place = places.acquire().await;
         let codes = self.end_codes().await?;
         let (mut tokens, mut after) = (0, ConsumerKeyId(0));
         loop {

@@ -23,6 +23,7 @@ use claviger_store::tokens::of_user::Holder;
 use claviger_store::user_admin::{self, RoleRow};
 use claviger_store::users as rows;
 use std::sync::Arc;
+use tokio::sync::Semaphore;
 
 /// Length of the password that nobody knows, of a user who is being deleted.
 const NOBODYS_PASSWORD_LENGTH: usize = 64;
@@ -216,7 +217,7 @@ impl UserAdmin {
             return Ok(Ended::default());
         }
         self.write(&change, &end, Telling::End).await?;
-        let ended = end.run().await?;
+        let ended = end.run(&Semaphore::new(1)).await?;
         if let Act::Delete = act {
             // What the identity tables say of him first: the user's row is what another try finds him by.
             self.write(&Change { step: Step::RemoveData, ..change.clone() }, &end, Telling::Nothing).await?;
@@ -350,13 +351,8 @@ impl Change {
             }
             (Step::Roles { add, remove }, _) => self.change_roles(conn, user.as_ref(), add, remove).await?,
             (Step::RemoveData, _) => user_admin::delete_data(conn, &self.holder).await?,
-            (Step::Remove, user) => {
-                if let Some(user) = user {
-                    user_admin::delete(conn, &self.holder, user).await?;
-                }
-                // A wrong password may have been counted in between.
-                user_admin::delete_data(conn, &self.holder).await?;
-            }
+            (Step::Remove, Some(user)) => user_admin::delete(conn, &self.holder, user).await?,
+            (Step::Remove, None) => {}
             (Step::Password(_) | Step::ShutOut(_), None) => {
                 return Err(AdminError::SecondaryStore(self.username.with_tenant()));
             }

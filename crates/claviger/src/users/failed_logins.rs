@@ -325,9 +325,8 @@ impl Users {
     /// Ends what a user holds whose account was locked.
     async fn end_of_locked(&self, end: &Arc<UserEnd>, username: &Username) {
         let Some(failed) = &self.failed_logins else { return };
-        let _ender = failed.enders.acquire().await;
         let user = username.with_tenant();
-        match end.run().await {
+        match end.run(&failed.enders).await {
             Ok(Ended { codes, tokens }) => {
                 tracing::info!(target: "audit", user, act = "lock", outcome = "ended", codes, tokens, "what a locked user held has ended");
             }

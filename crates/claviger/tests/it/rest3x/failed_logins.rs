@@ -3,8 +3,8 @@
 
 use super::codes::{register_for_codes, request_of};
 use crate::harness::{
-    Browser, Call as _, Home, Options, Receiver, Registered, Reply, Server, account_facts, becomes_false, databases,
-    insert_user, on_every_engine, on_sqlite, on_two_nodes_with, register, set_account, user_databases,
+    Browser, Call as _, Home, Options, Post, Receiver, Registered, Reply, Server, account_facts, becomes_false,
+    databases, insert_user, on_every_engine, on_sqlite, on_two_nodes_with, register, set_account, user_databases,
 };
 use claviger_proto::ids::TenantId;
 use claviger_proto::time::Clock as _;
@@ -98,8 +98,8 @@ async fn wrong_passwords_by_any_door_and_node_lock_an_account() {
         for server in [&a, other] {
             assert!(becomes_false(async || server.is_active(&access).await).await, "{}", a.engine);
         }
-        let is_told = |token: &str| receiver.posts().iter().any(|post| post.body["accessToken"] == token);
-        receiver.wait_until(TOLD, |_| is_told(&access)).await;
+        let is_told = |posts: &[Post]| posts.iter().any(|post| post.body["accessToken"] == access.as_str());
+        receiver.wait_until(TOLD, is_told).await;
         // What ended stays so.
         a.clock.advance_ms(5 * MINUTE_MS);
         check_admitted(&a, &client, "lou").await;
